@@ -1,0 +1,80 @@
+# The commands of development and continuous integration; `make help` lists them.
+
+# The first that fits. 3.11 leads since the pinned versions are developed with it.
+PYTHON ?= $(shell for candidate in python3.11 python3.12 python3.10 python3 python; do \
+	$$candidate -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
+	2>/dev/null && echo $$candidate && break; done)
+VENV ?= .venv
+VENV_OPENMMLAB ?= .venv-openmmlab
+# A folder with a prebuilt mmcv wheel for the second stack.
+FIND_LINKS ?=
+# More arguments for pip, for instance an index with the CPU builds of torch.
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+
+CONSTRAINTS := requirements/constraints.txt
+CONSTRAINTS_OPENMMLAB := requirements/constraints-openmmlab.txt
+STAMP := $(VENV)/.installed
+STAMP_OPENMMLAB := $(VENV_OPENMMLAB)/.installed
+PIP_INSTALL := -m pip --disable-pip-version-check install --quiet $(PIP_ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lint format test-openmmlab doctor clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(STAMP)  ## set up .venv with the pinned versions (nothing to do if it is up to date)
+
+demo: $(STAMP)  ## write a synthetic street-scene dataset, train, evaluate, draw overlays
+	$(VENV)/bin/python tools/demo.py
+
+test: $(STAMP)  ## run the test suite (PYTEST_ARGS="-k dwt" selects tests)
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP)  ## ruff (lint and format), codespell, mypy; changes nothing
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/codespell
+	$(VENV)/bin/mypy
+
+format: $(STAMP)  ## let ruff format the code and mend what it can
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+doctor: $(STAMP)  ## print the versions in .venv and what does not fit together
+	$(VENV)/bin/python -m wavemix_mm doctor
+
+test-openmmlab: $(STAMP_OPENMMLAB)  ## the test suite with the original OpenMMLab packages (FIND_LINKS=folder of an mmcv wheel)
+	$(VENV_OPENMMLAB)/bin/python -m pytest $(PYTEST_ARGS)
+
+clean:  ## remove what builds and demos made; the environments stay
+	rm -rf build dist *.egg-info demo_output .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+
+$(STAMP): setup.py pyproject.toml $(CONSTRAINTS)
+	$(call make_venv,$(VENV))
+	$(VENV)/bin/python $(PIP_INSTALL) -c $(CONSTRAINTS) -e '.[onedl,test,dev]'
+	@touch $@
+
+# mmcv's build needs torch and setuptools' pkg_resources in the environment, hence the two steps
+# and --no-build-isolation; MMCV_WITH_OPS for mmsegmentation, which imports the compiled operations.
+$(STAMP_OPENMMLAB): setup.py pyproject.toml $(CONSTRAINTS_OPENMMLAB)
+	$(call make_venv,$(VENV_OPENMMLAB))
+	$(VENV_OPENMMLAB)/bin/python $(PIP_INSTALL) -c $(CONSTRAINTS_OPENMMLAB) \
+		torch torchvision setuptools wheel psutil
+	$(if $(FIND_LINKS),,@echo 'FIND_LINKS names no folder with an mmcv wheel: mmcv is built from source, about 18 minutes on 2 cores.')
+	MMCV_WITH_OPS=1 $(VENV_OPENMMLAB)/bin/python $(PIP_INSTALL) -c $(CONSTRAINTS_OPENMMLAB) \
+		--no-build-isolation $(if $(FIND_LINKS),--find-links '$(FIND_LINKS)') \
+		-e '.[openmmlab,test]'
+	@touch $@
+
+# $(1): the folder. One that exists is updated in place and never cleared: VENV may name an
+# environment that holds other work.
+define make_venv
+@test -n '$(PYTHON)' || { echo 'error: no Python 3.10, 3.11 or 3.12 was found; install one, or name it: make PYTHON=/path/to/python3.11' >&2; exit 1; }
+@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null || { echo 'error: $(PYTHON) is not a Python 3.10, 3.11 or 3.12; name one: make PYTHON=/path/to/python3.11' >&2; exit 1; }
+@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo 'error: $(PYTHON) cannot make virtual environments; install its venv module (Debian, Ubuntu: apt install python3-venv).' >&2; exit 1; }
+@echo 'Setting up $(1) with $(PYTHON); the first time this downloads torch and takes minutes.'
+@test -x $(1)/bin/pip || $(PYTHON) -m venv $(1)
+endef

@@ -1,0 +1,140 @@
+"""`python -m wavemix_mm` and `import wavemix_mm` as processes, in sound and broken environments."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import wavemix_mm
+from wavemix_mm.environment import MODULES, STACKS
+
+ROOT = Path(wavemix_mm.__file__).parents[1]
+
+
+def _run(*arguments, path=(), cwd=None):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [*path, ROOT]))}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+
+
+def _pretend(folder, distribution, version, module=None, code=""):
+    """Put a distribution's metadata, and a module where one is named, into a folder."""
+    info = folder / f"{distribution.replace('-', '_')}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+    )
+    (info / "top_level.txt").write_text(f"{module or ''}\n")
+    if module:
+        (folder / module).mkdir()
+        (folder / module / "__init__.py").write_text(code)
+
+
+def _errors(process):
+    return re.findall(r"^error: (.*)$", process.stderr, flags=re.MULTILINE)
+
+
+def test_doctor_finds_nothing_here(tmp_path):
+    process = _run("-m", "wavemix_mm", "doctor", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == ""
+    shown = dict(line.split(maxsplit=1) for line in process.stdout.splitlines())
+    assert shown["wavemix_mm"] == wavemix_mm.__version__
+    for label in ("python", "torch", "torchvision", "numpy", "PyWavelets", "setuptools"):
+        assert shown[label][0].isdigit(), label
+    for module in MODULES:
+        assert re.fullmatch(r"[\d.]+ from \S+", shown[module]), shown[module]
+    assert "accelerator" in shown
+    assert process.stdout.splitlines()[-1] == "no problem found"
+
+
+# -S leaves out site-packages: Python with its standard library alone.
+@pytest.mark.parametrize("spelling", [["-m", "wavemix_mm"], ["-mwavemix_mm"]])
+def test_doctor_without_any_package(tmp_path, spelling):
+    process = _run("-S", *spelling, "doctor", cwd=tmp_path)
+    assert process.returncode == 1
+    assert "Traceback" not in process.stderr
+    stack, torch, requirements = _errors(process)
+    assert stack.startswith("no OpenMMLab packages are installed; mend it with: ")
+    for requirement in STACKS["onedl"].values():
+        assert f"'{requirement}'" in stack
+    assert torch.startswith("torch is not installed")
+    assert requirements.startswith("numpy, packaging, PyWavelets not installed")
+
+
+def test_import_without_mmengine_gives_the_sentence_of_the_doctor(tmp_path):
+    process = _run("-S", "-c", "import wavemix_mm", cwd=tmp_path)
+    sentence = _errors(_run("-S", "-m", "wavemix_mm", "doctor", cwd=tmp_path))[0]
+    assert process.returncode == 1
+    assert process.stderr.splitlines()[-1] == f"ImportError: {sentence}"
+
+
+def test_a_module_of_the_package_is_no_way_around_the_check(tmp_path):
+    process = _run("-S", "-m", "wavemix_mm.registry", cwd=tmp_path)
+    assert process.stderr.splitlines()[-1].startswith("ImportError: no OpenMMLab packages")
+
+
+def test_half_a_stack(tmp_path):
+    _pretend(tmp_path, "onedl-mmengine", "0.10.12", "mmengine")
+    process = _run("-S", "-m", "wavemix_mm", "doctor", path=[tmp_path])
+    assert process.returncode == 1
+    assert "mmcv, mmseg, mmpretrain missing" in _errors(process)[0]
+    assert "0.10.12 from onedl-mmengine" in process.stdout
+
+
+def test_both_stacks_and_an_unfit_torchvision(tmp_path):
+    # In either stack's environment one of the two is the other stack's.
+    _pretend(tmp_path, "onedl-mmengine", "0.10.12")
+    _pretend(tmp_path, "mmengine", "0.10.7")
+    _pretend(tmp_path, "torchvision", "0.14.0")
+    process = _run("-m", "wavemix_mm", "doctor", path=[tmp_path])
+    stack, torch = _errors(process)
+    assert process.returncode == 1
+    assert "two OpenMMLab stacks" in stack
+    assert "torchvision 0.14.0 do not belong together" in torch
+    imported = _run("-c", "import wavemix_mm", path=[tmp_path])
+    assert imported.stderr.splitlines()[-1] == f"ImportError: {stack}"
+
+
+def test_torchvision_without_its_operators(tmp_path):
+    code = "raise RuntimeError('operator torchvision::nms does not exist')"
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text(code)
+    process = _run("-m", "wavemix_mm", "doctor", path=[tmp_path])
+    assert process.returncode == 1
+    (error,) = _errors(process)
+    assert "RuntimeError: operator torchvision::nms does not exist" in error
+
+
+def test_pytorch_wavelets_without_pkg_resources(tmp_path):
+    _pretend(tmp_path, "pytorch-wavelets", "1.3.0", "pytorch_wavelets")
+    _pretend(tmp_path, "setuptools", "82.0.0", "setuptools")
+    process = _run("-S", "-m", "wavemix_mm", "doctor", path=[tmp_path])
+    assert process.returncode == 1
+    assert any(
+        error.startswith("setuptools 82.0.0 has no pkg_resources")
+        and error.endswith("pip install 'setuptools<82'")
+        for error in _errors(process)
+    )
+
+
+def test_unknown_verb_and_help(tmp_path):
+    assert _run("-S", "-m", "wavemix_mm", "heal", cwd=tmp_path).returncode == 2
+    assert _run("-S", "-m", "wavemix_mm", cwd=tmp_path).returncode == 2
+    process = _run("-S", "-m", "wavemix_mm", "--help", cwd=tmp_path)
+    assert process.returncode == 0
+    assert "doctor" in process.stdout
+
+
+def test_import_is_light(tmp_path):
+    code = (
+        "import sys, wavemix_mm\n"
+        "print(sorted({'mmcv', 'mmseg', 'mmpretrain', 'wavemix_mm.models'} & set(sys.modules)))\n"
+        "print(wavemix_mm.convert_official.__module__)\n"
+    )
+    process = _run("-c", code, cwd=tmp_path)
+    assert process.stdout.splitlines() == ["[]", "wavemix_mm.official"], process.stderr

@@ -1,0 +1,67 @@
+"""WaveMix, the wavelet token-mixing network, as a plugin for OpenMMLab.
+
+Importing this package checks that a usable OpenMMLab stack is installed, makes
+`_base_ = 'wavemix_mm::wavemix/<config>.py'` known to mmengine and lets torch read mmengine's
+checkpoints. Models register themselves when a config names one (`wavemix_mm/registry.py`).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .official import convert_official
+
+__all__ = ["__version__", "connect", "convert_official"]
+
+
+def connect() -> None:
+    """Connect the plugin to mmengine; importing `wavemix_mm` does it, once more does no harm.
+
+    Raises:
+        ImportError: no OpenMMLab stack is installed, or two are mixed. The message is the
+            sentence that `python -m wavemix_mm doctor` prints, with the command that mends it.
+    """
+    from .environment import check_stack
+
+    check_stack()
+
+    # mmengine resolves `name::` bases for the packages in this map only. Its registry and its
+    # inferencers import the same dict object, so that it is changed, never replaced.
+    from mmengine.config.utils import MODULE2PACKAGE
+
+    from .engine.safe_globals import allow_mmengine_checkpoints
+
+    # A module in place of the distribution's name: both versions of mmengine then take the folder
+    # of that module, where 0.10.7 looks for an editable install beside its metadata, in vain.
+    MODULE2PACKAGE.setdefault("wavemix_mm", "wavemix_mm.version")
+    allow_mmengine_checkpoints()
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy, since the converter needs the model code, which `import wavemix_mm` need not load.
+    if name == "convert_official":
+        from .official import convert_official
+
+        return convert_official
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _is_run_as_module() -> bool:
+    """Whether this import happens for `python -m wavemix_mm`.
+
+    Python then imports the package before `__main__`, and `doctor` must work exactly where the
+    check in `connect` fails, so that `__main__` connects for the verbs that need it. Python
+    documents that argv[0] is "-m" while it locates the module; the original argument in that
+    place is the module's name ("-mNAME" where the two were written together).
+    """
+    if sys.argv[:1] != ["-m"]:
+        return False
+    return sys.orig_argv[-len(sys.argv)].removeprefix("-m") == __name__
+
+
+if not _is_run_as_module():
+    connect()

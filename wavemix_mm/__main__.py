@@ -1,0 +1,53 @@
+"""The command line of the package: `python -m wavemix_mm <verb>`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from . import connect
+from .doctor import diagnose
+from .errors import UserInputError
+from .version import __version__
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    """Build the parser; a verb is a sub-parser with `run` (arguments -> exit status) as default.
+
+    A verb that uses OpenMMLab also sets `needs_stack=True`.
+    """
+    parser = argparse.ArgumentParser(prog="python -m wavemix_mm", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"wavemix_mm {__version__}")
+    parser.set_defaults(needs_stack=False)
+    verbs = parser.add_subparsers(title="verbs", metavar="<verb>", required=True)
+    doctor = verbs.add_parser(
+        "doctor",
+        help="print the installed versions, and what does not fit with the command that mends it",
+        description="Check the environment; the exit status is 1 where something is wrong.",
+    )
+    doctor.set_defaults(run=lambda args: diagnose())
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Args:
+        argv: The arguments after the program's name; those of the process by default.
+
+    Returns:
+        The exit status.
+    """
+    args = _make_parser().parse_args(argv)
+    try:
+        if args.needs_stack:
+            connect()
+        return args.run(args)
+    except UserInputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

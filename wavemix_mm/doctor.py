@@ -1,0 +1,78 @@
+"""`python -m wavemix_mm doctor`: every relevant version, then what is wrong and how to mend it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import platform
+import sys
+from dataclasses import replace
+
+from .environment import MODULES, Installed, find_problems, look
+from .version import __version__
+
+_SHOWN = {
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "numpy": "numpy",
+    "pywavelets": "PyWavelets",
+    "pytorch-wavelets": "pytorch-wavelets",
+    "setuptools": "setuptools",
+}
+
+
+def _first_import_errors() -> dict[str, str]:
+    """Import torch, then torchvision, and return the error of the first that fails."""
+    for module in ("torch", "torchvision"):
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            # Whatever a broken binary raises: OSError, RuntimeError (operator torchvision::nms
+            # does not exist), ImportError. It becomes a finding.
+            return {module: f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"}
+    return {}
+
+
+def _describe_accelerator() -> str:
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return "unknown without torch"
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        return f"{', '.join(names)} (CUDA {torch.version.cuda})"
+    if torch.backends.mps.is_available():
+        return "Apple GPU (mps)"
+    return "none"
+
+
+def _report(installed: Installed, accelerator: str) -> list[str]:
+    providers = importlib.metadata.packages_distributions()
+    rows = [
+        ("wavemix_mm", __version__),
+        ("python", f"{platform.python_version()} ({sys.executable})"),
+        *((shown, installed.versions.get(name, "-")) for name, shown in _SHOWN.items()),
+    ]
+    for module in MODULES:
+        # Two distributions here is the fault that files of one overwrote those of the other.
+        names = sorted(set(filter(None, providers.get(module, []))))
+        versions = [f"{importlib.metadata.version(name)} from {name}" for name in names]
+        absent = "from a source folder" if module in installed.modules else "-"
+        rows.append((module, ", ".join(versions) or absent))
+    rows.append(("accelerator", accelerator))
+    return [f"{label:<17} {value}" for label, value in rows]
+
+
+def diagnose() -> int:
+    """Print the report and the findings.
+
+    Returns:
+        The exit status: 1 where something was found, else 0.
+    """
+    installed = replace(look(_SHOWN), import_errors=_first_import_errors())
+    print("\n".join(_report(installed, _describe_accelerator())), flush=True)
+    findings = find_problems(installed)
+    for finding in findings:
+        print(f"error: {finding}", file=sys.stderr)
+    if not findings:
+        print("no problem found")
+    return 1 if findings else 0
