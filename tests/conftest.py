@@ -1,0 +1,62 @@
+"""What every test gets: fixed seeds, one thread, and none of mmengine's global state."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
+from official_package import import_official, set_transform_dtype
+
+# Their instances outlive the test that made them: the default scope of one test would decide what
+# a type without a prefix means in the next, and a logger would write to a closed stream.
+_GLOBAL_CLASSES = (DefaultScope, MessageHub, MMLogger, Visualizer)
+
+
+@pytest.fixture(autouse=True)
+def fresh_state():
+    """Seed the generators, and start and end without instances of mmengine's global classes."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    torch.set_num_threads(1)  # tests are so small that threads cost more than they save
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    for owner in _GLOBAL_CLASSES:
+        owner._instance_dict.clear()
+    yield
+    for owner in _GLOBAL_CLASSES:
+        owner._instance_dict.clear()
+    torch.use_deterministic_algorithms(deterministic)
+
+
+@pytest.fixture(scope="session")
+def official():
+    """The authors' package, computing on the CPU in float32."""
+    package = import_official()
+    set_transform_dtype(package, torch.float32)
+    return package
+
+
+@pytest.fixture
+def double_official(official):
+    """The authors' package, computing in float64."""
+    set_transform_dtype(official, torch.float64)
+    yield official
+    set_transform_dtype(official, torch.float32)
+
+
+@pytest.fixture
+def randomize_norms():
+    """A function that gives batch norms parameters and statistics as after some training."""
+    return _randomize_norms
+
+
+def _randomize_norms(model: torch.nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            torch.nn.init.normal_(module.running_mean, std=0.5)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, std=0.5)

@@ -1,0 +1,337 @@
+import copy
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.registry import MODELS, init_default_scope
+from torch import nn
+
+from wavemix_mm.errors import UserInputError
+from wavemix_mm.models.backbones.wavemix import ARCHS, WaveMix, parse_arch
+from wavemix_mm.models.layers.stems import PatchStem, StridedStem
+
+ROOT = Path(__file__).resolve().parents[3]
+STRIDED = dict(type="wavemix_mm.StridedStem", stride=1)
+STRIDED2 = dict(type="wavemix_mm.StridedStem")
+PATCH = dict(type="wavemix_mm.PatchStem", patch_size=4)
+TINY = dict(embed_dims=8, depth=3, levels=2, dropout=0.0)
+
+
+def _run(code: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_defaults_are_the_papers():
+    with torch.device("meta"):
+        net = WaveMix()
+    assert (net.embed_dims, net.depth, len(net.blocks)) == (192, 16, 16)
+    assert net.blocks[0].levels == (1, 2, 3)
+    assert isinstance(net.stem, PatchStem) and net.stem.stride == 4
+    assert net.out_indices == (15,) and net.frozen_stages == -1 and not net.with_cp
+    first, act, dropout, second, deconv, norm = net.blocks[0].paths[0]
+    assert first.out_channels == 2 * 192 and second.out_channels == 192
+    assert isinstance(act, nn.GELU) and dropout.p == 0.5
+    assert isinstance(deconv, nn.ConvTranspose2d) and isinstance(norm, nn.BatchNorm2d)
+    assert net.blocks[0].token_mixer.wavelet == "haar"
+    assert net.stem.conv1.in_channels == 3
+
+
+@pytest.mark.parametrize(
+    "stem, stride",
+    [
+        (STRIDED, 1),
+        (STRIDED2, 4),
+        (PATCH, 4),
+        (dict(type="wavemix_mm.PatchStem", patch_size=5), 5),
+    ],
+    ids=str,
+)
+def test_output(stem, stride):
+    net = WaveMix(in_channels=1, stem=stem, **TINY)
+    out = net(torch.randn(2, 1, 40, 60))
+    assert isinstance(out, tuple) and len(out) == 1
+    assert out[0].shape == (2, 8, 40 // stride, 60 // stride)
+
+
+@pytest.mark.parametrize(
+    "out_indices, blocks",
+    [(-1, [2]), (0, [0]), ((0, 2), [0, 2]), ((0, -1), [0, 2]), ([0, 1, 2], [0, 1, 2])],
+)
+def test_out_indices(out_indices, blocks):
+    net = WaveMix(out_indices=out_indices, **TINY).eval()
+    outputs = [None] * 3
+    for i, block in enumerate(net.blocks):
+        block.register_forward_hook(lambda m, args, out, i=i: outputs.__setitem__(i, out))
+    result = net(torch.randn(1, 3, 16, 16))
+    assert len(result) == len(blocks)
+    assert all(torch.equal(got, outputs[i]) for got, i in zip(result, blocks, strict=True))
+
+
+@pytest.mark.parametrize("out_indices", [3, -4, (), (0, 5), (1, 0), (2, -1)])
+def test_bad_out_indices_are_named(out_indices):
+    with pytest.raises(UserInputError) as error:
+        WaveMix(out_indices=out_indices, **TINY)
+    assert f"out_indices={out_indices!r}" in str(error.value)
+
+
+@pytest.mark.parametrize("frozen", [-1, 0, 2, 3])
+def test_frozen_stages(frozen):
+    net = WaveMix(frozen_stages=frozen, **TINY).train()
+    before = copy.deepcopy(net.state_dict())
+    optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
+    net(torch.randn(2, 3, 16, 16, requires_grad=True))[0].square().sum().backward()
+    optimizer.step()
+    changed = {
+        name.rpartition(".")[0]
+        for name, value in net.state_dict().items()
+        if not torch.equal(before[name], value)
+    }
+    stages = [net.stem, *net.blocks]
+    names = ["stem", "blocks.0", "blocks.1", "blocks.2"]
+    for i, (stage, name) in enumerate(zip(stages, names, strict=True)):
+        is_frozen = i <= frozen
+        assert any(key.startswith(name) for key in changed) != is_frozen, name
+        assert all(p.requires_grad != is_frozen for p in stage.parameters())
+        assert stage.training != is_frozen
+    net.eval()
+    assert not any(module.training for module in net.modules())
+
+
+@pytest.mark.parametrize("frozen", [-2, 4])
+def test_bad_frozen_stages_are_named(frozen):
+    with pytest.raises(UserInputError, match=f"frozen_stages={frozen} "):
+        WaveMix(frozen_stages=frozen, **TINY)
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_checkpointing_changes_nothing(momentum):
+    kwargs = TINY | dict(dropout=0.3, norm_cfg=dict(type="BN", momentum=momentum))
+    plain = WaveMix(**kwargs)
+    checkpointed = WaveMix(with_cp=True, **kwargs)
+    checkpointed.load_state_dict(plain.state_dict())
+    images = torch.randn(2, 3, 16, 24)
+    results = []
+    for net in (plain, checkpointed):
+        torch.manual_seed(1)  # for the dropout
+        x = images.clone().requires_grad_()
+        for _ in range(2):
+            out = net(x)[0]
+            out.square().sum().backward()
+        results.append((out, x.grad, net))
+    (out, grad, _), (cp_out, cp_grad, _) = results
+    torch.testing.assert_close(cp_out, out)
+    torch.testing.assert_close(cp_grad, grad)
+    for (name, a), b in zip(plain.named_parameters(), checkpointed.parameters(), strict=True):
+        torch.testing.assert_close(b.grad, a.grad, msg=name)
+    state = checkpointed.state_dict()
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(state[name], value, msg=name)
+        if name.endswith("num_batches_tracked"):
+            assert value == 2
+    for norm in (m for m in checkpointed.modules() if isinstance(m, nn.BatchNorm2d)):
+        assert norm.momentum == momentum
+
+
+def test_checkpointing_recomputes_in_training_only():
+    net = WaveMix(with_cp=True, **TINY)
+    calls = []
+    net.blocks[0].register_forward_pre_hook(lambda *_: calls.append(1))
+    net(torch.randn(1, 3, 16, 16))[0].sum().backward()
+    assert len(calls) == 2
+    net.eval()(torch.randn(1, 3, 16, 16))[0].sum().backward()
+    assert len(calls) == 3
+    with torch.no_grad():
+        net.train()(torch.randn(1, 3, 16, 16))
+    assert len(calls) == 4
+
+
+@pytest.mark.parametrize(
+    "arch, expected",
+    [
+        ("192/16-l3", (192, 16, (1, 2, 3))),
+        ("lite-128/8", (128, 8, (1,))),
+        ("256/16-l4", (256, 16, (1, 2, 3, 4))),
+        ("256/16-l1", (256, 16, (1,))),
+    ],
+)
+def test_arch(arch, expected):
+    with torch.device("meta"):
+        net = WaveMix(arch=arch)
+    assert (net.embed_dims, net.depth, net.blocks[0].levels) == expected
+
+
+def test_explicit_arguments_override_the_arch():
+    with torch.device("meta"):
+        net = WaveMix(arch="256/16-l4", embed_dims=64, depth=2, levels=(2,), ff_channels=32)
+    assert (net.embed_dims, net.depth, net.blocks[0].levels) == (64, 2, (2,))
+    assert net.blocks[0].paths[0][3].out_channels == 32
+
+
+def test_archs_are_the_models_of_the_paper():
+    with open(ROOT / "tests" / "data" / "paper_rows.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if not row["levels"].startswith("(")]
+    expected = {(int(r["embed_dims"]), int(r["depth"]), int(r["levels"])) for r in rows}
+    assert {parse_arch(arch) for arch in ARCHS} >= expected
+    assert len(ARCHS) == len(set(ARCHS))
+
+
+@pytest.mark.parametrize(
+    "arch, near",
+    [
+        ("192/16-l4", "192/16-l3"),
+        ("lite-128/9", "lite-128/8"),
+        ("lite-192/16-l3", "192/16-l3"),
+        ("WaveMix-192/16-l3", "192/16-l3"),
+        (7, "lite-"),
+    ],
+)
+def test_unknown_arch_names_near_matches(arch, near):
+    with pytest.raises(UserInputError) as error:
+        WaveMix(arch=arch)
+    assert f"arch {arch!r}" in str(error.value) and near in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "kwargs, message",
+    [
+        (dict(embed_dims=10), "embed_dims=10"),
+        (dict(levels=0), "levels=0"),
+        (dict(levels=(1, 1)), r"levels=\(1, 1\)"),
+        (dict(token_mixer=dict(type="wavemix_mm.DWTMixer", wavelet="haarr")), "mean haar"),
+        (dict(upsample="nearest"), "'nearest'"),
+        (dict(depth=0), "depth 0"),
+        (dict(arch="192"), "arch '192'"),
+    ],
+)
+def test_mistakes_in_a_config_are_named(kwargs, message):
+    init_default_scope("mmseg")
+    with pytest.raises(UserInputError, match=message):
+        MODELS.build(dict(type="wavemix_mm.WaveMix") | TINY | kwargs)
+
+
+def test_norm_and_activation_reach_stem_and_blocks():
+    config = dict(norm_cfg=dict(type="GN", num_groups=2), act_cfg=dict(type="ReLU"))
+    net = WaveMix(**TINY, **config)
+    kinds = {type(module) for module in net.modules()}
+    assert {nn.GroupNorm, nn.ReLU} <= kinds and not {nn.BatchNorm2d, nn.GELU} & kinds
+    own = dict(type="wavemix_mm.PatchStem", norm_cfg=dict(type="BN"))
+    assert isinstance(WaveMix(stem=own, **TINY, **config).stem.norm, nn.BatchNorm2d)
+
+
+@pytest.mark.parametrize("stem", [STRIDED, STRIDED2, PATCH], ids=str)
+def test_any_size(stem):
+    net = WaveMix(embed_dims=8, depth=1, levels=3, stem=stem).eval()
+    for height in range(1, 34, 2):
+        for width in (1, 2, 3, 4, 7, 8, 16, 33, height):
+            with torch.no_grad():
+                out = net(torch.randn(1, 3, height, width))[0]
+            if isinstance(net.stem, StridedStem):
+                sides = tuple(-(-side // net.stem.stride) for side in (height, width))
+            else:
+                sides = tuple(max(side // 4, 1) for side in (height, width))
+            assert out.shape == (1, 8, *sides)
+            assert torch.isfinite(out).all()
+
+
+@pytest.mark.parametrize("stem", [STRIDED2, PATCH], ids=str)
+def test_memory_format_of_the_input_does_not_matter(stem):
+    net = WaveMix(stem=stem, **TINY).eval()
+    x = torch.randn(2, 3, 20, 28)
+    expected = net(x)[0]
+    assert expected.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(net(x.contiguous(memory_format=torch.channels_last))[0], expected)
+
+
+@pytest.mark.parametrize("stem", [STRIDED2, PATCH], ids=str)
+def test_compiles_without_graph_breaks(stem):
+    torch._dynamo.reset()
+    net = WaveMix(stem=stem, **TINY | dict(depth=1))
+    images = torch.randn(2, 3, 20, 28)
+    compiled = torch.compile(copy.deepcopy(net), fullgraph=True, backend="aot_eager")
+    got, expected = compiled(images)[0], net(images)[0]
+    torch.testing.assert_close(got, expected)
+    got.square().sum().backward()
+    expected.square().sum().backward()
+    for a, b in zip(compiled.parameters(), net.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("stem", [STRIDED2, PATCH], ids=str)
+def test_exports(stem):
+    net = WaveMix(stem=stem, **TINY | dict(depth=1)).eval()
+    x = torch.randn(1, 3, 21, 39)
+    program = torch.export.export(net, (x,))
+    torch.testing.assert_close(program.module()(x)[0], net(x)[0])
+
+
+@pytest.mark.parametrize("stem", [STRIDED2, PATCH], ids=str)
+def test_exports_with_dynamic_sides(stem):
+    net = WaveMix(stem=stem, **TINY | dict(depth=1)).eval()
+    # multiples of the stem's stride times 2**levels: no padding, as in the authors' code
+    sides = {i: 16 * torch.export.Dim(name, min=2, max=32) for i, name in ((2, "h"), (3, "w"))}
+    example = torch.randn(1, 3, 32, 48)
+    program = torch.export.export(net, (example,), dynamic_shapes=(sides,))
+    for size in [(32, 48), (64, 32), (48, 80)]:
+        x = torch.randn(1, 3, *size)
+        torch.testing.assert_close(program.module()(x)[0], net(x)[0])
+
+
+@pytest.mark.parametrize("stem", [STRIDED2, PATCH], ids=str)
+def test_switch_to_deploy(stem, randomize_norms):
+    net = WaveMix(stem=stem, **TINY)
+    randomize_norms(net)
+    x = torch.randn(2, 3, 20, 28)
+    expected = net.eval()(x)[0]
+    net.train().switch_to_deploy()
+    assert not net.training
+    assert (net(x)[0] - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_init_weights_loads_a_pretrained_backbone(tmp_path):
+    source = WaveMix(**TINY)
+    path = tmp_path / "classifier.pth"
+    state = {f"backbone.{name}": value for name, value in source.state_dict().items()}
+    torch.save(dict(state_dict=state | {"head.fc.weight": torch.zeros(1)}), path)
+    init_cfg = dict(type="Pretrained", checkpoint=str(path), prefix="backbone.")
+    net = WaveMix(init_cfg=init_cfg, **TINY)
+    net.init_weights()
+    for name, value in net.state_dict().items():
+        assert torch.equal(source.state_dict()[name], value), name
+
+
+def test_importing_the_backbone_imports_no_toolbox():
+    out = _run(
+        "import sys, wavemix_mm.models.backbones.wavemix\n"
+        "print([m for m in ('mmseg', 'mmpretrain', 'mmcv', 'pywt') if m in sys.modules])"
+    )
+    assert out.strip() == "[]"
+
+
+def test_the_backbone_runs_without_a_toolbox():
+    out = _run(
+        "import sys\n"
+        "for name in ('mmseg', 'mmpretrain', 'mmcv'): sys.modules[name] = None\n"
+        "import torch\n"
+        "from wavemix_mm.models.backbones import WaveMix\n"
+        "print(tuple(WaveMix(embed_dims=8, depth=1)(torch.rand(1, 3, 8, 8))[0].shape))"
+    )
+    assert out.splitlines()[-1] == "(1, 8, 2, 2)"
+
+
+@pytest.mark.parametrize("scope", ["mmseg", "mmpretrain"])
+def test_type_is_found_without_an_import_by_the_user(scope):
+    out = _run(
+        f"from {scope}.registry import MODELS\n"
+        "from mmengine.registry import init_default_scope\n"
+        f"init_default_scope({scope!r})\n"
+        "net = MODELS.build(dict(type='wavemix_mm.WaveMix', embed_dims=8, depth=1))\n"
+        "print(type(net).__module__)"
+    )
+    assert out.splitlines()[-1] == "wavemix_mm.models.backbones.wavemix"

@@ -1,0 +1,111 @@
+import copy
+
+import pytest
+import torch
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+from torch import nn
+
+from wavemix_mm.errors import UserInputError
+from wavemix_mm.models.decode_heads.transposed_conv_head import TransposedConvHead
+
+
+@pytest.mark.parametrize("num_upsamples", [0, 1, 2, 3])
+@pytest.mark.parametrize("size", [(5, 8), (1, 1)], ids=str)
+def test_each_upsampling_doubles_both_sides(size, num_upsamples):
+    channels = 4 if num_upsamples else 16
+    head = TransposedConvHead(16, channels, num_classes=7, num_upsamples=num_upsamples)
+    logits = head((torch.randn(2, 16, *size),))
+    factor = 2**num_upsamples
+    assert logits.shape == (2, 7, factor * size[0], factor * size[1])
+    assert len(head.upsamples) == num_upsamples
+
+
+def test_layers_are_the_papers():
+    head = TransposedConvHead(16, 4, num_classes=20)
+    assert [type(layer) for layer in head.upsamples] == [nn.ConvTranspose2d] * 2
+    shapes = [tuple(layer.weight.shape) for layer in head.upsamples]
+    assert shapes == [(16, 8, 4, 4), (8, 4, 4, 4)]  # C -> C/2 -> C/4
+    assert all(layer.stride == (2, 2) and layer.padding == (1, 1) for layer in head.upsamples)
+    assert head.conv_seg.weight.shape == (20, 4, 1, 1)
+    assert head.dropout is None
+    x = torch.randn(1, 16, 3, 5)
+    expected = head.conv_seg(head.upsamples[1](head.upsamples[0](x)))
+    assert torch.equal(head((x,)), expected)  # nothing between
+
+
+def test_mid_channels():
+    head = TransposedConvHead(16, 4, num_classes=7, mid_channels=6, num_upsamples=3)
+    assert [layer.out_channels for layer in head.upsamples] == [6, 6, 4]
+
+
+def test_in_index_chooses_the_features():
+    head = TransposedConvHead(16, 4, num_classes=7, in_index=0)
+    features = (torch.randn(1, 16, 2, 3), torch.randn(1, 8, 4, 6))
+    assert head(features).shape == (1, 7, 8, 12)
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(UserInputError, match="num_upsamples=-1 "):
+        TransposedConvHead(16, 4, num_classes=7, num_upsamples=-1)
+    with pytest.raises(UserInputError, match="channels=4 .* in_channels=16"):
+        TransposedConvHead(16, 4, num_classes=7, num_upsamples=0)
+    with pytest.raises(TypeError, match="num_classes"):
+        TransposedConvHead(16, 4)
+    with pytest.raises(TypeError, match="kernel"):
+        TransposedConvHead(16, 4, num_classes=7, kernel=3)
+
+
+@pytest.mark.parametrize("scope", ["mmseg", "mmpretrain"])
+def test_loss_and_prediction(scope):
+    init_default_scope(scope)
+    head = MODELS.build(
+        dict(
+            type="wavemix_mm.TransposedConvHead",
+            in_channels=16,
+            channels=4,
+            num_classes=3,
+            loss_decode=dict(type="wavemix_mm.SoftmaxFocalLoss"),
+        )
+    )
+    features = (torch.randn(1, 16, 3, 4),)
+    labels = torch.randint(0, 3, (1, 12, 16))
+    labels[:, :2] = 255
+    sample = SegDataSample(
+        gt_sem_seg=PixelData(data=labels),
+        metainfo=dict(img_shape=(12, 16), ori_shape=(12, 16), pad_shape=(12, 16)),
+    )
+    losses = head.loss(features, [sample], None)
+    p = torch.softmax(head(features).double(), dim=1)[0]
+    p = p.gather(0, labels.clamp(max=2)).flatten()[labels.flatten() != 255]
+    torch.testing.assert_close(
+        losses["loss_focal"].double(), ((1 - p) ** 2 * -p.log()).mean(), rtol=1e-5, atol=0
+    )
+    losses["loss_focal"].backward()
+    assert all(torch.isfinite(p.grad).all() for p in head.parameters())
+    assert head.predict(features, [sample.metainfo], None).shape == (1, 3, 12, 16)
+
+
+@pytest.mark.parametrize("num_classes, folded", [(3, True), (4, True), (60, False)])
+@pytest.mark.parametrize("num_upsamples", [1, 2])
+def test_switch_to_deploy(num_upsamples, num_classes, folded):
+    head = TransposedConvHead(16, 4, num_classes=num_classes, num_upsamples=num_upsamples)
+    nn.init.normal_(head.conv_seg.weight)
+    x = (torch.randn(2, 16, 3, 5),)
+    expected = head.eval()(x)
+    plain = copy.deepcopy(head)
+    head.train().switch_to_deploy()
+    assert not head.training
+    head.switch_to_deploy()  # once more changes nothing
+    assert isinstance(head.conv_seg, nn.Identity) == folded
+    assert (head(x) - expected).abs().max() <= 1e-5 * expected.abs().max()
+    assert torch.equal(plain(x), expected)
+
+
+def test_switch_to_deploy_without_upsampling():
+    head = TransposedConvHead(16, 16, num_classes=3, num_upsamples=0).eval()
+    x = (torch.randn(2, 16, 3, 5),)
+    expected = head(x)
+    head.switch_to_deploy()
+    assert torch.equal(head(x), expected)

@@ -1,0 +1,74 @@
+import pytest
+import torch
+from torch import nn
+
+from wavemix_mm.errors import UserInputError
+from wavemix_mm.models.layers.dwt import DWT2d, IDWT2d
+from wavemix_mm.models.layers.upsample import UPSAMPLES, build_upsample
+
+
+@pytest.mark.parametrize("stride", [2, 4, 8])
+@pytest.mark.parametrize("size", [(3, 5), (1, 1)], ids=str)
+@pytest.mark.parametrize("kind", UPSAMPLES)
+def test_shape(kind, size, stride):
+    layer = build_upsample(kind, in_channels=64, out_channels=6, stride=stride)
+    out = layer(torch.randn(2, 64, *size))
+    assert out.shape == (2, 6, stride * size[0], stride * size[1])
+
+
+@pytest.mark.parametrize("stride", [2, 4, 8])
+def test_deconv_has_kernel_stride_plus_two(stride):
+    layer = build_upsample("deconv", 4, 6, stride)
+    assert isinstance(layer, nn.ConvTranspose2d)
+    assert layer.weight.shape == (4, 6, stride + 2, stride + 2)
+    assert layer.bias is not None
+
+
+@pytest.mark.parametrize("kind", ["bilinear", "bicubic"])
+def test_interpolation_has_parameters_only_where_channels_differ(kind):
+    same = build_upsample(kind, 8, 8)
+    assert not list(same.parameters())
+    x = torch.randn(1, 8, 3, 5)
+    expected = nn.functional.interpolate(x, scale_factor=2, mode=kind, align_corners=False)
+    torch.testing.assert_close(same(x), expected)
+    other = build_upsample(kind, 8, 5)
+    assert sum(p.numel() for p in other.parameters()) == 8 * 5 + 5
+
+
+def test_idwt_has_parameters_only_where_channels_differ():
+    assert not list(build_upsample("idwt", 32, 8).parameters())
+    assert not list(build_upsample("idwt", 64, 4, stride=4).parameters())
+    other = build_upsample("idwt", 32, 6)
+    assert sum(p.numel() for p in other.parameters()) == 8 * 6 + 6
+
+
+@pytest.mark.parametrize("wavelet", ["haar", "db2"])
+@pytest.mark.parametrize("stride", [2, 4, 8])
+def test_idwt_undoes_the_transform(stride, wavelet):
+    x = torch.randn(2, 3, 16, 24)
+    bands = x
+    # each further level transforms all channels, as the inverse reads them
+    for _ in range(stride.bit_length() - 1):
+        bands = DWT2d(wavelet)(bands)
+    layer = build_upsample("idwt", bands.shape[1], 3, stride, wavelet=wavelet)
+    torch.testing.assert_close(layer(bands), x, rtol=0, atol=1e-5)
+
+
+def test_idwt_reads_the_first_quarter_as_approximation():
+    x = torch.zeros(1, 8, 1, 1)
+    x[0, 1], x[0, 5] = 2.0, 2.0  # the second channel's LL and its first detail, LH
+    out = build_upsample("idwt", 8, 2)(x)
+    assert torch.equal(out[0, 0], torch.zeros(2, 2))
+    assert torch.equal(out[0, 1], torch.tensor([[2.0, 2.0], [0.0, 0.0]]))
+    assert torch.equal(out, IDWT2d()(x))
+
+
+@pytest.mark.parametrize("channels, stride", [(6, 2), (20, 4), (32, 8)])
+def test_idwt_needs_divisible_channels(channels, stride):
+    with pytest.raises(UserInputError, match=f"ff_channels={channels}"):
+        build_upsample("idwt", channels, 4, stride)
+
+
+def test_unknown_kind_lists_the_known():
+    with pytest.raises(UserInputError, match="'nearest'.*deconv, idwt, bilinear, bicubic"):
+        build_upsample("nearest", 4, 4)

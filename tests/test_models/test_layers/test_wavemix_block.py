@@ -1,0 +1,140 @@
+"""The block against a plain implementation of Eq. 1-5 with PyWavelets' transform."""
+
+import numpy as np
+import pytest
+import pywt
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from wavemix_mm.errors import UserInputError
+from wavemix_mm.models.layers.wavemix_block import WaveMixBlock, normalize_levels
+
+
+def _transform(x):
+    """One Haar level of (N, C, H, W): approximations, and all bands in the block's order."""
+    ll, details = pywt.dwt2(x.numpy(), "haar", mode="zero", axes=(-2, -1))
+    details = np.stack(details, axis=2).reshape(x.shape[0], -1, *ll.shape[-2:])
+    ll = torch.from_numpy(ll)
+    return ll, torch.cat((ll, torch.from_numpy(details)), dim=1)
+
+
+@torch.no_grad()
+def _plain_block(block, x, levels):
+    """Eq. 1-5 written out, in evaluation mode without dropout, with the block's weights."""
+    approximation = F.conv2d(x, block.reduction.weight, block.reduction.bias)  # Eq. 1
+    features, sizes = {}, {0: x.shape[-2:]}
+    for level in range(1, max(levels) + 1):  # Eq. 2
+        approximation, features[level] = _transform(approximation)
+        sizes[level] = approximation.shape[-2:]
+    out = None
+    for i in reversed(range(len(levels))):
+        below = levels[i - 1] if i else 0
+        first, _, _, second, deconv, norm = block.paths[i]
+        y = features[levels[i]]
+        y = y if out is None else torch.cat((y, out), dim=1)
+        y = F.conv2d(y, first.weight, first.bias)  # Eq. 3
+        y = F.conv2d(F.gelu(y), second.weight, second.bias)
+        stride = 2 ** (levels[i] - below)
+        y = F.conv_transpose2d(y, deconv.weight, deconv.bias, stride=stride, padding=1)  # Eq. 4
+        y = (y - norm.running_mean[:, None, None]) / (norm.running_var + norm.eps).sqrt()[
+            :, None, None
+        ] * norm.weight[:, None, None] + norm.bias[:, None, None]
+        out = y[..., : sizes[below][0], : sizes[below][1]]
+    return x + out  # Eq. 5
+
+
+@pytest.mark.parametrize("size", [(16, 32), (7, 9), (2, 3), (1, 1)], ids=str)
+@pytest.mark.parametrize("levels", [1, 2, 3, 4, (1,), (2,), (3,), (1, 3), (2, 3), (1, 4), (3, 1)])
+def test_equals_the_equations(levels, size, randomize_norms):
+    block = WaveMixBlock(8, levels=levels, ff_channels=12, mlp_ratio=3).double().eval()
+    randomize_norms(block)
+    x = torch.randn(2, 8, *size, dtype=torch.float64)
+    used = tuple(range(1, levels + 1)) if isinstance(levels, int) else tuple(sorted(levels))
+    torch.testing.assert_close(block(x), _plain_block(block, x, used), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("levels, transforms", [(1, 1), (3, 3), (4, 4), ((3,), 3), ((1, 3), 3)])
+def test_one_transform_for_each_level(levels, transforms, monkeypatch):
+    block = WaveMixBlock(8, levels=levels)
+    shapes = []
+    block.token_mixer.register_forward_hook(lambda m, args, out: shapes.append(args[0].shape))
+    block(torch.randn(2, 8, 16, 24))
+    assert shapes == [(2, 2, 16 >> level, 24 >> level) for level in range(transforms)]
+
+
+@pytest.mark.parametrize(
+    "levels, strides, outs",
+    [
+        (3, [2, 2, 2], [8, 4, 4]),
+        ((3,), [8], [8]),
+        ((1, 3), [2, 4], [8, 4]),
+        ((2, 4), [4, 4], [8, 4]),
+    ],
+)
+def test_paths(levels, strides, outs):
+    block = WaveMixBlock(8, levels=levels)
+    assert [path[4].stride[0] for path in block.paths] == strides
+    assert [path[4].kernel_size[0] for path in block.paths] == [s + 2 for s in strides]
+    assert [path[4].out_channels for path in block.paths] == outs
+    # the highest level gets its bands alone, the others the output of the next higher one too
+    inputs = [path[0].in_channels for path in block.paths]
+    assert inputs == [12] * (len(strides) - 1) + [8]
+
+
+def test_residual():
+    block = WaveMixBlock(8, levels=2).eval()
+    nn.init.zeros_(block.paths[0][5].weight)
+    x = torch.randn(1, 8, 5, 6)
+    assert torch.equal(block(x), x)
+
+
+def test_ff_channels_defaults_to_embed_dims():
+    first, *_, second, deconv, _ = WaveMixBlock(8, levels=1, mlp_ratio=1.5).paths[0]
+    assert first.out_channels == 12 and second.out_channels == deconv.in_channels == 8
+
+
+@pytest.mark.parametrize("upsample", ["idwt", "bilinear", "bicubic"])
+@pytest.mark.parametrize("levels", [2, (3,), (1, 3)])
+@pytest.mark.parametrize("size", [(16, 8), (7, 9), (1, 1)], ids=str)
+def test_other_upsamplings_keep_the_size(size, levels, upsample):
+    block = WaveMixBlock(16, levels=levels, ff_channels=64, upsample=upsample)
+    assert block(torch.randn(2, 16, *size)).shape == (2, 16, *size)
+
+
+def test_idwt_upsampling_takes_the_wavelet_of_the_mixer():
+    mixer = dict(type="wavemix_mm.DWTMixer", wavelet="db2")
+    block = WaveMixBlock(8, levels=1, ff_channels=16, token_mixer=mixer, upsample="idwt")
+    assert block.paths[0][4].idwt.wavelet == block.token_mixer.wavelet == "db2"
+
+
+def test_norm_and_activation_configs():
+    block = WaveMixBlock(8, 2, norm_cfg=dict(type="GN", num_groups=2), act_cfg=dict(type="ReLU"))
+    assert all(isinstance(path[5], nn.GroupNorm) for path in block.paths)
+    assert all(isinstance(path[1], nn.ReLU) for path in block.paths)
+
+
+def test_dropout_works_in_training_only():
+    block = WaveMixBlock(8, levels=1, dropout=0.5)
+    x = torch.randn(1, 8, 8, 8)
+    assert not torch.equal(block(x), block(x))
+    block.eval()
+    assert torch.equal(block(x), block(x))
+
+
+@pytest.mark.parametrize("levels, used", [(1, (1,)), (3, (1, 2, 3)), ((3, 1), (1, 3)), ([2], (2,))])
+def test_normalize_levels(levels, used):
+    assert normalize_levels(levels) == used
+
+
+@pytest.mark.parametrize("levels", [0, -1, (), (0, 1), (1, 1), (2, 3, 2)])
+def test_bad_levels_are_named(levels):
+    with pytest.raises(UserInputError) as error:
+        WaveMixBlock(8, levels=levels)
+    assert f"levels={levels!r}" in str(error.value)
+
+
+@pytest.mark.parametrize("embed_dims", [0, -4, 6, 10])
+def test_bad_embed_dims_are_named(embed_dims):
+    with pytest.raises(UserInputError, match=f"embed_dims={embed_dims} "):
+        WaveMixBlock(embed_dims)

@@ -1,0 +1,3 @@
+from wavemix_mm.models.backbones.wavemix import WaveMix
+
+__all__ = ["WaveMix"]

@@ -1,0 +1,3 @@
+from wavemix_mm.models.losses.softmax_focal_loss import SoftmaxFocalLoss
+
+__all__ = ["SoftmaxFocalLoss"]

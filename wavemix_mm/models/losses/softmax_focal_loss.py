@@ -1,0 +1,187 @@
+"""Pixel-wise focal loss over mutually exclusive classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wavemix_mm.errors import UserInputError
+from wavemix_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class SoftmaxFocalLoss(nn.Module):
+    """Focal loss on softmax probabilities: (1 - p_t)**gamma * CE for each pixel.
+
+    The paper trains segmentation with it (section 4.2). mmseg's FocalLoss works on sigmoids; the
+    loss of Lin et al. (2017) with a softmax is the one here. p_t is taken from the cross-entropy
+    (p_t = exp(-CE)), so that no probability tensor over all classes is stored; and all is computed
+    in float32 where the logits have a shorter type.
+
+    Args:
+        gamma: Focusing exponent, at least 0; 0 is plain cross-entropy.
+        class_weight: One weight for each class.
+        loss_weight: Factor of the whole loss.
+        reduction: 'mean', 'sum' or 'none'.
+        avg_non_ignore: Whether the mean is over the pixels that are not ignored, or over all.
+            With class weights the mean is weighted, as in PyTorch.
+        loss_name: Name in the log; mmengine adds up what starts with 'loss'.
+
+    Raises:
+        UserInputError: On a negative gamma or an unknown reduction.
+    """
+
+    # On an accelerator, labels are looked at only every so many steps (see _check_labels).
+    CHECK_INTERVAL = 100
+
+    def __init__(
+        self,
+        gamma: float = 2.0,
+        class_weight: Sequence[float] | None = None,
+        loss_weight: float = 1.0,
+        reduction: str = "mean",
+        avg_non_ignore: bool = True,
+        loss_name: str = "loss_focal",
+    ) -> None:
+        super().__init__()
+        if gamma < 0:
+            raise UserInputError(f"gamma={gamma} of SoftmaxFocalLoss is negative.")
+        _check_reduction(reduction)
+        self.gamma = gamma
+        self.loss_weight = loss_weight
+        self.reduction = reduction
+        self.avg_non_ignore = avg_non_ignore
+        self._loss_name = loss_name
+        weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float)
+        self.register_buffer("class_weight", weight, persistent=False)
+        self._label_range: Tensor | None = None
+        self._steps = 0
+
+    @property
+    def loss_name(self) -> str:
+        """Name in the log."""
+        return self._loss_name
+
+    def forward(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        weight: Tensor | None = None,
+        avg_factor: float | Tensor | None = None,
+        reduction_override: str | None = None,
+        ignore_index: int | None = 255,
+    ) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            logits: (N, K, H, W), any floating type.
+            labels: (N, H, W), integers in [0, K) or ignore_index.
+            weight: (N, H, W), factor of each pixel.
+            avg_factor: Divisor of the sum in place of the number of pixels.
+            reduction_override: Reduction for this call.
+            ignore_index: Label that counts for nothing; None for none.
+
+        Returns:
+            A scalar, or (N, H, W) with reduction 'none'. Where every pixel is ignored it is 0, and
+            still has a gradient (of zeros).
+
+        Raises:
+            UserInputError: If a label is neither a class nor ignore_index. On an accelerator the
+                first step and every hundredth are checked, since a check waits for the device;
+                until then such pixels count as ignored. Also if class_weight has not one value
+                for each class.
+        """
+        reduction = reduction_override or self.reduction
+        _check_reduction(reduction)
+        num_classes = logits.shape[1]
+        if self.class_weight is not None and len(self.class_weight) != num_classes:
+            raise UserInputError(
+                f"class_weight of SoftmaxFocalLoss has {len(self.class_weight)} values, but there "
+                f"are {num_classes} classes."
+            )
+        labels = labels.long()
+        is_class = (labels >= 0) & (labels < num_classes)
+        ignored = torch.zeros_like(is_class) if ignore_index is None else labels == ignore_index
+        if not torch.compiler.is_compiling():
+            self._check_labels(labels, is_class | ignored, num_classes, ignore_index)
+        counted = is_class & ~ignored
+
+        # autocast would run the log-softmax in float32 too, but not the power and the products
+        with torch.autocast(logits.device.type, enabled=False):
+            logits = logits if logits.dtype == torch.float64 else logits.float()
+            cross_entropy = F.cross_entropy(
+                logits, labels.where(counted, -100), reduction="none", ignore_index=-100
+            )
+            loss = cross_entropy
+            if self.gamma > 0:
+                # 1 - p_t without cancellation. The bound keeps the gradient of a power below 1
+                # finite where p_t is 1; it is far below what a float32 loss can show.
+                miss = -torch.expm1(-cross_entropy)
+                loss = miss.clamp(min=1e-20) ** self.gamma * cross_entropy
+            count = counted.float()
+            if self.class_weight is not None:
+                class_weight = self.class_weight[labels.where(counted, 0)]
+                loss = loss * class_weight
+                count = count * class_weight
+            if weight is not None:
+                loss = loss * weight.float()
+            return self.loss_weight * self._reduce(loss, count, reduction, avg_factor)
+
+    def _reduce(
+        self, loss: Tensor, count: Tensor, reduction: str, avg_factor: float | Tensor | None
+    ) -> Tensor:
+        if reduction == "none":
+            return loss
+        total = loss.sum()
+        if reduction == "sum":
+            return total
+        if avg_factor is None:
+            # Where nothing counts the sum is zero, and the bound makes the quotient zero too.
+            avg_factor = count.sum().clamp(min=1e-12) if self.avg_non_ignore else loss.numel()
+        return total / avg_factor
+
+    def _check_labels(
+        self, labels: Tensor, valid: Tensor, num_classes: int, ignore_index: int | None
+    ) -> None:
+        """Raise on labels out of range, without waiting for an accelerator in every step."""
+        if labels.device.type == "cpu":
+            if not valid.all():
+                self._raise_bad_labels(labels[~valid].unique().tolist(), num_classes, ignore_index)
+        elif not labels.is_meta:
+            self._check_at_intervals(labels, valid, num_classes, ignore_index)
+
+    def _check_at_intervals(
+        self, labels: Tensor, valid: Tensor, num_classes: int, ignore_index: int | None
+    ) -> None:
+        """Gather the extremes of the offending values in a tensor on the device.
+
+        It is read only in the first step and then every CHECK_INTERVAL steps.
+        """
+        # Zero stands for "nothing wrong": it is a class.
+        low, high = labels.where(~valid, 0).aminmax()
+        if self._label_range is not None:
+            low, high = low.minimum(self._label_range[0]), high.maximum(self._label_range[1])
+        self._label_range = torch.stack((low, high))
+        if self._steps % self.CHECK_INTERVAL == 0:
+            lowest, highest = self._label_range.tolist()
+            self._label_range = None
+            values = [lowest] * (lowest < 0) + [highest] * (highest >= num_classes)
+            if values:
+                self._raise_bad_labels(values, num_classes, ignore_index)
+        self._steps += 1
+
+    @staticmethod
+    def _raise_bad_labels(values: list[int], num_classes: int, ignore_index: int | None) -> None:
+        shown = ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
+        raise UserInputError(
+            f"labels contain {shown}, which lie outside [0, {num_classes}) and are not "
+            f"ignore_index={ignore_index}."
+        )
+
+
+def _check_reduction(reduction: str) -> None:
+    if reduction not in ("mean", "sum", "none"):
+        raise UserInputError(f"reduction {reduction!r} is not one of 'mean', 'sum', 'none'.")

@@ -1,0 +1,93 @@
+"""From the state dicts of the authors' package ``wavemix`` to ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+
+from wavemix_mm.errors import UserInputError
+
+# Buffers of the authors' wavelet transform: constants, which ours does not store.
+_WAVELET_BUFFER = re.compile(r"(.*\.)?[hg][01]_(col|row)")
+_BLOCK = re.compile(r"layers\.(\d+)\.(?:reduction|feedforward(\d*)\.(\d+))\.(.+)")
+# Index in the authors' nn.Sequential of a level -> index in ours.
+_PATH = {"0": 0, "3": 3, "4": 4, "5": 5}
+_STRIDED_STEM = {"0": "conv1", "1": "conv2"}
+_PATCH_STEM = {"0": "conv1", "1": "conv2", "2": "patch_conv", "4": "norm"}
+_SEGMENTATION_HEAD = {"0": "upsamples.0", "1": "upsamples.1", "2": "conv_seg"}
+
+
+def convert_official(
+    state_dict: Mapping[str, Tensor], drop_void: bool = False
+) -> dict[str, Tensor]:
+    """Convert a state dict of the authors' package.
+
+    Args:
+        state_dict: Of their classification or segmentation network, or of their segmentation head
+            on the classification network (the released Cityscapes weights). A ``module.`` prefix
+            is removed, and so are the buffers of their wavelet transform.
+        drop_void: Remove output channel 0, the void class of their 20-class Cityscapes head; the
+            other 19 are in trainId order.
+
+    Returns:
+        A state dict that loads strictly into mmpretrain's ImageClassifier (``backbone``, ``neck``,
+        ``head.fc``) or mmseg's EncoderDecoder (``backbone``, ``decode_head``).
+
+    Raises:
+        UserInputError: If keys are unknown, listing them; or if drop_void is asked of a
+            classification network.
+    """
+    state = {key.removeprefix("module."): value for key, value in state_dict.items()}
+    state = {key: value for key, value in state.items() if not _WAVELET_BUFFER.fullmatch(key)}
+    rename = _renamer(state)
+    converted, unknown = {}, []
+    for key, value in state.items():
+        new_key = rename(key)
+        if new_key is None:
+            unknown.append(key)
+        else:
+            converted[new_key] = value
+    if unknown or not converted:
+        raise UserInputError(
+            "state_dict is not one of the authors' WaveMix networks; "
+            f"unknown keys: {', '.join(unknown) or '(it is empty)'}."
+        )
+    if drop_void:
+        final = [key for key in converted if key.startswith("decode_head.conv_seg.")]
+        if not final:
+            raise UserInputError("drop_void=True needs a segmentation head, which is not there.")
+        for key in final:
+            converted[key] = converted[key][1:]
+    return converted
+
+
+def _renamer(state: Mapping[str, Tensor]) -> Callable[[str], str | None]:
+    """Return the function from their key to ours, or to None where the key is unknown."""
+    stem = _PATCH_STEM if any(key.startswith("conv.4.") for key in state) else _STRIDED_STEM
+    # In the segmentation network on the classification network, "pool" is the segmentation head.
+    pool_weight = state.get("pool.0.weight")
+    head = "pool" if pool_weight is not None and pool_weight.dim() == 4 else "expand"
+
+    def rename(key: str) -> str | None:
+        if match := _BLOCK.fullmatch(key):
+            block, level, index, name = match.groups()
+            if index is None:
+                return f"backbone.blocks.{block}.reduction.{name}"
+            if index not in _PATH:
+                return None
+            return f"backbone.blocks.{block}.paths.{int(level or 1) - 1}.{_PATH[index]}.{name}"
+        module, _, rest = key.partition(".")
+        index, _, name = rest.partition(".")
+        if module == "conv" and index in stem:
+            return f"backbone.stem.{stem[index]}.{name}"
+        if module == head and index in _SEGMENTATION_HEAD:
+            return f"decode_head.{_SEGMENTATION_HEAD[index]}.{name}"
+        if module == "pool" and index == "2" and head != "pool":
+            return f"head.fc.{name}"
+        if module == "final":
+            return f"neck.conv.{rest}"
+        return None
+
+    return rename

@@ -1,0 +1,36 @@
+"""Child registries of mmengine's roots, scope ``wavemix_mm``.
+
+``locations`` lets mmengine import our modules by itself the first time a type with the prefix
+``wavemix_mm.`` is looked up, whatever the default scope is.
+"""
+
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
+from mmengine.registry import Registry
+
+MODELS = Registry(
+    "model",
+    parent=MMENGINE_MODELS,
+    scope="wavemix_mm",
+    locations=[
+        "wavemix_mm.models.layers",
+        "wavemix_mm.models.backbones",
+        "wavemix_mm.models.necks",
+        "wavemix_mm.models.decode_heads",
+        "wavemix_mm.models.losses",
+    ],
+)
+DATASETS = Registry(
+    "dataset", parent=MMENGINE_DATASETS, scope="wavemix_mm", locations=["wavemix_mm.datasets"]
+)
+HOOKS = Registry(
+    "hook", parent=MMENGINE_HOOKS, scope="wavemix_mm", locations=["wavemix_mm.engine.hooks"]
+)
+OPTIM_WRAPPERS = Registry(
+    "optimizer wrapper",
+    parent=MMENGINE_OPTIM_WRAPPERS,
+    scope="wavemix_mm",
+    locations=["wavemix_mm.engine.optim_wrappers"],
+)
