@@ -1,0 +1,166 @@
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torchvision.datasets as tv
+from tiny_files import random_images, write_idx, write_image
+
+from wavemix_mm.datasets.torchvision_dataset import _LAYOUTS, TorchvisionDataset
+from wavemix_mm.errors import UserInputError
+
+
+def test_mnist_gives_the_pixels_of_the_file(tiny_data):
+    root = tiny_data("mnist")
+    dataset = TorchvisionDataset("MNIST", root, dict(train=True), color_type="grayscale")
+    assert len(dataset) == 20
+    assert dataset[13]["gt_label"] == 3
+    np.testing.assert_array_equal(dataset[13]["img"], random_images(20, 28, 28)[13])
+    assert dataset[13]["img_shape"] == dataset[13]["ori_shape"] == (28, 28)
+    assert len(dataset.metainfo["classes"]) == 10
+    color = TorchvisionDataset("MNIST", root, dict(train=True), indices=[13])
+    np.testing.assert_array_equal(
+        color[0]["img"], np.repeat(random_images(20, 28, 28)[13][..., None], 3, -1)
+    )
+
+
+def test_train_and_test_files_are_told_apart(tiny_data):
+    root = tiny_data("mnist")
+    raw = Path(root, "MNIST", "raw")
+    write_idx(raw / "t10k-images-idx3-ubyte", np.zeros((3, 28, 28)))
+    write_idx(raw / "t10k-labels-idx1-ubyte", np.arange(3))
+    assert len(TorchvisionDataset("MNIST", root, dict(train=True))) == 20
+    assert len(TorchvisionDataset("MNIST", root, dict(train=False))) == 3
+
+
+@pytest.mark.parametrize("color_type", ["color", "grayscale"])
+def test_emnist_is_upright_and_its_letters_start_at_0(tiny_data, color_type):
+    root = tiny_data("emnist_letters")
+    dataset = TorchvisionDataset("EMNIST", root, dict(split="letters"), color_type)
+    upright = random_images(26, 28, 28)[4]
+    pixels = dataset[4]["img"]
+    np.testing.assert_array_equal(pixels if pixels.ndim == 2 else pixels[..., 2], upright)
+    assert pixels.flags.c_contiguous
+    assert dataset.get_gt_labels().tolist() == list(range(26))
+    assert dataset.metainfo["classes"] == tuple("abcdefghijklmnopqrstuvwxyz")
+
+
+def test_other_splits_of_emnist_keep_their_labels(tiny_data):
+    root = tiny_data("emnist_letters", "byclass", 0, 62)
+    dataset = TorchvisionDataset("EMNIST", root, dict(split="byclass", train=False))
+    assert dataset.get_gt_labels().tolist() == list(range(62))
+    assert len(dataset.metainfo["classes"]) == 62
+
+
+def test_svhn_is_bgr_and_its_zeros_are_class_0(tiny_data):
+    dataset = TorchvisionDataset("SVHN", tiny_data("svhn"), dict(split="test"))
+    assert dataset.get_gt_labels().tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]
+    rgb = random_images(32, 32, 3, 10)[..., 6]
+    np.testing.assert_array_equal(dataset[6]["img"], rgb[..., ::-1])
+
+
+def test_cifar10_is_bgr(tiny_data):
+    dataset = TorchvisionDataset("CIFAR10", tiny_data("cifar10"), dict(train=True))
+    assert len(dataset) == 50
+    rgb = random_images(10, 3072)[2].reshape(3, 32, 32).transpose(1, 2, 0)
+    np.testing.assert_array_equal(dataset[2]["img"], rgb[..., ::-1])
+    assert dataset.metainfo["classes"][1] == "class1"
+
+
+def test_places365(tiny_data):
+    root = tiny_data("places365")
+    train = TorchvisionDataset("Places365", root, dict(split="train-standard", small=True))
+    assert train.get_gt_labels().tolist() == [0, 364]
+    assert train[1]["img"].shape == (256, 256, 3)
+    val = TorchvisionDataset("Places365", root, dict(split="val", small=True))
+    assert val.get_gt_labels().tolist() == [7]
+    assert len(val.metainfo["classes"]) == 365
+
+
+def test_inaturalist_is_sorted_and_gray_images_become_color(tiny_data):
+    root = tiny_data("inat2021_mini")
+    dataset = TorchvisionDataset("INaturalist", root, dict(version="2021_train_mini"))
+    assert dataset.get_gt_labels().tolist() == [0, 0, 1, 1]
+    assert [name for _, name in dataset._source.index] == ["a.jpg", "b.jpg"] * 2
+    assert dataset[1]["img"].shape == (40, 60, 3)  # b.jpg is gray
+    assert dataset.metainfo["classes"][1].endswith("Rosa_minor")
+
+
+def test_labels_are_read_from_any_other_dataset_of_torchvision(tmp_path):
+    # one that keeps its labels under none of the usual names
+    for label in range(2):
+        folder = tmp_path / "gtsrb" / "GTSRB" / "Training" / f"{label:05d}"
+        write_image(folder / "0.ppm", random_images(9, 8, 3))
+    dataset = TorchvisionDataset("GTSRB", str(tmp_path), dict(split="train"))
+    assert dataset.get_gt_labels().tolist() == [0, 1]
+    np.testing.assert_array_equal(dataset[1]["img"], random_images(9, 8, 3))
+
+
+@pytest.mark.parametrize("damage", ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"])
+@pytest.mark.parametrize("how", ["missing", "empty", "truncated"])
+def test_damaged_files_give_one_sentence(tiny_data, damage, how):
+    root = tiny_data("mnist")
+    path = Path(root, "MNIST", "raw", damage)
+    data = path.read_bytes()
+    path.unlink() if how == "missing" else path.write_bytes(b"" if how == "empty" else data[:-9])
+    with pytest.raises(UserInputError) as error:
+        TorchvisionDataset("MNIST", root, dict(train=True))
+    message = str(error.value)
+    assert root in message and _LAYOUTS["MNIST"] in message and "docs/datasets.md" in message
+    assert "\n" not in message and "download=True" not in message
+
+
+def test_more_labels_than_images(tiny_data):
+    root = tiny_data("mnist")
+    write_idx(Path(root, "MNIST", "raw", "train-labels-idx1-ubyte"), np.zeros(21))
+    with pytest.raises(UserInputError, match="20 images and 21 labels"):
+        TorchvisionDataset("MNIST", root, dict(train=True))
+
+
+def test_a_damaged_checksum_gives_one_sentence(tiny_data, monkeypatch):
+    root = tiny_data("svhn")
+    monkeypatch.setitem(tv.SVHN.split_list, "train", ["", "train_32x32.mat", "0" * 32])
+    with pytest.raises(UserInputError, match=r"not found or corrupted.*train,test.*docs/datasets"):
+        TorchvisionDataset("SVHN", root, dict(split="train"))
+
+
+def test_a_missing_folder_is_not_created(tmp_path):
+    with pytest.raises(UserInputError, match=r"nowhere: the folder does not exist; expected there"):
+        TorchvisionDataset("INaturalist", str(tmp_path / "nowhere"), dict(version="2021_valid"))
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_damaged_image_is_named(tiny_data):
+    root = tiny_data("places365")
+    path = Path(root, "val_256", "Places365_val_00000001.jpg")
+    path.write_bytes(path.read_bytes()[:2000])
+    dataset = TorchvisionDataset("Places365", root, dict(split="val", small=True))
+    with pytest.raises(UserInputError, match="image 0 of Places365 in .* cannot be read"):
+        dataset[0]
+
+
+def test_scipy_missing(tiny_data, monkeypatch):
+    root = tiny_data("svhn")
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    with pytest.raises(UserInputError, match=r"^SVHN is read with scipy: pip install scipy$"):
+        TorchvisionDataset("SVHN", root)
+
+
+@pytest.mark.parametrize(
+    "name, args, color_type, message",
+    [
+        ("SVNH", {}, "color", "no dataset 'SVNH'; did you mean SVHN"),
+        ("EMNIST", {}, "color", "args={} do not fit EMNIST: .*split"),
+        ("SVHN", dict(train=True), "color", "do not fit SVHN"),
+        ("SVHN", {}, "gray", "color_type='gray' is neither"),
+    ],
+)
+def test_wrong_arguments(tmp_path, name, args, color_type, message):
+    with pytest.raises(UserInputError, match=message):
+        TorchvisionDataset(name, str(tmp_path), args, color_type)
+
+
+def test_an_unknown_split_lists_the_known_ones(tmp_path):
+    with pytest.raises(UserInputError, match=re.escape("Valid values are")):
+        TorchvisionDataset("EMNIST", str(tmp_path), dict(split="letter"))

@@ -1,0 +1,123 @@
+"""Weights of an ImageNet classifier as the start of other models."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.logging import MMLogger
+from mmengine.registry import MODELS, DefaultScope
+
+from wavemix_mm.engine.launch import load_config, parse_options
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = ["model.backbone.embed_dims=8", "model.backbone.depth=2"]
+IN1K_HEAD = ["model.neck.in_channels=8"]
+CLS_HEAD = ["model.head.in_channels=8"]
+SEG_HEAD = [
+    "model.decode_head.in_channels=8",
+    "model.decode_head.mid_channels=4",
+    "model.decode_head.channels=4",
+]
+
+
+def build(config, *options):
+    cfg = load_config(str(ROOT / "configs" / "wavemix" / f"{config}.py"), parse_options(options))
+    # mmseg's head asks for the scope once more when it is called
+    DefaultScope.get_instance(f"transfer-{config}", scope_name=cfg.default_scope)
+    return MODELS.build(cfg.model)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "imagenet.pth"
+    model = build("imagenet", *TINY, *IN1K_HEAD)
+    # as after training: no value is the one that a new model starts with
+    state = {k: (v + torch.rand(v.shape)).to(v.dtype) for k, v in model.state_dict().items()}
+    torch.save(dict(meta=dict(epoch=1), state_dict=state), path)
+    return str(path)
+
+
+def init_weights(model, tmp_path):
+    """Initialize as the Runner does, and return what is logged."""
+    log = tmp_path / "init.log"
+    MMLogger.get_instance(str(tmp_path), log_file=str(log))
+    model.init_weights()
+    return log.read_text()
+
+
+@pytest.mark.parametrize(
+    "config, options",
+    [
+        ("cifar10_in1k", CLS_HEAD),
+        ("cifar100_in1k", CLS_HEAD),
+        ("svhn_in1k", CLS_HEAD),
+        ("tiny_imagenet_in1k", CLS_HEAD),
+        ("galaxy10", CLS_HEAD),
+        (
+            "cityscapes_in1k-192-16-l3",
+            [
+                *SEG_HEAD,
+                "model.backbone.init_cfg.type=Pretrained",
+                "model.backbone.init_cfg.prefix=backbone.",
+            ],
+        ),
+    ],
+)
+def test_the_backbone_is_loaded_and_the_log_says_so(config, options, checkpoint, tmp_path):
+    path = f"model.backbone.init_cfg.checkpoint={checkpoint}"
+    model = build(config, *TINY, *options, path)
+    log = init_weights(model, tmp_path)
+    source = torch.load(checkpoint, weights_only=True)["state_dict"]
+    state = model.backbone.state_dict()
+    assert state and {f"backbone.{key}" for key in state} <= set(source)
+    for key, value in state.items():
+        torch.testing.assert_close(value, source[f"backbone.{key}"], rtol=0, atol=0)
+    # nothing of the backbone is missing, and each parameter is accounted for
+    assert f"load backbone. in model from: {checkpoint}" in log
+    assert "do not match exactly" not in log
+    said = {}
+    for entry in log.split("\n\n"):
+        name, _, text = entry.strip().partition(" - ")
+        said[name] = text
+    for name, _ in model.named_parameters():
+        assert (f"PretrainedInit: load from {checkpoint}" in said[name]) == name.startswith(
+            "backbone."
+        ), name
+
+
+def test_any_image_size(checkpoint, tmp_path):
+    path = f"model.backbone.init_cfg.checkpoint={checkpoint}"
+    model = build("cifar10_in1k", *TINY, *CLS_HEAD, path).eval()
+    init_weights(model, tmp_path)
+    for size in ((192, 192), (37, 64), (3, 5)):
+        assert model(torch.rand(2, 3, *size)).shape == (2, 10)
+
+
+def test_a_whole_checkpoint_with_other_classes_names_the_head(checkpoint, tmp_path):
+    options = ["model.head.num_classes=7", "model.init_cfg.type=Pretrained"]
+    options.append(f"model.init_cfg.checkpoint={checkpoint}")
+    model = build("imagenet", *TINY, *IN1K_HEAD, *options)
+    log = init_weights(model, tmp_path)
+    source = torch.load(checkpoint, weights_only=True)["state_dict"]
+    torch.testing.assert_close(model.neck.conv.weight, source["neck.conv.weight"])
+    assert "do not match exactly" in log
+    for name in ("head.fc.weight", "head.fc.bias"):
+        assert f"size mismatch for {name}: " in log
+    assert "[1000, 1024]" in log and "[7, 1024]" in log
+
+
+def test_another_backbone_lists_what_differs(checkpoint, tmp_path):
+    path = f"model.backbone.init_cfg.checkpoint={checkpoint}"
+    model = build("cifar10_in1k", *TINY, *CLS_HEAD, path, "model.backbone.levels=2")
+    log = init_weights(model, tmp_path)
+    assert "do not match exactly" in log
+    assert "unexpected key in source state_dict: " in log and "blocks.1.paths.2.0.weight" in log
+    assert "size mismatch" in log  # level 2 gets no features from a level 3
+
+
+def test_a_checkpoint_without_a_backbone(checkpoint, tmp_path):
+    other = tmp_path / "other.pth"
+    torch.save(dict(state_dict={"stem.weight": torch.zeros(1)}), other)
+    path = f"model.backbone.init_cfg.checkpoint={other}"
+    with pytest.raises(AssertionError, match="backbone. is not in the pretrained model"):
+        build("cifar10_in1k", *TINY, *CLS_HEAD, path).init_weights()

@@ -1,0 +1,1 @@
+"""What a dataset holds; what a model costs and sees."""

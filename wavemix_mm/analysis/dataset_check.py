@@ -1,0 +1,294 @@
+"""Read a config's datasets through and say what is wrong with them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from multiprocessing.pool import ThreadPool
+from typing import Any
+
+import numpy as np
+from mmengine import fileio
+from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
+from PIL import Image
+
+_READ_ERRORS = (OSError, SyntaxError, ValueError)  # what Pillow raises on damaged files
+_MMSEG_IGNORE_INDEX = 255
+
+
+@dataclass
+class Report:
+    """What one dataset of a config holds.
+
+    Attributes:
+        name: Where the dataset stands in the config, e.g. 'train_dataloader'.
+        dataset: Name of its class.
+        unit: What is counted, 'pixels' or 'images'.
+        classes: Names of the classes.
+        size: Number of images.
+        counts: (classes,) pixels or images of each class.
+        present_in: (classes,) images in which each class occurs.
+        problems: One sentence each.
+    """
+
+    name: str
+    dataset: str
+    unit: str
+    classes: list[str] = field(default_factory=list)
+    size: int = 0
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    present_in: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    problems: list[str] = field(default_factory=list)
+
+
+def check_config(
+    cfg: Config,
+    read_images: bool = True,
+    workers: int = 4,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> Iterator[Report]:
+    """Check each dataset of a segmentation or classification config once.
+
+    Args:
+        cfg: The config.
+        read_images: Decode every image too; labels are always read.
+        workers: Threads that read files.
+        on_progress: Called with the dataset's name, the images done and those in all.
+
+    Yields:
+        A report for each dataset, in the order train, val, test.
+    """
+    seen: list[Mapping] = []
+    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        for name, dataset_cfg in _dataset_configs(cfg.get(loader), loader):
+            if dataset_cfg not in seen:
+                seen.append(dataset_cfg)
+                yield _check_dataset(cfg, name, dataset_cfg, read_images, workers, on_progress)
+
+
+def _dataset_configs(node: Any, name: str) -> Iterator[tuple[str, Mapping]]:
+    """The dataset configs in a dataloader, inside ConcatDataset, RepeatDataset and the like too."""
+    if isinstance(node, list | tuple):
+        for i, item in enumerate(node):
+            yield from _dataset_configs(item, f"{name}.{i}")
+    elif isinstance(node, Mapping):
+        inner = node.get("dataset", node.get("datasets"))
+        if inner is not None:
+            yield from _dataset_configs(inner, name)
+        elif "type" in node:
+            yield name, node
+
+
+def _check_dataset(
+    cfg: Config,
+    name: str,
+    dataset_cfg: Mapping,
+    read_images: bool,
+    workers: int,
+    on_progress: Callable[[str, int, int], None] | None,
+) -> Report:
+    head = cfg.model.get("decode_head") or cfg.model.get("head") or {}
+    head = head[-1] if isinstance(head, list | tuple) else head
+    is_segmentation = "decode_head" in cfg.model
+    report = Report(name, str(dataset_cfg["type"]), "pixels" if is_segmentation else "images")
+    try:
+        with DefaultScope.overwrite_default_scope(cfg.get("default_scope", "mmengine")):
+            # without transforms, so that an item is what the dataset itself gives
+            dataset = DATASETS.build(dict(dataset_cfg) | dict(pipeline=[]))
+        report.size = len(dataset)
+    # A dataset may raise anything on files that it does not expect.
+    except Exception as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        # how mmengine fails on an empty list
+        is_empty = "need at least one array to concatenate" in text
+        report.problems.append("it is empty" if is_empty else f"it cannot be built: {text}")
+        return report
+    report.classes = [str(c) for c in dataset.metainfo.get("classes") or ()]
+    num_classes = head.get("num_classes") or len(report.classes)
+    if report.classes and num_classes != len(report.classes):
+        report.problems.append(
+            f"the model has {num_classes} classes and the dataset {len(report.classes)}"
+        )
+    report.classes += [str(i) for i in range(len(report.classes), num_classes)]
+    report.counts = np.zeros(len(report.classes), np.int64)
+    report.present_in = np.zeros(len(report.classes), np.int64)
+    if report.size == 0:
+        report.problems.append("it is empty")
+        return report
+
+    if is_segmentation:
+        checker: Any = _SegmentationChecker(cfg, dataset_cfg, dataset, num_classes, read_images)
+    else:
+        checker = _ClassificationChecker(dataset, num_classes, read_images)
+    with ThreadPool(workers) as pool:
+        results = pool.imap(checker.check, range(report.size), chunksize=4)
+        for done, (counts, problems) in enumerate(results, 1):
+            report.counts += counts[: len(report.counts)]
+            report.present_in += counts[: len(report.counts)] > 0
+            report.problems += problems
+            if on_progress:
+                on_progress(name, done, report.size)
+    report.problems += checker.conclude()
+    return report
+
+
+class _ClassificationChecker:
+    def __init__(self, dataset: Any, num_classes: int, read_images: bool) -> None:
+        self.dataset = dataset
+        self.num_classes = num_classes
+        self.read_images = read_images
+
+    def check(self, index: int) -> tuple[np.ndarray, list[str]]:
+        info = self.dataset.get_data_info(index)
+        problems = []
+        name = info.get("img_path", f"image {index}")
+        labels = np.atleast_1d(info.get("gt_label", [])).astype(np.int64)
+        outside = sorted({int(v) for v in labels if not 0 <= v < self.num_classes})
+        if outside:
+            problems.append(f"{name}: label {outside} is outside [0, {self.num_classes})")
+        if self.read_images:
+            try:
+                if "img_path" in info:
+                    _read_image(info["img_path"])
+                else:
+                    self.dataset.prepare_data(index)
+            except _READ_ERRORS as error:
+                problems.append(f"{name} is unreadable: {_cause(error)}")
+        inside = labels[(labels >= 0) & (labels < self.num_classes)]
+        length = max(self.num_classes, len(self.dataset.metainfo.get("classes") or ()))
+        return np.bincount(inside, minlength=length), problems
+
+    def conclude(self) -> list[str]:
+        return []
+
+
+class _SegmentationChecker:
+    def __init__(
+        self,
+        cfg: Config,
+        dataset_cfg: Mapping,
+        dataset: Any,
+        num_classes: int,
+        read_images: bool,
+    ) -> None:
+        self.dataset = dataset
+        self.num_classes = num_classes
+        self.read_images = read_images
+        head = cfg.model.decode_head
+        head = head[-1] if isinstance(head, list | tuple) else head
+        self.ignore_index = head.get("ignore_index", _MMSEG_IGNORE_INDEX)
+        self.backend_args = getattr(dataset, "backend_args", None)
+        # What LoadAnnotations does to each of the 256 values that a label can have.
+        self.mapped = np.arange(256)
+        if dataset.reduce_zero_label:
+            self.mapped = np.where(self.mapped == 255, 255, (self.mapped - 1) % 256)
+        mapped = self.mapped.copy()
+        for old, new in (dataset.label_map or {}).items():
+            self.mapped[mapped == old] = new
+        self.raw_values = np.zeros(256, bool)
+        self.loaders = [
+            step
+            for step in dataset_cfg.get("pipeline") or []
+            if str(step.get("type", "")).endswith("LoadAnnotations")
+        ]
+        evaluator = cfg.get("val_evaluator")
+        self.evaluators = evaluator if isinstance(evaluator, list | tuple) else [evaluator or {}]
+
+    def check(self, index: int) -> tuple[np.ndarray, list[str]]:
+        info = self.dataset.get_data_info(index)
+        problems: list[str] = []
+        counts = np.zeros(256, np.int64)
+        size = None
+        if self.read_images:
+            try:
+                size = _read_image(info["img_path"], self.backend_args).size[::-1]
+            except _READ_ERRORS as error:
+                problems.append(f"{info['img_path']} is unreadable: {_cause(error)}")
+        path = info.get("seg_map_path")
+        if path is None:
+            return counts, problems
+        try:
+            label = np.asarray(_read_image(path, self.backend_args))
+        except _READ_ERRORS as error:
+            return counts, [*problems, f"{path} is unreadable: {_cause(error)}"]
+        if label.ndim != 2:
+            problem = f"{path} has {label.shape[2]} channels: a label has one, the class index"
+            return counts, [*problems, problem]
+        if size is not None and size != label.shape:
+            problems.append(
+                f"{path} is {_size(label.shape)}, but its image {info['img_path']} {_size(size)}"
+            )
+        if label.dtype != np.uint8:
+            problems.append(f"{path} is {label.dtype}: mmseg cuts labels to 8 bits")
+            return counts, problems
+        raw = np.bincount(label.ravel(), minlength=256)
+        self.raw_values[raw > 0] = True  # never the reverse, so that threads need no lock
+        np.add.at(counts, self.mapped, raw)
+        known = np.arange(256) < self.num_classes
+        known[self.ignore_index % 256] = True
+        outside = np.flatnonzero((raw > 0) & ~known[self.mapped])
+        if len(outside):
+            problems.append(
+                f"{path} has labels {', '.join(map(str, outside))} ({raw[outside].sum()} pixels), "
+                f"which are neither classes (0 to {self.num_classes - 1}) nor "
+                f"ignore_index={self.ignore_index}" + self._after_mapping()
+            )
+        counts[~known] = 0
+        counts[self.ignore_index % 256] = 0
+        return counts, problems
+
+    def conclude(self) -> list[str]:
+        """What shows in the whole dataset only, or in the config alone."""
+        problems = []
+        reduced = bool(self.dataset.reduce_zero_label)
+        for loader in self.loaders:
+            explicit = loader.get("reduce_zero_label")
+            if explicit is not None and bool(explicit) != reduced:
+                problems.append(
+                    f"reduce_zero_label is {explicit} in LoadAnnotations and {reduced} in the "
+                    "dataset: they must agree"
+                )
+        values = np.flatnonzero(self.raw_values)
+        classes = values[values != 255]
+        if reduced and len(classes) and classes.max() < self.num_classes:
+            problems.append(
+                f"reduce_zero_label=True ignores label 0 and shifts the others, but the greatest "
+                f"label is {classes.max()}, not {self.num_classes}: label 0 may be a class"
+            )
+        if not reduced and self.num_classes in classes and self.ignore_index != self.num_classes:
+            problems.append(
+                f"label {self.num_classes} occurs, one more than the classes: if label 0 is "
+                "background, the dataset needs reduce_zero_label=True; if the last is void, "
+                f"ignore_index={self.num_classes}"
+            )
+        for evaluator in self.evaluators:
+            ignored = evaluator.get("ignore_index", _MMSEG_IGNORE_INDEX)
+            if evaluator.get("type") == "IoUMetric" and ignored != self.ignore_index:
+                problems.append(
+                    f"ignore_index is {self.ignore_index} in the head and {ignored} in "
+                    "val_evaluator: they must agree"
+                )
+        return problems
+
+    def _after_mapping(self) -> str:
+        return " after reduce_zero_label" if self.dataset.reduce_zero_label else ""
+
+
+def _read_image(path: str, backend_args: dict | None = None) -> Image.Image:
+    """Decode a file wholly: Pillow rejects truncated files, OpenCV fills the rest with gray."""
+    image = Image.open(io.BytesIO(fileio.get(path, backend_args=backend_args)))
+    image.load()
+    return image
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "it does not exist"
+    text = " ".join(str(error).split()) or type(error).__name__
+    return "it is no image" if "cannot identify image" in text else text
+
+
+def _size(shape: tuple[int, int]) -> str:
+    return f"{shape[1]}x{shape[0]}"

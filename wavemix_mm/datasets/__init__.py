@@ -1,0 +1,17 @@
+"""Datasets that the toolboxes lack. Each needs its own toolbox; without it, it is left out."""
+
+from importlib.util import find_spec
+
+__all__: list[str] = []
+
+if find_spec("mmseg") is not None:
+    from wavemix_mm.datasets.camvid import CamVidDataset
+
+    __all__ += ["CamVidDataset"]
+
+if find_spec("mmpretrain") is not None:
+    from wavemix_mm.datasets.galaxy10_decals import Galaxy10DECaLS
+    from wavemix_mm.datasets.tiny_imagenet import TinyImageNet
+    from wavemix_mm.datasets.torchvision_dataset import TorchvisionDataset
+
+    __all__ += ["Galaxy10DECaLS", "TinyImageNet", "TorchvisionDataset"]

@@ -1,0 +1,71 @@
+"""CamVid in the 11-class form of the SegNet tutorial."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmseg.datasets.basesegdataset import BaseSegDataset
+
+from wavemix_mm.registry import DATASETS
+
+
+@DATASETS.register_module()
+class CamVidDataset(BaseSegDataset):
+    """CamVid: street scenes of 480x360 pixels, 11 classes (Brostow et al., 2009).
+
+    Labels are the class indices 0 to 10; 11 is void and does not count, so that the config sets
+    ``ignore_index=11``. Images and labels have equal stems in ``img_dir/{split}`` and
+    ``ann_dir/{split}``.
+
+    Args:
+        img_suffix: Suffix of the images.
+        seg_map_suffix: Suffix of the labels.
+        ignore_index: Label of void pixels.
+        reduce_zero_label: Whether label 0 is void; not so here.
+        **kwargs: The other arguments of mmseg's BaseSegDataset.
+    """
+
+    METAINFO = dict(
+        classes=(
+            "sky",
+            "building",
+            "pole",
+            "road",
+            "pavement",
+            "tree",
+            "sign_symbol",
+            "fence",
+            "car",
+            "pedestrian",
+            "bicyclist",
+        ),
+        palette=[
+            [128, 128, 128],
+            [128, 0, 0],
+            [192, 192, 128],
+            [128, 64, 128],
+            [60, 40, 222],
+            [128, 128, 0],
+            [192, 128, 128],
+            [64, 64, 128],
+            [64, 0, 128],
+            [64, 64, 0],
+            [0, 128, 192],
+        ],
+    )
+
+    def __init__(
+        self,
+        img_suffix: str = ".jpg",
+        seg_map_suffix: str = ".png",
+        ignore_index: int = 11,
+        reduce_zero_label: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            img_suffix=img_suffix,
+            seg_map_suffix=seg_map_suffix,
+            ignore_index=ignore_index,
+            reduce_zero_label=reduce_zero_label,
+            **kwargs,
+        )

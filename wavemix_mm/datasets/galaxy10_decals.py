@@ -1,0 +1,152 @@
+"""Galaxy10 DECaLS, read from its HDF5 file."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from mmpretrain.datasets import BaseDataset
+
+from wavemix_mm.errors import UserInputError
+from wavemix_mm.registry import DATASETS
+
+
+@DATASETS.register_module()
+class Galaxy10DECaLS(BaseDataset):
+    """Galaxy10 DECaLS: 17,736 galaxies of 256x256 pixels in 10 classes of morphology.
+
+    The file has no split. Here 10 % of each class, drawn with a fixed seed, are the validation
+    set. Images are read from the file when they are asked for and given as mmcv's
+    LoadImageFromFile gives them, uint8 (H, W, 3) in BGR, so that the pipeline starts without a
+    loading transform.
+
+    Args:
+        data_root: Folder of the file.
+        split: 'train' or 'val'.
+        filename: Name of the file.
+        val_fraction: Part of each class that is the validation set.
+        seed: Seed of the split.
+        metainfo: Overrides the class names.
+        **kwargs: The other arguments of mmpretrain's BaseDataset, e.g. pipeline, indices.
+
+    Raises:
+        UserInputError: If the split is unknown, h5py is not installed, or the file is missing or
+            damaged.
+    """
+
+    METAINFO = dict(
+        classes=(
+            "disturbed",
+            "merging",
+            "round smooth",
+            "in-between round smooth",
+            "cigar shaped smooth",
+            "barred spiral",
+            "unbarred tight spiral",
+            "unbarred loose spiral",
+            "edge-on without bulge",
+            "edge-on with bulge",
+        )
+    )
+
+    def __init__(
+        self,
+        data_root: str,
+        split: str = "train",
+        filename: str = "Galaxy10_DECals.h5",
+        val_fraction: float = 0.1,
+        seed: int = 0,
+        metainfo: dict | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if split not in ("train", "val"):
+            raise UserInputError(f"Galaxy10DECaLS: split={split!r} is neither 'train' nor 'val'.")
+        if not 0 < val_fraction < 1:
+            raise UserInputError(
+                f"Galaxy10DECaLS: val_fraction={val_fraction} is not within (0, 1)."
+            )
+        self.split = split
+        self.path = os.path.join(data_root, filename)
+        self.val_fraction = val_fraction
+        self.seed = seed
+        self._images: Any = None
+        self._images_pid = -1
+        super().__init__(ann_file="", metainfo=metainfo, data_root=data_root, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Return index in the file and label of each galaxy of the split."""
+        file = self._open()
+        try:
+            labels = np.asarray(file["ans"])
+            images_shape = file["images"].shape
+        # h5py raises either, depending on where the file is damaged
+        except (KeyError, OSError, RuntimeError) as error:
+            raise self._problem("it lacks a readable 'images' or 'ans'") from error
+        finally:
+            file.close()
+        if len(images_shape) != 4 or len(labels) != images_shape[0]:
+            raise self._problem(f"'images' is {images_shape} and 'ans' is {labels.shape}")
+        if not np.isin(labels, np.arange(10)).all():
+            raise self._problem("'ans' has values outside of 0 to 9")
+        indices = split_indices(labels, self.val_fraction, self.seed)[self.split]
+        return [dict(index=int(i), gt_label=int(labels[i])) for i in indices]
+
+    def prepare_data(self, idx: int) -> Any:
+        """Read one image and pass it through the pipeline."""
+        info = self.get_data_info(idx)
+        # An HDF5 handle must not be shared with a forked worker: each process opens its own.
+        if self._images is None or self._images_pid != os.getpid():
+            self._images = self._open()["images"]
+            self._images_pid = os.getpid()
+        try:
+            pixels = self._images[info["index"]]
+        except (OSError, RuntimeError) as error:
+            raise self._problem(f"image {info['index']} is damaged") from error
+        pixels = np.ascontiguousarray(pixels[..., ::-1])
+        info.update(img=pixels, img_shape=pixels.shape[:2], ori_shape=pixels.shape[:2])
+        return self.pipeline(info)
+
+    def __getstate__(self) -> dict:
+        """Leave the file handle behind: workers that are spawned, and copies, open their own."""
+        return self.__dict__ | dict(_images=None, _images_pid=-1)
+
+    def _open(self) -> Any:
+        try:
+            import h5py
+        except ModuleNotFoundError as error:
+            raise UserInputError(
+                "Galaxy10 DECaLS is an HDF5 file, read with h5py: pip install h5py"
+            ) from error
+        if not os.path.isfile(self.path):
+            raise self._problem("the file does not exist")
+        try:
+            return h5py.File(self.path, "r")
+        except OSError as error:
+            raise self._problem("it is truncated or not an HDF5 file") from error
+
+    def _problem(self, cause: str) -> UserInputError:
+        return UserInputError(
+            f"Galaxy10 DECaLS cannot be read from {self.path}: {cause}; expected: an HDF5 file "
+            "with 'images' (N, 256, 256, 3) and 'ans' (N,); see docs/datasets.md."
+        )
+
+
+def split_indices(labels: np.ndarray, val_fraction: float, seed: int) -> dict[str, np.ndarray]:
+    """Split indices so that both parts have the same class balance.
+
+    Args:
+        labels: (N,) class of each image.
+        val_fraction: Part of each class, rounded to whole images, that goes into 'val'.
+        seed: Seed of the draw.
+
+    Returns:
+        The ascending indices of 'train' and 'val'.
+    """
+    # RandomState, since NumPy promises the same stream in every version for it alone.
+    random = np.random.RandomState(seed)
+    is_val = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        of_class = random.permutation(np.flatnonzero(labels == label))
+        is_val[of_class[: round(len(of_class) * val_fraction)]] = True
+    return dict(train=np.flatnonzero(~is_val), val=np.flatnonzero(is_val))

@@ -1,0 +1,226 @@
+"""Checks before a run: data folders, number of classes, checkpoints."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.model import is_model_wrapper
+from torch import Tensor, nn
+
+from wavemix_mm.engine.launch import type_name
+from wavemix_mm.errors import UserInputError
+
+_SHOWN_KEYS = 3
+# mmpretrain's datasets that download themselves unless told not to
+_DOWNLOADED = ("CIFAR10", "CIFAR100", "MNIST", "FashionMNIST")
+
+
+def check_data_paths(cfg: Config, *loaders: str) -> None:
+    """Check that the folders and annotation files of the named dataloaders exist, not empty.
+
+    Args:
+        cfg: The config.
+        *loaders: Keys of dataloaders, e.g. 'train_dataloader'.
+
+    Raises:
+        UserInputError: On the first path of which this does not hold.
+    """
+    for loader in loaders:
+        for dataset in _datasets(cfg.get(loader) or {}):
+            for path in _paths(dataset):
+                problem = _path_problem(path)
+                if problem:
+                    full = "" if os.path.isabs(path) else f" ({os.path.abspath(path)})"
+                    raise UserInputError(
+                        f"{loader} looks for its data in {path}{full}, which {problem}; "
+                        "see docs/datasets.md for how to get it."
+                    )
+
+
+def _path_problem(path: str) -> str | None:
+    if "://" in path:
+        return None
+    if not os.path.exists(path):
+        return "does not exist"
+    if os.path.isdir(path) and not os.listdir(path):
+        return "is empty"
+    return None
+
+
+def _datasets(node: Any) -> Iterator[Mapping]:
+    """The dataset configs in a dataloader, inside ConcatDataset, RepeatDataset and the like too."""
+    if isinstance(node, Mapping):
+        # a dataset that downloads itself need not be there yet
+        download = node.get("download", type_name(node) in _DOWNLOADED)
+        if not download and any(key in node for key in ("data_root", "data_prefix", "ann_file")):
+            yield node
+        for key in ("dataset", "datasets"):
+            yield from _datasets(node.get(key))
+    elif isinstance(node, list | tuple):
+        for item in node:
+            yield from _datasets(item)
+
+
+def _paths(dataset: Mapping) -> Iterator[str]:
+    root = dataset.get("data_root") or ""
+    if root:
+        yield root
+    prefix = dataset.get("data_prefix") or {}
+    parts = list(prefix.values()) if isinstance(prefix, Mapping) else [prefix]
+    for part in [*parts, dataset.get("ann_file")]:
+        if isinstance(part, str) and part:
+            yield os.path.join(root, part)
+
+
+def check_num_classes(model: nn.Module, dataset: Any, config_path: str) -> None:
+    """Check that every head of the model has as many classes as the dataset.
+
+    Raises:
+        UserInputError: If one has another number.
+    """
+    classes = (getattr(dataset, "metainfo", None) or {}).get("classes")
+    if classes is None:
+        return
+    model = _unwrap(model)
+    for name in ("decode_head", "auxiliary_head", "head"):
+        head = getattr(model, name, None)
+        for part in head if isinstance(head, nn.ModuleList) else [head]:
+            number = getattr(part, "num_classes", None)
+            if isinstance(number, int) and number != len(classes):
+                raise UserInputError(
+                    f"config {config_path}: model.{name}.num_classes={number}, but "
+                    f"{type(dataset).__name__} has {len(classes)} classes."
+                )
+
+
+def check_checkpoint(model: nn.Module, path: str) -> None:
+    """Check that a checkpoint is whole, holds no code, and fits the model exactly.
+
+    Args:
+        model: The model that is to load it.
+        path: A local path; addresses are left to mmengine.
+
+    Raises:
+        UserInputError: Otherwise; on another architecture with the first keys that differ.
+    """
+    if "://" in path:
+        return
+    state = read_state_dict(path)
+    problems = _differences(state, _unwrap(model).state_dict())
+    if problems:
+        raise UserInputError(
+            f"checkpoint {path} does not fit the model, {len(problems)} of its keys differ: "
+            + _first(problems)
+        )
+
+
+def check_initial_weights(model: nn.Module, path: str) -> None:
+    """Check a checkpoint to start from: whole, without code, of some use to the model.
+
+    Another head or another size may differ on purpose, so that one tensor that fits is enough.
+
+    Args:
+        model: The model that is to load it.
+        path: A local path; addresses are left to mmengine.
+
+    Raises:
+        UserInputError: Otherwise.
+    """
+    if "://" in path:
+        return
+    state = read_state_dict(path)
+    expected = _unwrap(model).state_dict()
+    if not any(key in expected and expected[key].shape == state[key].shape for key in state):
+        raise UserInputError(
+            f"checkpoint {path} has no tensor that fits the model: "
+            + _first(_differences(state, expected))
+        )
+
+
+def _differences(state: dict[str, Tensor], expected: dict[str, Tensor]) -> list[str]:
+    shapes = [
+        f"{key} is {_shape(state[key])} in the checkpoint and {_shape(value)} in the model"
+        for key, value in expected.items()
+        if key in state and state[key].shape != value.shape
+    ]
+    missing = [
+        f"{key} {_shape(value)} is missing in the checkpoint"
+        for key, value in expected.items()
+        if key not in state
+    ]
+    unknown = [
+        f"{key} {_shape(value)} is unknown to the model"
+        for key, value in state.items()
+        if key not in expected
+    ]
+    return shapes + missing + unknown
+
+
+def _first(problems: list[str]) -> str:
+    return "; ".join(problems[:_SHOWN_KEYS]) + ("; ..." if len(problems) > _SHOWN_KEYS else ".")
+
+
+def check_file(path: str) -> None:
+    """Check that a local checkpoint exists, before anything slow is built.
+
+    Raises:
+        UserInputError: If it does not.
+    """
+    if "://" not in path and not os.path.isfile(path):
+        problem = "is a folder" if os.path.isdir(path) else "does not exist"
+        raise UserInputError(f"checkpoint {path} {problem}.")
+
+
+def read_state_dict(path: str) -> dict[str, Tensor]:
+    """Read the model's tensors of a checkpoint file, running no code that it may hold.
+
+    Raises:
+        UserInputError: If the file does not exist, is damaged, or is no checkpoint.
+    """
+    check_file(path)
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    # what torch raises depends on where the file is damaged
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        LookupError,
+        ValueError,
+    ) as error:
+        raise UserInputError(f"checkpoint {path} cannot be read: {_cause(path, error)}") from error
+    state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserInputError(f"checkpoint {path} holds no state dict.")
+    return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def _cause(path: str, error: Exception) -> str:
+    with open(path, "rb") as file:
+        start = file.read(512).lstrip().lower()
+    if not start:
+        return "the file is empty."
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "it is a web page, not a checkpoint."
+    if refused := re.search(r"GLOBAL (\S+)", str(error)):
+        return f"it holds {refused[1]}, which is not on the list of what cannot run code."
+    return "it is truncated or not a PyTorch checkpoint."
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    """The model inside a DistributedDataParallel or test-time augmentation wrapper."""
+    if is_model_wrapper(model):
+        return _unwrap(model.module)
+    inner = getattr(model, "module", None)
+    return inner if isinstance(inner, nn.Module) else model
+
+
+def _shape(tensor: Tensor) -> str:
+    return str(tuple(tensor.shape))
