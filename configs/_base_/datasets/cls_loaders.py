@@ -1,0 +1,20 @@
+# What the classification datasets share; each names its dataset and pipelines.
+train_dataloader = dict(
+    batch_size=256,
+    num_workers=4,
+    # workers that do not persist repeat the same random augmentation in every epoch
+    persistent_workers=True,
+    # images of equal size are stacked once, and then normalized as one tensor
+    collate_fn=dict(type="default_collate"),
+    sampler=dict(type="DefaultSampler", shuffle=True),
+)
+val_dataloader = dict(
+    batch_size=256,
+    num_workers=4,
+    persistent_workers=True,
+    collate_fn=dict(type="default_collate"),
+    sampler=dict(type="DefaultSampler", shuffle=False),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type="Accuracy", topk=(1,))
+test_evaluator = val_evaluator

@@ -1,0 +1,32 @@
+# WaveMix with the paper's segmentation head; a leaf sets the arch, the head's widths and the
+# classes to match.
+norm_cfg = dict(type="BN")  # SyncBN pays when a device sees fewer than about four images
+data_preprocessor = dict(
+    type="SegDataPreProcessor",
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    bgr_to_rgb=True,
+    pad_val=0,
+    seg_pad_val=255,
+    size=(1024, 2048),
+)
+model = dict(
+    type="EncoderDecoder",
+    data_preprocessor=data_preprocessor,
+    backbone=dict(
+        type="wavemix_mm.WaveMix",
+        arch="256/16-l4",
+        stem=dict(type="wavemix_mm.StridedStem", stride=2),
+        norm_cfg=norm_cfg,
+    ),
+    decode_head=dict(
+        type="wavemix_mm.TransposedConvHead",
+        in_channels=256,
+        mid_channels=128,
+        channels=64,
+        num_classes=19,
+        loss_decode=dict(type="wavemix_mm.SoftmaxFocalLoss", gamma=2.0),
+    ),
+    train_cfg=dict(),
+    test_cfg=dict(mode="whole"),
+)

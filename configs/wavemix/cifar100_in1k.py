@@ -1,0 +1,8 @@
+# CIFAR-100 at 224x224 from ImageNet weights, TrivialAugment, Table 7: WaveMix-192/16, level 3.
+_base_ = [
+    "../_base_/models/wavemix_cls_in1k.py",
+    "../_base_/datasets/cifar100_224_ta.py",
+    "../_base_/schedules/adamw_sgd_300e.py",
+    "../_base_/classification_runtime.py",
+]
+model = dict(head=dict(num_classes=100))
