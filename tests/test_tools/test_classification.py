@@ -1,0 +1,105 @@
+"""tools/train.py and tools/test.py with a classification config."""
+
+import json
+import pickle
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from test_train import ROOT, run_main, sentence
+
+CONFIG = """
+_base_ = [{model!r}, {runtime!r}]
+model = dict(
+    backbone=dict(embed_dims=8, depth=1, levels=1),
+    head=dict(in_channels=8, num_classes=2),
+    data_preprocessor=dict(num_classes=2),
+)
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=0,
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    collate_fn=dict(type="default_collate"),
+    dataset=dict(
+        type="CustomDataset",
+        data_root={data!r},
+        pipeline=[dict(type="LoadImageFromFile"), dict(type="PackInputs")],
+    ),
+)
+val_dataloader = dict(train_dataloader, sampler=dict(type="DefaultSampler", shuffle=False))
+test_dataloader = val_dataloader
+val_evaluator = dict(type="Accuracy", topk=(1,))
+test_evaluator = val_evaluator
+optim_wrapper = dict(type="AmpOptimWrapper", optimizer=dict(type="AdamW", lr=1e-2))
+train_cfg = dict(by_epoch=True, max_epochs=1)
+val_cfg = dict()
+test_cfg = dict()
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A config, and the checkpoint of one epoch over four images of two classes."""
+    folder = tmp_path_factory.mktemp("classification")
+    for label, name in enumerate(("dark", "light")):
+        (folder / "data" / name).mkdir(parents=True)
+        for i in range(2):
+            image = np.full((16, 16, 3), 200 * label + i, np.uint8)
+            # mmpretrain names painted images after the file alone, without its folder
+            cv2.imwrite(str(folder / "data" / name / f"{name}{i}.png"), image)
+    base = ROOT / "configs" / "_base_"
+    config = folder / "tiny.py"
+    config.write_text(
+        CONFIG.format(
+            model=str(base / "models" / "wavemix_cls_small.py"),
+            runtime=str(base / "classification_runtime.py"),
+            data=str(folder / "data"),
+        )
+    )
+    run_main("train", config, "--work-dir", folder / "w")
+    return config, folder / "w" / "epoch_1.pth"
+
+
+def test_out_holds_the_predictions(trained, tmp_path):
+    run_main("test", *trained, "--work-dir", tmp_path, "--out", tmp_path / "pred.pkl")
+    predictions = pickle.loads((tmp_path / "pred.pkl").read_bytes())
+    assert [Path(item["img_path"]).parent.name for item in predictions] == [
+        "dark", "dark", "light", "light",
+    ]  # fmt: skip
+    for item in predictions:
+        assert item["pred_label"] == item["pred_score"].argmax()
+        assert float(item["pred_score"].sum()) == pytest.approx(1, abs=1e-5)
+
+
+def test_out_holds_the_metrics(trained, tmp_path):
+    path = tmp_path / "metrics.json"
+    run_main("test", *trained, "--work-dir", tmp_path, "--out", path, "--out-item", "metrics")
+    assert 0 <= json.loads(path.read_text())["accuracy/top1"] <= 100
+
+
+def test_show_dir_gets_every_image(trained, tmp_path):
+    run_main("test", *trained, "--work-dir", tmp_path, "--show-dir", tmp_path / "show")
+    assert len(list((tmp_path / "show").rglob("*.png"))) == 4
+
+
+def test_out_with_another_suffix(trained, tmp_path, capfd):
+    message = sentence(capfd, "test", *trained, "--work-dir", tmp_path, "--out", tmp_path / "out")
+    assert "must end in .pkl" in message
+
+
+def test_num_classes_that_disagree_with_the_folders(trained, tmp_path, capfd):
+    message = sentence(
+        capfd, "train", trained[0], "--work-dir", tmp_path, "--cfg-options",
+        "model.head.num_classes=5",
+    )  # fmt: skip
+    assert "model.head.num_classes=5, but CustomDataset has 2 classes" in message
+
+
+def test_folder_without_images_of_the_layout(trained, tmp_path, capfd):
+    (tmp_path / "data" / "dark").mkdir(parents=True)
+    message = sentence(
+        capfd, "train", trained[0], "--work-dir", tmp_path / "w", "--cfg-options",
+        f"train_dataloader.dataset.data_root={tmp_path / 'data'}",
+    )  # fmt: skip
+    assert str(tmp_path / "data") in message or "found no files" in message

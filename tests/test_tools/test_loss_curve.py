@@ -1,0 +1,88 @@
+"""tools/visualization/loss_curve.py."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from wavemix_mm.errors import UserInputError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def tool():
+    path = ROOT / "tools" / "visualization" / "loss_curve.py"
+    spec = importlib.util.spec_from_file_location("tool_loss_curve", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def log(work_dir, stamp, *entries):
+    path = work_dir / stamp / "vis_data" / "scalars.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return path
+
+
+def train(epoch, step, loss):
+    return dict(lr=0.1, loss=loss, epoch=epoch, iter=step, step=step)
+
+
+def validate(epoch, miou):
+    return dict(aAcc=50.0, mIoU=miou, step=epoch)
+
+
+def test_a_resumed_run_replaces_what_it_repeats(tool, tmp_path):
+    log(
+        tmp_path, "20260101_000000",
+        train(1, 10, 3.0), validate(1, 10.0), train(2, 20, 2.0), validate(2, 20.0), train(3, 30, 9),
+    )  # fmt: skip
+    path = log(tmp_path, "20260101_010000", train(2, 20, 1.5), validate(2, 25.0))
+    losses, metrics, unit = tool.read_scalars(tmp_path)
+    assert losses == {10: 3.0, 20: 1.5}
+    assert metrics == {"mIoU": {1: 10.0, 2: 25.0}} and unit == "epoch"
+    # a run that starts anew, and was killed while it wrote
+    path = log(tmp_path, "20260101_020000", train(1, 5, 4.0))
+    path.write_text(path.read_text() + '{"loss": 1.')
+    assert tool.read_scalars(tmp_path) == ({5: 4.0}, {}, "epoch")
+
+
+def test_iterations_and_accuracy(tool, tmp_path):
+    log(tmp_path, "a", dict(loss=2.0, iter=50, step=50), {"accuracy/top1": 71.0, "step": 100})
+    assert tool.read_scalars(tmp_path) == (
+        {50: 2.0},
+        {"accuracy/top1": {100: 71.0}},
+        "iteration",
+    )
+
+
+@pytest.mark.parametrize("miou", [None, 31.0])
+def test_draws_a_picture(tool, tmp_path, capsys, miou):
+    entries = [train(i, 10 * i, 3.0 / i) for i in range(1, 6)]
+    log(tmp_path, "a", *entries, *([validate(5, miou)] if miou else []))
+    out = tmp_path / "new" / "curve.png"
+    tool.main([str(tmp_path), "--out", str(out)])
+    assert f"Wrote {out}" in capsys.readouterr().out
+    picture = cv2.imread(str(out))
+    assert picture.shape[1] > 800
+    # the line's blue
+    assert np.any((picture[..., 0] > 150) & (picture[..., 2] < 60))
+
+
+def test_bad_input(tool, tmp_path):
+    with pytest.raises(UserInputError, match="no run was logged there"):
+        tool.read_scalars(tmp_path)
+    path = log(tmp_path, "a", validate(1, 10.0))
+    with pytest.raises(UserInputError, match="hold no loss"):
+        tool.read_scalars(tmp_path)
+    path.write_text("not json\n" + path.read_text())
+    with pytest.raises(UserInputError, match="line 1 is not JSON"):
+        tool.read_scalars(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        tool.main([str(tmp_path / "nothing")])
+    assert str(caught.value.code).startswith("error: ") and "nothing" in str(caught.value.code)

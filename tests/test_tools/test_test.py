@@ -1,0 +1,182 @@
+"""tools/test.py and dist_test.sh, as a user runs them."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from test_train import ROOT, load_tool, run_main, sentence, weights
+
+from wavemix_mm.errors import UserInputError
+
+TTA = """
+tta_model = dict(type="SegTTAModel")
+tta_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(
+        type="TestTimeAug",
+        transforms=[
+            [dict(type="RandomFlip", prob=p, direction="horizontal") for p in (0.0, 1.0)],
+            [dict(type="LoadAnnotations")],
+            [dict(type="PackSegInputs")],
+        ],
+    ),
+]
+"""
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory, config_text):
+    """A checkpoint of the tiny model after two epochs, with its config."""
+    folder = tmp_path_factory.mktemp("trained")
+    config = folder / "tiny.py"
+    config.write_text(config_text + TTA)
+    run_main("train", config, "--work-dir", folder / "w", "--no-validate")
+    return config, folder / "w" / "epoch_2.pth"
+
+
+def miou(text):
+    return float(re.findall(r"mIoU: ([\d.]+)", text)[-1])
+
+
+def log_of(work_dir):
+    return max(Path(work_dir).glob("*/*.log"), key=os.path.getmtime).read_text()
+
+
+def test_prints_iou_table_and_writes_predictions(checkpoint, tmp_path):
+    config, path = checkpoint
+    run_main(
+        "test", config, path, "--work-dir", tmp_path / "w", "--out", tmp_path / "out",
+        "--show-dir", tmp_path / "show",
+    )  # fmt: skip
+    log = log_of(tmp_path / "w")
+    assert "bicyclist" in log and "mIoU" in log
+    predictions = sorted((tmp_path / "out").glob("*.png"))
+    assert [p.name for p in predictions] == ["0.png", "1.png"]
+    label = cv2.imread(str(predictions[0]), cv2.IMREAD_UNCHANGED)
+    assert label.shape == (32, 48) and label.max() <= 10
+    assert list((tmp_path / "show").rglob("*.png"))
+
+
+def test_deploy_and_tta_give_the_expected_miou(checkpoint, tmp_path):
+    """Folding changes nothing; averaging over the flipped image does change the result."""
+    config, path = checkpoint
+    results = {}
+    for name, options in {"plain": [], "deploy": ["--deploy"], "tta": ["--tta"]}.items():
+        run_main("test", config, path, "--work-dir", tmp_path / name, *options)
+        results[name] = miou(log_of(tmp_path / name))
+    assert results["deploy"] == pytest.approx(results["plain"], abs=0.02)
+    assert "SegTTAModel" in log_of(tmp_path / "tta")
+
+
+def test_checkpoint_of_another_architecture(checkpoint, tmp_path, capfd):
+    config, path = checkpoint
+    message = sentence(
+        capfd, "test", config, path, "--work-dir", tmp_path,
+        "--cfg-options", "model.backbone.levels=3",
+    )  # fmt: skip
+    assert "does not fit the model" in message and "paths.2" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "the file is empty"),
+        (b"<!DOCTYPE html><html>not found</html>", "it is a web page"),
+        (b"\x80\x02garbage", "truncated or not a PyTorch checkpoint"),
+    ],
+)
+def test_damaged_checkpoints(checkpoint, tmp_path, capfd, content, expected):
+    path = tmp_path / "bad.pth"
+    path.write_bytes(content)
+    message = sentence(capfd, "test", checkpoint[0], path, "--work-dir", tmp_path)
+    assert str(path) in message and expected in message
+
+
+def test_truncated_checkpoint(checkpoint, tmp_path, capfd):
+    path = tmp_path / "cut.pth"
+    whole = checkpoint[1].read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    message = sentence(capfd, "test", checkpoint[0], path, "--work-dir", tmp_path)
+    assert "truncated or not a PyTorch checkpoint" in message
+
+
+class Payload:
+    """Unpickled, it would create a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_checkpoint_with_code_is_refused_and_not_run(checkpoint, tmp_path, capfd):
+    path, witness = tmp_path / "evil.pth", tmp_path / "witness"
+    torch.save({"state_dict": weights(checkpoint[1]), "evil": Payload(witness)}, path)
+    message = sentence(capfd, "test", checkpoint[0], path, "--work-dir", tmp_path)
+    assert "not on the list of what cannot run code" in message
+    assert not witness.exists()
+
+
+def test_missing_checkpoint(checkpoint, tmp_path, capfd):
+    message = sentence(capfd, "test", checkpoint[0], tmp_path / "no.pth", "--work-dir", tmp_path)
+    assert "no.pth does not exist" in message
+
+
+def test_tta_without_its_config(tiny_config, checkpoint, tmp_path, capfd):
+    path = tmp_path / "without.py"
+    path.write_text(f"_base_ = {str(tiny_config)!r}\n")
+    message = sentence(capfd, "test", path, checkpoint[1], "--work-dir", tmp_path, "--tta")
+    assert "no tta_model" in message
+
+
+def test_out_goes_to_the_metric_that_can_write():
+    tool = load_tool("test")
+    args = tool.parse_args(["a.py", "a.pth", "--out", "folder"])
+    cfg = Config(dict(default_scope="mmseg"))
+    cfg.test_evaluator = [dict(type="Other"), dict(type="mmseg.IoUMetric")]
+    tool.apply_args(cfg, args)
+    assert cfg.test_evaluator == [
+        dict(type="Other"),
+        dict(type="mmseg.IoUMetric", output_dir="folder", keep_results=True),
+    ]
+    cfg.test_evaluator = [dict(type="Other")]
+    with pytest.raises(UserInputError, match=r"--out: no test_evaluator of config a\.py"):
+        tool.apply_args(cfg, args)
+
+
+def test_two_processes_without_a_gpu(checkpoint, tmp_path):
+    """dist_test.sh over gloo gives the mIoU of one process."""
+    config, path = checkpoint
+    run_main("test", config, path, "--work-dir", tmp_path / "one")
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PORT": "29574",
+        "OMP_NUM_THREADS": "1",
+    }
+    result = subprocess.run(
+        ["bash", ROOT / "tools" / "dist_test.sh", config, path, "2",
+         "--work-dir", tmp_path / "two"],
+        env=environment, cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert miou(log_of(tmp_path / "two")) == miou(log_of(tmp_path / "one"))
+
+
+def test_prediction_is_the_argmax_of_the_model(checkpoint, tmp_path, camvid_folder):
+    """An independent forward pass through mmseg's API gives the label maps that --out wrote."""
+    from mmseg.apis import inference_model, init_model
+
+    config, path = checkpoint
+    run_main("test", config, path, "--work-dir", tmp_path / "w", "--out", tmp_path / "out")
+    model = init_model(str(config), str(path), device="cpu")
+    result = inference_model(model, str(camvid_folder / "img_dir" / "val" / "1.jpg"))
+    written = cv2.imread(str(tmp_path / "out" / "1.png"), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(result.pred_sem_seg.data[0].numpy(), written)

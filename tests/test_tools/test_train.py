@@ -1,0 +1,217 @@
+"""tools/train.py and dist_train.sh, as a user runs them."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def load_tool(name):
+    """Import a tool, so that its main() can run without starting another interpreter."""
+    spec = importlib.util.spec_from_file_location(f"tool_{name}", ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run_main(name, *argv):
+    """Run a tool as if in a fresh process: mmengine keeps these by the name of an experiment."""
+    from mmengine.logging import MessageHub, MMLogger
+    from mmengine.registry import DefaultScope
+    from mmengine.visualization import Visualizer
+    from mmseg.visualization import SegLocalVisualizer
+
+    for manager in (MessageHub, MMLogger, DefaultScope, Visualizer, SegLocalVisualizer):
+        manager._instance_dict.clear()
+    load_tool(name).main([str(arg) for arg in argv])
+
+
+def sentence(capfd, name, *argv):
+    """The error of a run that must fail: status 1 and one line without a traceback."""
+    with pytest.raises(SystemExit) as caught:
+        run_main(name, *argv)
+    message = str(caught.value.code)
+    assert message.startswith("error: ") and "\n" not in message
+    assert "Traceback" not in capfd.readouterr().err
+    return message
+
+
+def weights(path):
+    return torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+
+
+def test_trains_validates_and_resumes(tiny_config, tmp_path):
+    """Two epochs at once, and one epoch resumed to two, give the same weights."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run_main("train", tiny_config, "--work-dir", whole)
+    assert "mIoU" in next(whole.glob("*/*.log")).read_text()
+    run_main("train", tiny_config, "--work-dir", parts, "--cfg-options", "train_cfg.max_epochs=1")
+    run_main("train", tiny_config, "--work-dir", parts, "--resume")
+    expected, resumed = weights(whole / "epoch_2.pth"), weights(parts / "epoch_2.pth")
+    assert all(torch.equal(expected[key], resumed[key]) for key in expected)
+    first = weights(whole / "epoch_1.pth")
+    assert any(not torch.equal(expected[key], first[key]) for key in expected)
+
+
+def test_amp_becomes_float32_with_one_warning(tiny_config, tmp_path, capfd):
+    run_main(
+        "train", tiny_config, "--work-dir", tmp_path / "w", "--amp", "--no-validate",
+        "--cfg-options", "train_cfg.max_epochs=1",
+    )  # fmt: skip
+    warnings = [x for x in capfd.readouterr().err.splitlines() if x.startswith("warning: ")]
+    assert len(warnings) == 1 and "float32" in warnings[0]
+    assert (tmp_path / "w" / "epoch_1.pth").exists()
+
+
+def test_missing_config_names_neighbors(tmp_path, capfd):
+    message = sentence(capfd, "train", ROOT / "configs/wavemix/cityscape.py")
+    assert "cityscape.py does not exist; did you mean" in message
+    assert "cityscapes.py" in message
+
+
+def test_config_with_syntax_error(tmp_path, capfd):
+    path = tmp_path / "broken.py"
+    path.write_text("model = dict(\n")
+    assert "broken.py cannot be read: SyntaxError" in sentence(capfd, "train", path)
+
+
+def test_config_with_unknown_base(tmp_path, capfd):
+    path = tmp_path / "orphan.py"
+    path.write_text("_base_ = './nothing.py'\n")
+    message = sentence(capfd, "train", path)
+    assert "orphan.py cannot be read" in message and "nothing.py" in message
+
+
+def test_missing_data_root(tmp_path, capfd):
+    message = sentence(
+        capfd, "train", ROOT / "configs/wavemix/cityscapes.py", "--work-dir", tmp_path,
+        "--cfg-options", "train_dataloader.dataset.data_root=/nowhere/cityscapes",
+    )  # fmt: skip
+    assert "train_dataloader looks for its data in /nowhere/cityscapes" in message
+    assert "docs/datasets.md" in message
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("model.backbone.foo=1", "unexpected keyword argument 'foo'"),
+        ("model.backbone.embed_dims=6", "embed_dims=6 is not a positive multiple of 4"),
+        ("model.backbone.levels=0", "levels=0 does not name"),
+        ("model.backbone.levels=(1,1)", "levels="),
+        ("model.backbone.arch=192/61-l3", "192/16-l3"),
+        ("model.backbone.token_mixer.type=wavemix_mm.Nothing", "wavemix_mm.Nothing"),
+        ("model.decode_head.num_classes=9", "CamVidDataset has 11 classes"),
+        ("load_from=/nowhere/a.pth", "checkpoint /nowhere/a.pth does not exist"),
+        ("model", "--cfg-options model: not of the form KEY=VALUE"),
+        ("model.backbone.levels.a.b=1", "--cfg-options does not fit"),
+        ("optim_wrapper.optimizer.lrr=1", "unexpected keyword argument 'lrr'"),
+        ("optim_wrapper.optimizer.type=Adamm", "names no registered optimizer"),
+    ],
+)
+def test_wrong_options(tiny_config, tmp_path, capfd, option, expected):
+    argv = [tiny_config, "--work-dir", tmp_path / "w", "--cfg-options", option]
+    if option.startswith("model.decode_head"):
+        argv.append("model.decode_head.loss_decode.class_weight=None")
+    assert expected in sentence(capfd, "train", *argv)
+
+
+def test_unknown_wavelet_names_near_matches(tiny_config, tmp_path, capfd):
+    message = sentence(
+        capfd, "train", tiny_config, "--work-dir", tmp_path / "w", "--cfg-options",
+        "model.backbone.token_mixer.type=wavemix_mm.DWTMixer",
+        "model.backbone.token_mixer.wavelet=harr",
+    )  # fmt: skip
+    assert "wavelet 'harr'" in message and "haar" in message
+
+
+def test_resume_with_another_architecture(tiny_config, tmp_path, capfd):
+    work_dir = tmp_path / "w"
+    run_main("train", tiny_config, "--work-dir", work_dir, "--no-validate")
+    message = sentence(
+        capfd, "train", tiny_config, "--work-dir", work_dir, "--resume",
+        "--cfg-options", "model.backbone.embed_dims=16", "model.decode_head.in_channels=16",
+    )  # fmt: skip
+    assert (
+        "backbone.stem.conv1.weight is (4, 3, 3, 3) in the checkpoint and (8, 3, 3, 3)" in message
+    )
+
+
+def test_work_dir_that_is_a_file(tiny_config, tmp_path, capfd):
+    (tmp_path / "file").write_text("")
+    assert "work dir" in sentence(capfd, "train", tiny_config, "--work-dir", tmp_path / "file")
+
+
+def test_launcher_without_torchrun(tiny_config, tmp_path, capfd, monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"):
+        monkeypatch.delenv(name, raising=False)
+    argv = [tiny_config, "--work-dir", tmp_path / "w", "--launcher", "pytorch"]
+    assert "RANK" in sentence(capfd, "train", *argv)
+
+
+def test_repeated_cfg_options_add_up():
+    args = load_tool("train").parse_args(["a.py", "--cfg-options", "a=1", "--cfg-options", "b=2"])
+    assert args.cfg_options == ["a=1", "b=2"]
+
+
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_without_a_usable_stack(monkeypatch, name):
+    monkeypatch.setitem(sys.modules, "wavemix_mm.engine.launch", None)
+    monkeypatch.delattr("wavemix_mm.engine.launch", raising=False)
+    with pytest.raises(SystemExit, match="^error: "):
+        load_tool(name).main(["a.py", "a.pth"][: 1 + (name == "test")])
+
+
+def test_as_a_process_from_a_clone(tmp_path):
+    """The very command: status 1, one line on stderr, no traceback."""
+    result = subprocess.run(
+        [sys.executable, ROOT / "tools" / "train.py", "configs/wavemix/nothing.py"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: config configs/wavemix/nothing.py does not exist")
+
+
+def test_help_needs_no_torch(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-X", "importtime", ROOT / "tools" / "train.py", "-h"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 0 and "--launcher" in result.stdout
+    assert not re.search(r"\| +torch$", result.stderr, re.MULTILINE)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_two_processes_without_a_gpu(tiny_config, tmp_path):
+    """dist_train.sh runs two processes over gloo, and each sees half of the data."""
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PORT": "29573",
+        "OMP_NUM_THREADS": "1",
+    }
+    result = subprocess.run(
+        ["bash", ROOT / "tools" / "dist_train.sh", tiny_config, "2",
+         "--work-dir", tmp_path / "w", "--cfg-options", "train_cfg.max_epochs=1",
+         "train_cfg.val_interval=1", "default_hooks.logger.interval=1"],
+        env=environment, cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-3000:]
+    log = next((tmp_path / "w").glob("*/*.log")).read_text()
+    # four images in batches of two: one iteration in each process instead of two
+    assert "Epoch(train) [1][1/1]" in re.sub(r" +", " ", log)
+    assert (tmp_path / "w" / "epoch_1.pth").exists()
+
+
+def test_dist_scripts_tell_their_usage():
+    for name in ("dist_train", "dist_test", "slurm_train", "slurm_test"):
+        result = subprocess.run(
+            ["bash", ROOT / "tools" / f"{name}.sh"], capture_output=True, text=True
+        )
+        assert result.returncode == 1 and result.stderr.startswith("usage:")

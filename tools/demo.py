@@ -1,0 +1,112 @@
+"""Train, evaluate and look at a WaveMix-Lite on synthetic street scenes: what `make demo` runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = "configs/wavemix/cityscapes_demo.py"
+DATA = Path("data/synthetic_cityscapes")  # as the config says
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", default=ROOT / DATA, help="its folder")
+    parser.add_argument("--work-dir", default=ROOT / "work_dirs/cityscapes_demo")
+    parser.add_argument("--out", default=ROOT / "demo_output", help="folder for the pictures")
+    parser.add_argument("--train", type=int, default=200, help="number of training images")
+    parser.add_argument("--val", type=int, default=40, help="number of validation images")
+    parser.add_argument("--epochs", type=int, help="default: as the config says")
+    args = parser.parse_args(argv)
+    if args.epochs is not None and args.epochs < 1:
+        parser.error(f"--epochs {args.epochs} is not a positive number")
+    for name in ("data", "work_dir", "out"):
+        # the tools run in the root of the clone; a short path there is easier to read
+        setattr(args, name, Path(os.path.relpath(Path(getattr(args, name)).resolve(), ROOT)))
+    return args
+
+
+def run(step: str, *command: object) -> tuple[str, float]:
+    """Run one tool, showing its output; returns the output and the seconds it took.
+
+    Raises:
+        SystemExit: With the tool's status if it fails.
+    """
+    words = [sys.executable, *map(str, command)]
+    print(f"\n=== {step}\n$ {shlex.join(['python', *words[1:]])}", flush=True)
+    start = time.monotonic()
+    lines = []
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            lines.append(line)
+    if process.returncode:
+        # a negative status is the signal that ended it
+        sys.exit(process.returncode if process.returncode > 0 else 128 - process.returncode)
+    return "".join(lines), time.monotonic() - start
+
+
+def as_options(settings: list[str]) -> list[str]:
+    """The arguments that change the config; none without settings."""
+    return ["--cfg-options", *settings] if settings else []
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the demo."""
+    args = parse_args(argv)
+    training_options, test_options = [], []
+    if args.data != DATA:
+        key = "dataloader.dataset.data_root"
+        training_options += [f"{split}_{key}={args.data}" for split in ("train", "val")]
+        test_options += [f"test_{key}={args.data}"]
+    if args.epochs is not None:
+        keys = ("train_cfg.max_epochs", "train_cfg.val_interval", "param_scheduler.1.end")
+        training_options += [f"{key}={args.epochs}" for key in keys]
+
+    _, writing = run(
+        "Write the dataset (nothing to do if it is there)",
+        "tools/dataset_converters/synthetic_cityscapes.py", args.data,
+        "--train", args.train, "--val", args.val,
+    )  # fmt: skip
+    if (ROOT / args.work_dir / "last_checkpoint").exists():
+        print(f"\n{args.work_dir} holds an earlier training; the demo trains anew.")
+    _, training = run(
+        "Train", "tools/train.py", CONFIG, "--work-dir", args.work_dir,
+        *as_options(training_options),
+    )  # fmt: skip
+    checkpoint = (ROOT / args.work_dir / "last_checkpoint").read_text().strip()
+    output, testing = run(
+        "Evaluate", "tools/test.py", CONFIG, checkpoint, "--work-dir", args.work_dir / "test",
+        *as_options(test_options),
+    )  # fmt: skip
+    _, drawing = run(
+        "Draw predictions", "tools/visualization/qualitative.py", CONFIG, checkpoint,
+        "--out", args.out, *as_options(test_options),
+    )  # fmt: skip
+    _, plotting = run(
+        "Draw the loss curve", "tools/visualization/loss_curve.py", args.work_dir,
+        "--out", args.out / "loss_curve.png",
+    )  # fmt: skip
+    miou = re.findall(r"mIoU: ([\d.]+)", output)[-1]
+    print(
+        f"\nmIoU {miou} % on {args.val} validation images of 19 classes\n"
+        f"dataset {writing:.0f} s, training {training:.0f} s, evaluation {testing:.0f} s, "
+        f"pictures {drawing + plotting:.0f} s\n"
+        f"pictures:   {(ROOT / args.out).resolve()}/\n"
+        f"checkpoint: {(ROOT / checkpoint).resolve()}"
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,146 @@
+"""Evaluate a checkpoint of a segmentation or classification model."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
+    sys.path.insert(0, str(ROOT))
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line; mmseg's options, and mmpretrain's where they differ."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="WAVEMIX_MM_TRACEBACK=1 in the environment shows the traceback of an error.",
+    )
+    parser.add_argument("config", help="config file")
+    parser.add_argument("checkpoint", help="checkpoint file")
+    parser.add_argument("--work-dir", help="folder for the log and the metrics")
+    parser.add_argument(
+        "--out",
+        help="segmentation: folder for the predicted label maps; "
+        "classification: .pkl file for the predictions",
+    )
+    parser.add_argument(
+        "--out-item",
+        choices=["pred", "metrics"],
+        default="pred",
+        help="classification: what --out holds, predictions or metrics (.pkl, .json or .yaml)",
+    )
+    parser.add_argument("--show", action="store_true", help="show predictions in a window")
+    parser.add_argument("--show-dir", help="folder for painted predictions")
+    parser.add_argument("--wait-time", type=float, default=2, help="seconds a window stays")
+    parser.add_argument("--tta", action="store_true", help="test-time augmentation")
+    parser.add_argument(
+        "--deploy", action="store_true", help="fold norms and the transform before the test"
+    )
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action="extend",
+        metavar="KEY=VALUE",
+        help='override the config, e.g. test_dataloader.batch_size=4 key="[a,b]"',
+    )
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
+    args = parser.parse_args(argv)
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    return args
+
+
+def apply_args(cfg, args: argparse.Namespace) -> None:
+    """Bring the command line into the config."""
+    from wavemix_mm.engine.launch import type_name
+    from wavemix_mm.errors import UserInputError
+
+    segmentation = cfg.get("default_scope") == "mmseg"
+    if args.show or args.show_dir:
+        hook = cfg.get("default_hooks", {}).get("visualization")
+        if hook is None:
+            raise UserInputError(
+                f"--show and --show-dir: config {args.config} has no visualization hook."
+            )
+        # the two toolboxes name the switch and the folder differently
+        hook["draw" if segmentation else "enable"] = True
+        hook.update(show=args.show, wait_time=args.wait_time)
+        hook.setdefault("interval", 1)  # every image, not every 50th
+        if args.show_dir and segmentation:
+            cfg.visualizer["save_dir"] = args.show_dir
+        elif args.show_dir:
+            hook["out_dir"] = args.show_dir
+    if args.tta:
+        missing = [key for key in ("tta_model", "tta_pipeline") if key not in cfg]
+        if missing:
+            raise UserInputError(f"--tta: config {args.config} has no {' and no '.join(missing)}.")
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        cfg.tta_model.module = cfg.model
+        cfg.model = cfg.tta_model
+    if args.out and segmentation:
+        evaluators = cfg.test_evaluator
+        if isinstance(evaluators, dict):
+            evaluators = [evaluators]
+        else:  # those of mmseg that can write predictions
+            writers = ("IoUMetric", "CityscapesMetric")
+            evaluators = [metric for metric in evaluators if type_name(metric) in writers]
+        if not evaluators:
+            raise UserInputError(f"--out: no test_evaluator of config {args.config} is IoUMetric.")
+        for evaluator in evaluators:
+            evaluator.update(output_dir=args.out, keep_results=True)
+    elif args.out:
+        suffixes = (".pkl", ".pickle")
+        if args.out_item == "metrics":
+            suffixes += (".json", ".yaml", ".yml")
+        if not args.out.endswith(suffixes):
+            raise UserInputError(
+                f"--out {args.out} must end in {' or '.join(suffixes)} for this classification "
+                "config."
+            )
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the tool."""
+    args = parse_args(argv)
+
+    try:
+        from wavemix_mm.engine import checks, launch, start
+    except ImportError as error:  # no usable OpenMMLab stack; the message is a sentence
+        sys.exit(f"error: {error}")
+    from mmengine import dump
+    from mmengine.dist import is_main_process
+    from mmengine.evaluator import DumpResults
+
+    with launch.cli_errors():
+        cfg = launch.load_config(args.config, launch.parse_options(args.cfg_options))
+        with launch.building(f"the options do not fit config {args.config}"):
+            apply_args(cfg, args)
+        cfg.load_from = args.checkpoint
+        checks.check_file(args.checkpoint)
+        checks.check_data_paths(cfg, "test_dataloader")
+        launch.set_work_dir(cfg, args.work_dir, args.config)
+        launch.adapt_to_machine(cfg, args.launcher)
+        launch.init_distributed(cfg, args.launcher)
+        with launch.building(f"config {args.config} cannot be built"):
+            runner = start.build_runner(cfg)
+            dataset = runner.test_loop.dataloader.dataset
+        checks.check_num_classes(runner.model, dataset, args.config)
+        checks.check_checkpoint(runner.model, args.checkpoint)
+        if args.deploy:
+            with launch.building(f"--deploy: checkpoint {args.checkpoint} cannot be folded"):
+                runner.load_or_resume()
+                launch.switch_to_deploy(runner.model)
+        dumped = args.out_item if args.out and cfg.get("default_scope") != "mmseg" else None
+        if dumped == "pred":
+            runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+        what = f"config {args.config} with checkpoint {args.checkpoint} cannot be started"
+        metrics = start.run(runner, "test", what)
+        if dumped == "metrics" and is_main_process():
+            dump(metrics, args.out)
+
+
+if __name__ == "__main__":
+    main()
