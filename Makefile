@@ -10,7 +10,9 @@ VENV_OPENMMLAB ?= .venv-openmmlab
 FIND_LINKS ?=
 # More arguments for pip, for instance an index with the CPU builds of torch.
 PIP_ARGS ?=
+# One process for each core; the tests of a file stay together, they share fixtures.
 PYTEST_ARGS ?=
+PYTEST = -m pytest -n auto --dist loadfile
 
 CONSTRAINTS := requirements/constraints.txt
 CONSTRAINTS_OPENMMLAB := requirements/constraints-openmmlab.txt
@@ -30,7 +32,7 @@ demo: $(STAMP)  ## write a synthetic street-scene dataset, train, evaluate, draw
 	$(VENV)/bin/python tools/demo.py
 
 test: $(STAMP)  ## run the test suite (PYTEST_ARGS="-k dwt" selects tests)
-	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	$(VENV)/bin/python $(PYTEST) $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## ruff (lint and format), codespell, mypy; changes nothing
 	$(VENV)/bin/ruff check .
@@ -46,7 +48,7 @@ doctor: $(STAMP)  ## print the versions in .venv and what does not fit together
 	$(VENV)/bin/python -m wavemix_mm doctor
 
 test-openmmlab: $(STAMP_OPENMMLAB)  ## the test suite with the original OpenMMLab packages (FIND_LINKS=folder of an mmcv wheel)
-	$(VENV_OPENMMLAB)/bin/python -m pytest $(PYTEST_ARGS)
+	$(VENV_OPENMMLAB)/bin/python $(PYTEST) $(PYTEST_ARGS)
 
 clean:  ## remove what builds and demos made; the environments stay
 	rm -rf build dist *.egg-info demo_output .pytest_cache .mypy_cache .ruff_cache

@@ -39,7 +39,15 @@ EXTRAS = {
     "wavelets": WAVELETS,
     "datasets": DATASETS,
     # setuptools 70.1 is the first that builds wheels without the package `wheel`.
-    "test": [*WAVELETS, "setuptools>=70.1", "pytest", "wavemix==0.2.4", "einops", *DATASETS],
+    "test": [
+        *WAVELETS,
+        "setuptools>=70.1",
+        "pytest",
+        "pytest-xdist",
+        "wavemix==0.2.4",
+        "einops",
+        *DATASETS,
+    ],
     "dev": ["ruff", "codespell", "mypy", "pre-commit"],
 }
 

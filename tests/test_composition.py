@@ -1,4 +1,4 @@
-"""Our backbone under other heads, and our head on other backbones: forward and one training step."""
+"""Our backbone under other heads, our head on other backbones: forward and a training step."""
 
 import pytest
 import torch
