@@ -9,19 +9,48 @@ data_root = "data/synthetic_cityscapes/"
 model = dict(
     data_preprocessor=dict(size=(256, 512)),
     backbone=dict(embed_dims=48, depth=4, levels=1, dropout=0.0),
-    decode_head=dict(in_channels=48, mid_channels=32, channels=16),
+    decode_head=dict(
+        in_channels=48,
+        mid_channels=32,
+        channels=16,
+        loss_decode=dict(
+            # about 1 / sqrt(frequency in the training labels), scaled to a mean of 1 over its
+            # pixels: in so short a training small objects are not learned without it
+            class_weight=[
+                0.5,
+                1.2,
+                0.7,
+                1.9,
+                2.0,
+                2.3,
+                4.2,
+                4.2,
+                1.2,
+                3.0,
+                0.7,
+                4.3,
+                5.3,
+                1.5,
+                1.8,
+                1.8,
+                1.8,
+                3.6,
+                4.2,
+            ]  # fmt: skip
+        ),
+    ),
 )
-train_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(data_root=data_root))
+train_dataloader = dict(batch_size=2, num_workers=1, dataset=dict(data_root=data_root))
 val_dataloader = dict(num_workers=1, dataset=dict(data_root=data_root))
 test_dataloader = val_dataloader
 optim_wrapper = dict(
     type="wavemix_mm.BFloat16OptimWrapper",
-    optimizer=dict(type="AdamW", lr=4e-3, weight_decay=0.01),
+    optimizer=dict(type="AdamW", lr=1e-2, weight_decay=0.01),
 )
-max_epochs = 8
+max_epochs = 6
 # The warm-up counts iterations, so that any number of epochs goes with it.
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.05, by_epoch=False, end=20),
+    dict(type="LinearLR", start_factor=0.05, by_epoch=False, end=100),
     dict(
         type="PolyLR",
         power=1.0,
@@ -31,7 +60,8 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=4)
+train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=3)
 val_cfg = dict()
 test_cfg = dict()
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=1), logger=dict(interval=10))
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=1), logger=dict(interval=20))
+randomness = dict(seed=0)

@@ -32,6 +32,7 @@ def test_reads_images_and_labels(folder):
         )
     )
     assert len(dataset) == 2
+    assert dataset.ignore_index == 11 and not dataset.reduce_zero_label
     sample = dataset[0]
     assert sample["inputs"].shape == (3, 12, 16)
     labels = sample["data_samples"].gt_sem_seg.data[0].numpy()

@@ -110,7 +110,8 @@ class SoftmaxFocalLoss(nn.Module):
         counted = is_class & ~ignored
 
         # autocast would run the log-softmax in float32 too, but not the power and the products
-        with torch.autocast(logits.device.type, enabled=False):
+        device_type = "cpu" if logits.is_meta else logits.device.type
+        with torch.autocast(device_type, enabled=False):
             logits = logits if logits.dtype == torch.float64 else logits.float()
             cross_entropy = F.cross_entropy(
                 logits, labels.where(counted, -100), reduction="none", ignore_index=-100

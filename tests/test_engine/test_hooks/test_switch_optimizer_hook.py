@@ -1,0 +1,340 @@
+"""The switch in real runs of mmengine's Runner, interrupted and resumed."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
+from mmengine.runner import Runner
+from torch import nn
+
+from wavemix_mm.engine.hooks.switch_optimizer_hook import SwitchOptimizerHook
+from wavemix_mm.errors import UserInputError
+
+SGD = dict(optimizer=dict(type="SGD", lr=0.05, momentum=0.9))
+LOADER = dict(
+    batch_size=2,
+    num_workers=0,
+    dataset=dict(type="SwitchTestData"),
+    collate_fn=dict(type="default_collate"),
+    sampler=dict(type="DefaultSampler", shuffle=False),
+)
+
+
+@MODELS.register_module(name="SwitchTestNet")
+class _Net(BaseModel):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.layers = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.GELU(), nn.Linear(4, 1))
+
+    def forward(self, inputs, targets, mode="tensor"):
+        output = self.layers(inputs).squeeze(1)
+        return dict(loss=(output - targets).square().mean()) if mode == "loss" else [output]
+
+
+@DATASETS.register_module(name="SwitchTestData")
+class _Data(torch.utils.data.Dataset):
+    def __init__(self):
+        generator = torch.Generator().manual_seed(5)
+        self.inputs = torch.randn(8, 3, generator=generator)
+
+    def __len__(self):
+        return len(self.inputs)
+
+    def __getitem__(self, index):
+        return self.inputs[index], self.inputs[index].sum()
+
+
+@METRICS.register_module(name="SwitchTestScore")
+class _Score(BaseMetric):
+    """Gives the scores of its list, one for each validation."""
+
+    def __init__(self, scores):
+        super().__init__()
+        self.scores = list(scores)
+
+    def process(self, data_batch, data_samples):
+        self.results.append(0)
+
+    def compute_metrics(self, results):
+        return dict(score=self.scores.pop(0))
+
+
+@HOOKS.register_module(name="SwitchTestRecorder")
+class _Recorder(Hook):
+    """Notes the optimizer and its learning rate before each epoch and after each step."""
+
+    priority = "VERY_LOW"
+
+    def __init__(self):
+        self.optimizers, self.rates, self.weights = [], [], {}
+
+    def before_train_epoch(self, runner):
+        self.optimizers.append(type(runner.optim_wrapper.optimizer).__name__)
+        self.weights[runner.epoch] = copy.deepcopy(runner.model.state_dict())
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.rates.append(runner.optim_wrapper.get_lr()["lr"][0])
+
+
+def _config(work_dir, max_epochs=4, hook=None, **overrides):
+    hook = dict(switch_epoch=2, optim_wrapper=SGD) | (hook or {})
+    config = dict(
+        model=dict(type="SwitchTestNet"),
+        work_dir=str(work_dir),
+        experiment_name=f"switch_{work_dir.name}_{torch.randint(1 << 30, ()).item()}",
+        train_dataloader=LOADER,
+        train_cfg=dict(by_epoch=True, max_epochs=max_epochs),
+        optim_wrapper=dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=0.01)),
+        default_hooks=dict(checkpoint=dict(type="CheckpointHook", interval=1)),
+        custom_hooks=[
+            dict(type="wavemix_mm.SwitchOptimizerHook", **hook),
+            dict(type="SwitchTestRecorder"),
+        ],
+        default_scope="mmengine",
+    )
+    return Config(config | overrides)
+
+
+def _train(config):
+    runner = Runner.from_cfg(config)
+    runner.train()
+    (recorder,) = (hook for hook in runner.hooks if isinstance(hook, _Recorder))
+    return runner, recorder
+
+
+def _assert_same_end(a, b):
+    """Weights, statistics and optimizer state are equal to the bit."""
+    for name, value in a.model.state_dict().items():
+        assert torch.equal(value, b.model.state_dict()[name]), name
+    first, second = (r.optim_wrapper.optimizer.state_dict() for r in (a, b))
+    assert first["param_groups"] == second["param_groups"]
+    assert first["state"].keys() == second["state"].keys() and first["state"]
+    for index, state in first["state"].items():
+        assert state.keys() == second["state"][index].keys()
+        for key, value in state.items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(second["state"][index][key]))
+
+
+def _resume(tmp_path, name, checkpoint, **kwargs):
+    return _config(tmp_path / name, resume=True, load_from=str(checkpoint), **kwargs)
+
+
+@pytest.mark.parametrize(
+    "hook, expected",
+    [
+        (dict(switch_epoch=2), ["AdamW", "AdamW", "SGD", "SGD"]),
+        (dict(switch_epoch=0), ["SGD"] * 4),
+        (dict(switch_epoch=4), ["AdamW"] * 4),
+        (dict(switch_epoch=None, last_epochs=1), ["AdamW"] * 3 + ["SGD"]),
+        (dict(switch_epoch=None, last_epochs=0), ["AdamW"] * 4),
+    ],
+)
+def test_switches_at_the_epoch(hook, expected, tmp_path):
+    runner, recorder = _train(_config(tmp_path, hook=hook))
+    assert recorder.optimizers == expected
+    if expected[-1] == "SGD":
+        group = runner.optim_wrapper.optimizer.param_groups[0]
+        assert group["lr"] == 0.05 and group["momentum"] == 0.9
+        buffers = [s["momentum_buffer"] for s in runner.optim_wrapper.optimizer.state.values()]
+        assert len(buffers) == 6 and any(buffer.abs().max() > 0 for buffer in buffers)
+
+
+def test_default_scope_of_a_toolbox(tmp_path):
+    config = _config(tmp_path, default_scope="mmseg")
+    assert _train(config)[1].optimizers == ["AdamW", "AdamW", "SGD", "SGD"]
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_resumed_run_ends_as_the_uninterrupted_one(epoch, tmp_path):
+    whole, _ = _train(_config(tmp_path / "whole"))
+    checkpoint = tmp_path / "whole" / f"epoch_{epoch}.pth"
+    resumed, recorder = _train(_resume(tmp_path, "resumed", checkpoint))
+    assert recorder.optimizers == ["AdamW", "AdamW", "SGD", "SGD"][epoch:]
+    _assert_same_end(whole, resumed)
+
+
+@pytest.mark.parametrize("iteration", [6, 10])
+def test_resume_from_the_middle_of_an_epoch(iteration, tmp_path):
+    """A checkpoint in the first epoch after the switch has the epoch of one just before it."""
+    every_two = dict(checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=2))
+    _train(_config(tmp_path / "whole", default_hooks=every_two))
+    checkpoint = tmp_path / "whole" / f"iter_{iteration}.pth"
+    state = torch.load(checkpoint, weights_only=False)
+    assert state["meta"]["epoch"] == iteration // 4
+    _, recorder = _train(_resume(tmp_path, "resumed", checkpoint))
+    if iteration == 10:
+        assert set(recorder.optimizers) == {"SGD"}
+    else:
+        assert recorder.optimizers[0] == "AdamW" and recorder.optimizers[-1] == "SGD"
+
+
+def test_fresh_momentum_would_end_elsewhere(tmp_path):
+    """The comparison above can fail: without the state of the optimizer the end differs."""
+    whole, _ = _train(_config(tmp_path / "whole"))
+    path = tmp_path / "whole" / "epoch_3.pth"
+    checkpoint = torch.load(path, weights_only=False)
+    checkpoint["optimizer"]["state"] = {}
+    torch.save(checkpoint, path)
+    other, _ = _train(_resume(tmp_path, "resumed", path))
+    assert type(other.optim_wrapper.optimizer).__name__ == "SGD"
+    with pytest.raises(AssertionError):
+        _assert_same_end(whole, other)
+
+
+def test_without_the_hook_the_run_ends_elsewhere(tmp_path):
+    whole, _ = _train(_config(tmp_path / "whole"))
+    plain, _ = _train(_config(tmp_path / "plain", custom_hooks=[dict(type="SwitchTestRecorder")]))
+    assert not torch.equal(whole.model.layers[0].weight, plain.model.layers[0].weight)
+
+
+def test_checkpoint_tells_whether_the_switch_has_happened(tmp_path):
+    _train(_config(tmp_path))
+    for epoch, switched in [(1, False), (2, False), (3, True), (4, True)]:
+        checkpoint = torch.load(tmp_path / f"epoch_{epoch}.pth", weights_only=False)
+        assert checkpoint["meta"]["optimizer_switched"] is switched
+
+
+def test_longer_run_goes_on_with_the_second_optimizer(tmp_path):
+    """last_epochs moves the switch with max_epochs; what has switched stays switched."""
+    hook = dict(switch_epoch=None, last_epochs=2)
+    _train(_config(tmp_path / "whole", hook=hook))
+    checkpoint = tmp_path / "whole" / "epoch_4.pth"
+    longer = _resume(tmp_path, "longer", checkpoint, hook=hook, max_epochs=8)
+    assert _train(longer)[1].optimizers == ["SGD"] * 4
+
+
+def test_plain_load_from_does_not_switch(tmp_path):
+    _train(_config(tmp_path / "whole"))
+    config = _config(tmp_path / "new", load_from=str(tmp_path / "whole" / "epoch_4.pth"))
+    assert _train(config)[1].optimizers == ["AdamW", "AdamW", "SGD", "SGD"]
+
+
+def test_inherits_what_it_does_not_name(tmp_path):
+    config = _config(tmp_path)
+    config.optim_wrapper.accumulative_counts = 2
+    config.optim_wrapper.clip_grad = dict(max_norm=0.25)
+    config.optim_wrapper.paramwise_cfg = dict(bias_lr_mult=2.0)
+    runner, _ = _train(config)
+    wrapper = runner.optim_wrapper
+    assert wrapper._accumulative_counts == 2
+    assert wrapper.clip_grad_kwargs == dict(max_norm=0.25)
+    assert len(wrapper.optimizer.param_groups) == 6
+    assert wrapper._max_counts == 16 and wrapper._inner_count == 16
+    own = dict(optim_wrapper=SGD | dict(accumulative_counts=1))
+    assert _train(_config(tmp_path / "own", hook=own))[0].optim_wrapper._accumulative_counts == 1
+
+
+def test_accumulated_gradients_resume_too(tmp_path):
+    def config(name, **kwargs):
+        config = _config(tmp_path / name, **kwargs)
+        config.optim_wrapper.accumulative_counts = 2
+        return config
+
+    whole, _ = _train(config("whole"))
+    checkpoint = str(tmp_path / "whole" / "epoch_3.pth")
+    resumed, _ = _train(config("resumed", resume=True, load_from=checkpoint))
+    _assert_same_end(whole, resumed)
+
+
+def test_the_first_schedule_ends_with_the_switch(tmp_path):
+    scheduler = dict(type="LinearLR", start_factor=0.5, end=2, by_epoch=False)
+    runner, recorder = _train(_config(tmp_path, param_scheduler=scheduler))
+    assert recorder.rates == pytest.approx([0.005] + [0.01] * 7 + [0.05] * 8)
+    assert runner.param_schedulers == []
+
+
+@pytest.mark.parametrize("by_epoch", [True, False])
+@pytest.mark.parametrize("epoch", [2, 3])
+def test_the_second_schedule_counts_from_the_switch(by_epoch, epoch, tmp_path):
+    second = dict(type="StepLR", step_size=1 if by_epoch else 2, gamma=0.5, by_epoch=by_epoch)
+    kwargs = dict(
+        hook=dict(param_scheduler=second),
+        param_scheduler=[dict(type="ExponentialLR", gamma=0.9, by_epoch=True)],
+    )
+    whole, recorder = _train(_config(tmp_path / "whole", **kwargs))
+    first = [0.01] * 4 + [0.009] * 4
+    then = [0.05 * 0.5 ** (i // (4 if by_epoch else 2)) for i in range(8)]
+    assert recorder.rates == pytest.approx(first + then)
+    checkpoint = tmp_path / "whole" / f"epoch_{epoch}.pth"
+    resumed, again = _train(_resume(tmp_path, "resumed", checkpoint, **kwargs))
+    assert again.rates == recorder.rates[4 * epoch :]
+    _assert_same_end(whole, resumed)
+
+
+def _with_validation(scores):
+    return dict(
+        hook=dict(load_best=True),
+        val_dataloader=LOADER,
+        val_cfg=dict(),
+        val_evaluator=dict(type="SwitchTestScore", scores=scores),
+        default_hooks=dict(
+            checkpoint=dict(type="CheckpointHook", interval=1, save_best="score", rule="greater")
+        ),
+    )
+
+
+def test_load_best(tmp_path):
+    # the validation after the first epoch is the best before the switch
+    _, recorder = _train(_config(tmp_path, **_with_validation([2.0, 1.0, 3.0, 0.0])))
+    after_first = torch.load(tmp_path / "epoch_1.pth", weights_only=False)["state_dict"]
+    for name, value in recorder.weights[2].items():
+        assert torch.equal(value, after_first[name]), name
+    assert recorder.optimizers == ["AdamW", "AdamW", "SGD", "SGD"]
+
+
+def test_load_best_after_a_resume(tmp_path):
+    whole, _ = _train(_config(tmp_path / "whole", **_with_validation([2.0, 1.0, 0.5, 0.0])))
+    # the best checkpoint is named in that of the second epoch
+    checkpoint = tmp_path / "whole" / "epoch_2.pth"
+    config = _resume(tmp_path, "resumed", checkpoint, **_with_validation([0.5, 0.0]))
+    _assert_same_end(whole, _train(config)[0])
+
+
+def test_load_best_without_a_best_checkpoint_warns(tmp_path):
+    with_best = _train(_config(tmp_path / "a", hook=dict(load_best=True)))[0]
+    without = _train(_config(tmp_path / "b"))[0]
+    _assert_same_end(with_best, without)
+    log = next((tmp_path / "a").glob("*/*.log")).read_text()
+    assert "load_best=True) found no best checkpoint" in log
+    assert "Switched to SGD after 2 epochs" in log
+
+
+def test_validation_alone_needs_no_training_loop(tmp_path):
+    options = _with_validation([1.0])
+    del options["default_hooks"]  # mmengine's save_best needs a training run
+    runner = Runner.from_cfg(_config(tmp_path, **options))
+    assert runner.val() == dict(score=1.0)
+
+
+@pytest.mark.parametrize(
+    "kwargs, message",
+    [
+        (dict(), "exactly one of switch_epoch and last_epochs"),
+        (dict(switch_epoch=1, last_epochs=1), "exactly one of switch_epoch and last_epochs"),
+        (dict(switch_epoch=1, optim_wrapper=None), r"optim_wrapper=dict\(optimizer"),
+        (dict(switch_epoch=1, optim_wrapper=dict(type="OptimWrapper")), "optim_wrapper=dict"),
+    ],
+)
+def test_bad_arguments(kwargs, message):
+    with pytest.raises(UserInputError, match=message):
+        SwitchOptimizerHook(**(dict(optim_wrapper=SGD) | kwargs))
+
+
+@pytest.mark.parametrize(
+    "hook", [dict(switch_epoch=5), dict(switch_epoch=None, last_epochs=5), dict(switch_epoch=-1)]
+)
+def test_a_switch_outside_of_the_run(hook, tmp_path):
+    with pytest.raises(UserInputError, match="max_epochs=4"):
+        _train(_config(tmp_path, hook=hook))
+
+
+def test_a_run_by_iterations_is_refused(tmp_path):
+    config = _config(tmp_path, train_cfg=dict(by_epoch=False, max_iters=4))
+    with pytest.raises(UserInputError, match="by_epoch=True"):
+        _train(config)
