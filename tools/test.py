@@ -74,7 +74,7 @@ def apply_args(cfg, args: argparse.Namespace) -> None:
         elif args.show_dir:
             hook["out_dir"] = args.show_dir
     if args.tta:
-        missing = [key for key in ("tta_model", "tta_pipeline") if key not in cfg]
+        missing = [key for key in ("tta_model", "tta_pipeline") if not cfg.get(key)]
         if missing:
             raise UserInputError(f"--tta: config {args.config} has no {' and no '.join(missing)}.")
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline

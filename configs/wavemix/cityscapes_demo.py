@@ -6,6 +6,11 @@ _base_ = [
     "../_base_/segmentation_runtime.py",
 ]
 data_root = "data/synthetic_cityscapes/"
+# About 1 / sqrt(frequency in the training labels), scaled to a mean of 1 over its pixels: in so
+# short a training small objects are not learned without it.
+class_weight = [
+    0.5, 1.2, 0.7, 1.9, 2.0, 2.3, 4.2, 4.2, 1.2, 3.0, 0.7, 4.3, 5.3, 1.5, 1.8, 1.8, 1.8, 3.6, 4.2,
+]  # fmt: skip
 model = dict(
     data_preprocessor=dict(size=(256, 512)),
     backbone=dict(embed_dims=48, depth=4, levels=1, dropout=0.0),
@@ -13,31 +18,7 @@ model = dict(
         in_channels=48,
         mid_channels=32,
         channels=16,
-        loss_decode=dict(
-            # about 1 / sqrt(frequency in the training labels), scaled to a mean of 1 over its
-            # pixels: in so short a training small objects are not learned without it
-            class_weight=[
-                0.5,
-                1.2,
-                0.7,
-                1.9,
-                2.0,
-                2.3,
-                4.2,
-                4.2,
-                1.2,
-                3.0,
-                0.7,
-                4.3,
-                5.3,
-                1.5,
-                1.8,
-                1.8,
-                1.8,
-                3.6,
-                4.2,
-            ]  # fmt: skip
-        ),
+        loss_decode=dict(class_weight=class_weight),
     ),
 )
 train_dataloader = dict(batch_size=2, num_workers=1, dataset=dict(data_root=data_root))

@@ -132,7 +132,7 @@ def test_missing_checkpoint(checkpoint, tmp_path, capfd):
 
 def test_tta_without_its_config(tiny_config, checkpoint, tmp_path, capfd):
     path = tmp_path / "without.py"
-    path.write_text(f"_base_ = {str(tiny_config)!r}\n")
+    path.write_text(f"_base_ = {str(tiny_config)!r}\ntta_model = None\n")
     message = sentence(capfd, "test", path, checkpoint[1], "--work-dir", tmp_path, "--tta")
     assert "no tta_model" in message
 

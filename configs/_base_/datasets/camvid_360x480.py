@@ -46,3 +46,18 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(type="IoUMetric", ignore_index=11, iou_metrics=["mIoU"])
 test_evaluator = val_evaluator
+
+tta_model = dict(type="SegTTAModel")
+tta_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(
+        type="TestTimeAug",
+        transforms=[
+            # training scales images by 0.75 to 2
+            [dict(type="Resize", scale_factor=r, keep_ratio=True) for r in (1.0, 1.25, 1.5)],
+            [dict(type="RandomFlip", prob=p, direction="horizontal") for p in (0.0, 1.0)],
+            [dict(type="LoadAnnotations")],
+            [dict(type="PackSegInputs")],
+        ],
+    ),
+]

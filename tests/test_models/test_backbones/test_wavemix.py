@@ -174,6 +174,14 @@ def test_explicit_arguments_override_the_arch():
     assert net.blocks[0].paths[0][3].out_channels == 32
 
 
+def test_explicit_arguments_override_the_arch_with_the_default_values_too():
+    with torch.device("meta"):
+        net = WaveMix(arch="256/16-l4", embed_dims=192, levels=3)
+        small = WaveMix(arch="lite-128/8", depth=16)
+    assert (net.embed_dims, net.depth, net.blocks[0].levels) == (192, 16, (1, 2, 3))
+    assert (small.embed_dims, small.depth, small.blocks[0].levels) == (128, 16, (1,))
+
+
 def test_archs_are_the_models_of_the_paper():
     with open(ROOT / "tests" / "data" / "paper_rows.csv", newline="") as file:
         rows = [row for row in csv.DictReader(file) if not row["levels"].startswith("(")]
@@ -221,8 +229,14 @@ def test_norm_and_activation_reach_stem_and_blocks():
     net = WaveMix(**TINY, **config)
     kinds = {type(module) for module in net.modules()}
     assert {nn.GroupNorm, nn.ReLU} <= kinds and not {nn.BatchNorm2d, nn.GELU} & kinds
+    assert isinstance(WaveMix(stem=dict(type=PatchStem), **TINY, **config).stem.norm, nn.GroupNorm)
     own = dict(type="wavemix_mm.PatchStem", norm_cfg=dict(type="BN"))
     assert isinstance(WaveMix(stem=own, **TINY, **config).stem.norm, nn.BatchNorm2d)
+
+
+def test_a_stem_without_type_is_refused():
+    with pytest.raises(KeyError, match="must contain the key"):
+        WaveMix(stem=dict(patch_size=5), **TINY)
 
 
 @pytest.mark.parametrize("stem", [STRIDED, STRIDED2, PATCH], ids=str)
@@ -247,6 +261,20 @@ def test_memory_format_of_the_input_does_not_matter(stem):
     expected = net(x)[0]
     assert expected.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(net(x.contiguous(memory_format=torch.channels_last))[0], expected)
+
+
+@pytest.mark.parametrize("with_cp", [True, False])
+def test_autocast(with_cp):
+    net = WaveMix(with_cp=with_cp, **TINY)
+    x = torch.randn(2, 3, 20, 28)
+    expected = net(x)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        out = net(x)[0]
+    assert (out - expected).abs().max() <= 0.05 * expected.abs().max()
+    out.float().square().sum().backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad.dtype == torch.float32, name
+        assert torch.isfinite(parameter.grad).all(), name
 
 
 @pytest.mark.parametrize("stem", [STRIDED2, PATCH], ids=str)
@@ -292,6 +320,16 @@ def test_switch_to_deploy(stem, randomize_norms):
     net.train().switch_to_deploy()
     assert not net.training
     assert (net(x)[0] - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_a_switched_state_dict_loads_into_a_switched_network(randomize_norms):
+    net, other = WaveMix(**TINY), WaveMix(**TINY)
+    randomize_norms(net)
+    net.switch_to_deploy()
+    other.switch_to_deploy()
+    other.load_state_dict(net.state_dict(), strict=True)
+    x = torch.randn(1, 3, 20, 28)
+    assert torch.equal(other(x)[0], net(x)[0])
 
 
 def test_init_weights_loads_a_pretrained_backbone(tmp_path):

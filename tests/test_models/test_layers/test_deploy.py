@@ -94,3 +94,19 @@ def test_what_is_folded():
     other = WaveMixBlock(16, levels=2, token_mixer=DB2).eval()
     other.switch_to_deploy()
     assert not any(isinstance(m, nn.BatchNorm2d | FoldedHaarConv) for m in other.modules())
+
+
+def test_a_mixer_that_is_no_transform_is_not_folded(randomize_norms):
+    class Mixer(nn.Module):
+        wavelet = "haar"
+
+        def forward(self, x):
+            return nn.functional.avg_pool2d(x, 2).repeat(1, 4, 1, 1)
+
+    block = WaveMixBlock(16, levels=2).eval()
+    block.token_mixer = Mixer()
+    randomize_norms(block)
+    x = torch.randn(1, 16, 8, 8)
+    expected = block(x)
+    block.switch_to_deploy()
+    assert (block(x) - expected).abs().max() <= 1e-5 * expected.abs().max()

@@ -127,7 +127,7 @@ def test_normalize_levels(levels, used):
     assert normalize_levels(levels) == used
 
 
-@pytest.mark.parametrize("levels", [0, -1, (), (0, 1), (1, 1), (2, 3, 2)])
+@pytest.mark.parametrize("levels", [0, -1, (), (0, 1), (1, 1), (2, 3, 2), "3", 2.5, (1.5,), ("1",)])
 def test_bad_levels_are_named(levels):
     with pytest.raises(UserInputError) as error:
         WaveMixBlock(8, levels=levels)

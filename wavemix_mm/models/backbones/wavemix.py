@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from wavemix_mm.errors import UserInputError
+from wavemix_mm.models.layers.stems import PatchStem
 from wavemix_mm.models.layers.wavemix_block import WaveMixBlock, check_embed_dims
 from wavemix_mm.registry import MODELS
 
@@ -110,7 +111,7 @@ class WaveMix(BaseModule):
         self.with_cp = with_cp
 
         stem = dict(stem or dict(type="wavemix_mm.PatchStem", patch_size=4))
-        if stem["type"] in ("PatchStem", "wavemix_mm.PatchStem"):
+        if stem.get("type") in ("PatchStem", "wavemix_mm.PatchStem", PatchStem):
             stem = dict(norm_cfg=norm_cfg, act_cfg=act_cfg) | stem
         self.stem = MODELS.build(dict(in_channels=in_channels, embed_dims=self.embed_dims) | stem)
         self.blocks = nn.ModuleList(

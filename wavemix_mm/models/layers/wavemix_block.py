@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.models.layers.deploy import FoldedHaarConv, fold_norm, haar_approximation
-from wavemix_mm.models.layers.dwt import HAAR, pad_to_even
+from wavemix_mm.models.layers.dwt import HAAR, DWT2d, pad_to_even
 from wavemix_mm.models.layers.norm_act import build_act_layer, build_norm_layer
 from wavemix_mm.models.layers.upsample import build_upsample, linear_part
 from wavemix_mm.registry import MODELS
@@ -123,7 +123,9 @@ class WaveMixBlock(nn.Module):
         In evaluation mode the output stays equal up to rounding; the block cannot be trained any
         more. What cannot be folded (another wavelet, an upsampling without weights) stays.
         """
-        fold_haar = not self.haar_is_folded and getattr(self.token_mixer, "wavelet", "") in HAAR
+        # Not by the attribute `wavelet` alone, which another mixer may have too.
+        is_haar = isinstance(self.token_mixer, DWT2d) and self.token_mixer.wavelet in HAAR
+        fold_haar = is_haar and not self.haar_is_folded
         for path in self.paths:
             if fold_norm(linear_part(path[4]), path[5]):
                 path[5] = nn.Identity()
@@ -136,13 +138,18 @@ def normalize_levels(levels: int | Sequence[int]) -> tuple[int, ...]:
     """Turn the ``levels`` argument into the ascending tuple of levels used.
 
     Raises:
-        UserInputError: If it is empty, or names a level below 1 or one level twice.
+        UserInputError: If it is neither an int nor a sequence of ints, is empty, or names a level
+            below 1 or one level twice.
     """
-    named = range(1, levels + 1) if isinstance(levels, int) else levels
-    used = tuple(sorted(named))
+    if isinstance(levels, int):
+        used = tuple(range(1, levels + 1))
+    else:
+        named = tuple(levels) if isinstance(levels, Sequence) else ()
+        used = tuple(sorted(named)) if all(isinstance(level, int) for level in named) else ()
     if not used or used[0] < 1 or len(set(used)) < len(used):
         raise UserInputError(
-            f"levels={levels!r} does not name at least one level, each 1 or more and none twice."
+            f"levels={levels!r} does not name at least one level, each an integer of 1 or more "
+            "and none twice."
         )
     return used
 
