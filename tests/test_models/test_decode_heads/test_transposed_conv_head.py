@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import PixelData
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.structures import SegDataSample
 from torch import nn
 
@@ -85,6 +86,36 @@ def test_loss_and_prediction(scope):
     losses["loss_focal"].backward()
     assert all(torch.isfinite(p.grad).all() for p in head.parameters())
     assert head.predict(features, [sample.metainfo], None).shape == (1, 3, 12, 16)
+
+
+@pytest.mark.parametrize("size", [(12, 16), (9, 14)], ids=str)
+@pytest.mark.parametrize("sampler", [None, dict(type="OHEMPixelSampler", thresh=0.4, min_kept=20)])
+def test_losses_are_those_of_mmseg(size, sampler):
+    losses = [
+        dict(type="wavemix_mm.SoftmaxFocalLoss"),
+        dict(type="mmseg.CrossEntropyLoss", loss_name="loss_ce"),
+        dict(type="mmseg.CrossEntropyLoss", loss_name="loss_ce", loss_weight=0.5),
+    ]
+    init_default_scope("mmseg")
+    head = TransposedConvHead(16, 4, num_classes=3, loss_decode=losses, sampler=sampler)
+    labels = torch.randint(0, 3, (2, 1, *size))
+    labels[:, :, :2] = 255
+    samples = [SegDataSample(gt_sem_seg=PixelData(data=label)) for label in labels]
+    logits = head((torch.randn(2, 16, 3, 4),))
+    ours = head.loss_by_feat(logits, samples)
+    theirs = BaseDecodeHead.loss_by_feat(head, logits, samples)
+    assert ours.keys() == theirs.keys() == {"loss_focal", "loss_ce", "acc_seg"}
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value.squeeze(), rtol=1e-5, atol=0)
+
+
+def test_accuracy_where_every_pixel_is_ignored():
+    head = TransposedConvHead(
+        16, 4, num_classes=3, loss_decode=dict(type="wavemix_mm.SoftmaxFocalLoss")
+    )
+    sample = SegDataSample(gt_sem_seg=PixelData(data=torch.full((1, 12, 16), 255)))
+    losses = head.loss_by_feat(torch.randn(1, 3, 12, 16), [sample])
+    assert losses["acc_seg"] == 0 and losses["loss_focal"] == 0
 
 
 @pytest.mark.parametrize("num_classes, folded", [(3, True), (4, True), (60, False)])
