@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from wavemix_mm.errors import UserInputError
+from wavemix_mm.models.layers.memory_format import channels_last_gradient
 from wavemix_mm.models.layers.stems import PatchStem
 from wavemix_mm.models.layers.wavemix_block import WaveMixBlock, check_embed_dims
 from wavemix_mm.registry import MODELS
@@ -133,8 +134,8 @@ class WaveMix(BaseModule):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """(N, in_channels, H, W) -> for each of out_indices (N, C, H/s, W/s), s the stem's stride.
 
-        The maps come in channels_last memory format, in which the convolutions and the transform
-        are fastest.
+        The maps, and their gradients, are in channels_last memory format, in which convolutions and
+        the transform are fastest.
         """
         x = self.stem(x.contiguous(memory_format=torch.channels_last))
         outs = []
@@ -146,7 +147,7 @@ class WaveMix(BaseModule):
             else:
                 x = block(x)
             if i in self.out_indices:
-                outs.append(x)
+                outs.append(channels_last_gradient(x))
         return tuple(outs)
 
     def train(self, mode: bool = True) -> WaveMix:

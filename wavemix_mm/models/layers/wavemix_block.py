@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.models.layers.deploy import FoldedHaarConv, fold_norm, haar_approximation
 from wavemix_mm.models.layers.dwt import HAAR, DWT2d, pad_to_even
+from wavemix_mm.models.layers.memory_format import channels_last_gradient
 from wavemix_mm.models.layers.norm_act import build_act_layer, build_norm_layer
 from wavemix_mm.models.layers.upsample import build_upsample, linear_part
 from wavemix_mm.registry import MODELS
@@ -112,8 +113,10 @@ class WaveMixBlock(nn.Module):
         ):
             if self.haar_is_folded:
                 out = path[1:](path[0](feature, out))
+            elif out is None:
+                out = path(feature)
             else:
-                out = path(feature if out is None else torch.cat((feature, out), dim=1))
+                out = path(torch.cat((feature, channels_last_gradient(out)), dim=1))
             out = _crop(out, size)
         return x + out
 

@@ -1,0 +1,50 @@
+import pytest
+import torch
+from torch import nn
+
+from wavemix_mm.models.backbones.wavemix import WaveMix
+from wavemix_mm.models.layers.memory_format import channels_last_gradient
+
+
+def test_identity_with_a_channels_last_gradient():
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.equal(channels_last_gradient(x), x)
+    grads = []
+    y = x * 2
+    y.register_hook(grads.append)
+    channels_last_gradient(y).mean(dim=(2, 3)).sum().backward()
+    assert grads[0].is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(x.grad, torch.full_like(x, 2 / 20))
+    assert torch.autograd.gradcheck(channels_last_gradient, (x,))
+    assert torch.autograd.gradgradcheck(channels_last_gradient, (x,))
+
+
+def test_float32_on_a_cpu_is_left_alone():
+    x = torch.randn(2, 3, 4, 5, requires_grad=True)
+    grads = []
+    y = x * 2
+    y.register_hook(grads.append)
+    channels_last_gradient(y).mean(dim=(2, 3)).sum().backward()
+    assert not grads[0].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_no_node_without_gradient():
+    x = torch.randn(1, 3, 4, 5)
+    assert channels_last_gradient(x) is x
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+@pytest.mark.parametrize("with_cp", [True, False])
+def test_every_norm_gets_a_dense_channels_last_gradient(pooled, with_cp):
+    model = WaveMix(embed_dims=16, depth=2, levels=3, with_cp=with_cp).bfloat16()
+    formats = []
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.register_full_backward_pre_hook(
+                lambda _, grads: formats.append(
+                    grads[0].is_contiguous(memory_format=torch.channels_last)
+                )
+            )
+    out = model(torch.randn(2, 3, 64, 64, dtype=torch.bfloat16))[-1]
+    (out.mean(dim=(2, 3)).sum() if pooled else out.contiguous().square().sum()).backward()
+    assert len(formats) == 1 + 2 * 3 and all(formats)
