@@ -147,3 +147,17 @@ def test_our_types_carry_the_prefix():
     for path in CONFIGS:
         types = {node["type"] for node in dicts(Config.fromfile(path)._cfg_dict) if "type" in node}
         assert not types & ours, path.name
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_loaders(path):
+    cfg = Config.fromfile(path)
+    for name in ("train", "val", "test"):
+        loader = cfg[f"{name}_dataloader"]
+        # workers that end with the epoch start the next one with the same random states
+        assert loader.num_workers > 0 and loader.persistent_workers
+        assert loader.sampler == dict(type="DefaultSampler", shuffle=name == "train")
+        assert name == "train" or not loader.get("drop_last")  # metrics are of all images
+        if cfg.default_scope == "mmpretrain":
+            assert loader.pin_memory
+            assert loader.collate_fn == dict(type="default_collate")

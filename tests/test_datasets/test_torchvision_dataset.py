@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torchvision.datasets as tv
+from PIL import Image
 from tiny_files import random_images, write_idx, write_image
 
 from wavemix_mm.datasets.torchvision_dataset import _LAYOUTS, TorchvisionDataset
@@ -85,6 +86,36 @@ def test_inaturalist_is_sorted_and_gray_images_become_color(tiny_data):
     assert [name for _, name in dataset._source.index] == ["a.jpg", "b.jpg"] * 2
     assert dataset[1]["img"].shape == (40, 60, 3)  # b.jpg is gray
     assert dataset.metainfo["classes"][1].endswith("Rosa_minor")
+
+
+@pytest.mark.parametrize("name", ["MNIST", "FashionMNIST", "EMNIST", "CIFAR10", "SVHN"])
+@pytest.mark.parametrize("color_type", ["color", "grayscale"])
+def test_images_in_memory_are_those_that_torchvision_gives(tiny_data, name, color_type):
+    root = tiny_data(
+        {"FashionMNIST": "fashion_mnist", "EMNIST": "emnist_letters"}.get(name, name.lower())
+    )
+    args = dict(split="letters") if name == "EMNIST" else {}
+    dataset = TorchvisionDataset(name, root, args, color_type)
+    source = getattr(tv, name)(root, **args)
+    gray_files = name not in ("CIFAR10", "SVHN")
+    assert (dataset._images is not None) == (gray_files == (color_type == "grayscale"))
+    for i in (0, 7):
+        image = source[i][0].convert("RGB" if color_type == "color" else "L")
+        expected = np.array(
+            image.transpose(Image.Transpose.TRANSPOSE) if name == "EMNIST" else image
+        )
+        if color_type == "color":
+            expected = expected[..., ::-1]
+        pixels = dataset[i]["img"]
+        assert pixels.dtype == np.uint8 and pixels.flags.c_contiguous
+        np.testing.assert_array_equal(pixels, expected)
+        pixels[:] = 0  # as a transform may do
+        np.testing.assert_array_equal(dataset[i]["img"], expected)
+
+
+def test_images_in_memory_are_there_once(tiny_data):
+    dataset = TorchvisionDataset("CIFAR10", tiny_data("cifar10"))
+    assert dataset._source.data is None and dataset._images.nbytes == 50 * 3072
 
 
 def test_labels_are_read_from_any_other_dataset_of_torchvision(tmp_path):

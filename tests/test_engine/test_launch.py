@@ -154,7 +154,7 @@ def machine_config():
             optim_wrapper=dict(amp, type="mmengine.AmpOptimWrapper", optimizer=dict(type="AdamW")),
             custom_hooks=[dict(type="SwitchOptimizerHook", optim_wrapper=dict(amp))],
             model=dict(norm_cfg=dict(type="SyncBN"), heads=[dict(norm_cfg=dict(type="SyncBN"))]),
-            train_dataloader=dict(num_workers=0, persistent_workers=True),
+            train_dataloader=dict(num_workers=0, persistent_workers=True, pin_memory=True),
         )
     )
 
@@ -169,6 +169,7 @@ def test_without_an_accelerator_amp_and_syncbn_go_with_one_warning_each(monkeypa
     assert cfg.custom_hooks[0].optim_wrapper == dict(type="OptimWrapper", clip_grad=None)
     assert cfg.model.norm_cfg.type == cfg.model.heads[0].norm_cfg.type == "BN"
     assert cfg.train_dataloader.persistent_workers is False
+    assert cfg.train_dataloader.pin_memory is False
     warnings = capsys.readouterr().err.splitlines()
     assert len(warnings) == 2 and all(line.startswith("warning: ") for line in warnings)
 
@@ -180,6 +181,7 @@ def test_with_an_accelerator_amp_stays(monkeypatch, launcher, norm):
     launch.adapt_to_machine(cfg, launcher)
     assert cfg.optim_wrapper == machine_config().optim_wrapper
     assert cfg.model.norm_cfg.type == norm
+    assert cfg.train_dataloader.pin_memory is True
 
 
 @pytest.mark.parametrize(

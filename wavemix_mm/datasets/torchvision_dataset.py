@@ -32,9 +32,11 @@ _LAYOUTS = {
 class TorchvisionDataset(BaseDataset):
     """A classification dataset of torchvision; nothing is downloaded.
 
-    Images are read when they are asked for and given as mmcv's LoadImageFromFile gives them, so
-    that the pipeline starts without a loading transform. EMNIST's images, which its files hold
-    transposed, are put upright, and the labels of its letters, 1 to 26 there, become 0 to 25.
+    Images are given as mmcv's LoadImageFromFile gives them, so that the pipeline starts without a
+    loading transform. They are read when they are asked for, except for the sets that torchvision
+    keeps in memory anyway (MNIST and its like, CIFAR, SVHN, STL10). EMNIST's images, which its
+    files hold transposed, are put upright, and the labels of its letters, 1 to 26 there, become
+    0 to 25.
 
     Args:
         name: Class of torchvision.datasets, e.g. 'SVHN'.
@@ -81,23 +83,32 @@ class TorchvisionDataset(BaseDataset):
             classes = self._source.all_categories
         if classes:
             self._metainfo.setdefault("classes", tuple(classes))
+        self._images = _images_in_memory(self._source, self.color_type)
+        if self._images is not None:
+            self._source.data = None  # not twice
         return [dict(index=i, gt_label=label) for i, label in enumerate(labels)]
 
     def prepare_data(self, idx: int) -> Any:
         """Read one image and pass it through the pipeline."""
         info = self.get_data_info(idx)
+        if self._images is not None:
+            pixels = self._images[info["index"]].copy()  # a transform may write into it
+        else:
+            pixels = self._read(info["index"])
+        info.update(img=pixels, img_shape=pixels.shape[:2], ori_shape=pixels.shape[:2])
+        return self.pipeline(info)
+
+    def _read(self, index: int) -> np.ndarray:
         try:
-            image = self._source[info["index"]][0]
+            image = self._source[index][0]
             pixels = np.array(image.convert("RGB" if self.color_type == "color" else "L"))
         except OSError as error:
             raise UserInputError(
-                f"image {info['index']} of {self.name} in {self.data_root} cannot be read: {error}."
+                f"image {index} of {self.name} in {self.data_root} cannot be read: {error}."
             ) from error
         if self._is_emnist:
             pixels = pixels.swapaxes(0, 1)
-        pixels = np.ascontiguousarray(pixels[..., ::-1] if pixels.ndim == 3 else pixels)
-        info.update(img=pixels, img_shape=pixels.shape[:2], ori_shape=pixels.shape[:2])
-        return self.pipeline(info)
+        return np.ascontiguousarray(pixels[..., ::-1] if pixels.ndim == 3 else pixels)
 
     @property
     def _is_emnist(self) -> bool:
@@ -139,6 +150,29 @@ class TorchvisionDataset(BaseDataset):
             f"{self.name} cannot be read from {self.data_root}: {cause.rstrip('.')}; "
             f"{expected}see docs/datasets.md."
         )
+
+
+def _images_in_memory(source: Any, color_type: str) -> np.ndarray | None:
+    """Return all images of a set that torchvision keeps in memory, as the pipeline gets them.
+
+    Going through torchvision and PIL for each image costs more than the rest of the loading.
+
+    Returns:
+        uint8, (N, H, W) for 'grayscale' or (N, H, W, 3) in BGR for 'color'; None where the files
+        are not in memory, or not of this color type.
+    """
+    data = getattr(source, "data", None)
+    if isinstance(source, torchvision.datasets.MNIST):  # EMNIST and Fashion-MNIST too
+        images = data.numpy()
+    elif isinstance(source, torchvision.datasets.CIFAR10):  # CIFAR-100 too
+        images = data[..., ::-1]
+    elif isinstance(source, torchvision.datasets.SVHN | torchvision.datasets.STL10):
+        images = data.transpose(0, 2, 3, 1)[..., ::-1]
+    else:
+        return None
+    if isinstance(source, torchvision.datasets.EMNIST):
+        images = images.swapaxes(1, 2)
+    return np.ascontiguousarray(images) if (images.ndim == 4) == (color_type == "color") else None
 
 
 def _read_labels(source: Any) -> list[int]:

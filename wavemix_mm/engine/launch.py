@@ -170,7 +170,8 @@ def adapt_to_machine(cfg: Config, launcher: str) -> None:
     """Change what of a config cannot run here, with one warning line for each kind of change.
 
     Without an accelerator AmpOptimWrapper becomes OptimWrapper and SyncBN becomes BN; SyncBN does
-    so in a run of one process too. ``persistent_workers`` is dropped where there are no workers.
+    so in a run of one process too. ``persistent_workers`` is dropped where there are no workers,
+    ``pin_memory`` without an accelerator: torch would warn of either.
     """
     no_accelerator = get_device() not in _AMP_DEVICES
     nodes = list(_dicts(cfg._cfg_dict))
@@ -191,6 +192,8 @@ def adapt_to_machine(cfg: Config, launcher: str) -> None:
     for node in nodes:
         if node.get("num_workers") == 0 and node.get("persistent_workers"):
             node["persistent_workers"] = False
+        if no_accelerator and node.get("pin_memory"):
+            node["pin_memory"] = False
 
 
 def init_distributed(cfg: Config, launcher: str) -> None:
