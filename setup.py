@@ -135,7 +135,7 @@ setup(
     packages=find_packages(include=[f"{PACKAGE}*"]),
     include_package_data=True,
     python_requires=">=3.10",
-    install_requires=["torch", "torchvision", "numpy", "packaging", "PyWavelets"],
+    install_requires=["torch", "torchvision", "numpy", "packaging", "PyWavelets", "safetensors"],
     extras_require=EXTRAS,
     cmdclass={"build_py": BuildPyWithMim},
     zip_safe=False,

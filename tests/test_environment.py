@@ -24,6 +24,7 @@ BASE = {
     "numpy": "2.2.6",
     "packaging": "26.0",
     "pywavelets": "1.8.0",
+    "safetensors": "0.8.0",
     "setuptools": "81.0.0",
 }
 ONEDL = {
@@ -188,7 +189,7 @@ def test_pkg_resources():
 
 def test_missing_requirements_are_one_finding():
     finding = _only(find_missing_requirements(Installed({"numpy": "2.0"}, MODULES)))
-    assert _arguments(finding) == ["install", "packaging", "PyWavelets"]
+    assert _arguments(finding) == ["install", "packaging", "PyWavelets", "safetensors"]
 
 
 def test_look_sees_this_environment():

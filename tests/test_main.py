@@ -63,7 +63,7 @@ def test_doctor_without_any_package(tmp_path, spelling):
     for requirement in STACKS["onedl"].values():
         assert f"'{requirement}'" in stack
     assert torch.startswith("torch is not installed")
-    assert requirements.startswith("numpy, packaging, PyWavelets not installed")
+    assert requirements.startswith("numpy, packaging, PyWavelets, safetensors not installed")
 
 
 def test_import_without_mmengine_gives_the_sentence_of_the_doctor(tmp_path):

@@ -163,6 +163,7 @@ def test_metadata(installed):
         "numpy",
         "packaging",
         "PyWavelets",
+        "safetensors",
     }
     for family, stack in STACKS.items():
         # The doctor proposes these very requirements.

@@ -50,7 +50,12 @@ _OWNERS = {
     "mmcv-lite": ("openmmlab", "mmcv"),
     "mmcv-full": ("openmmlab", "mmcv"),
 }
-_REQUIRED = {"numpy": "numpy", "packaging": "packaging", "pywavelets": "PyWavelets"}
+_REQUIRED = {
+    "numpy": "numpy",
+    "packaging": "packaging",
+    "pywavelets": "PyWavelets",
+    "safetensors": "safetensors",
+}
 
 
 @dataclass(frozen=True)

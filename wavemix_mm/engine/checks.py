@@ -14,6 +14,7 @@ from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
 from wavemix_mm.engine.launch import type_name
+from wavemix_mm.engine.weights import load_from_safetensors
 from wavemix_mm.errors import UserInputError
 
 _SHOWN_KEYS = 3
@@ -183,9 +184,20 @@ def read_state_dict(path: str) -> dict[str, Tensor]:
     Raises:
         UserInputError: If the file does not exist, is damaged, or is no checkpoint.
     """
+    return get_state_dict(read_checkpoint(path), path)
+
+
+def read_checkpoint(path: str) -> Any:
+    """Read a checkpoint file, running no code that it may hold; tensors are put on the CPU.
+
+    Raises:
+        UserInputError: If the file does not exist or is damaged.
+    """
     check_file(path)
+    if path.endswith(".safetensors"):
+        return load_from_safetensors(path)
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     # what torch raises depends on where the file is damaged
     except (
         pickle.UnpicklingError,
@@ -196,6 +208,14 @@ def read_state_dict(path: str) -> dict[str, Tensor]:
         ValueError,
     ) as error:
         raise UserInputError(f"checkpoint {path} cannot be read: {_cause(path, error)}") from error
+
+
+def get_state_dict(checkpoint: Any, path: str) -> dict[str, Tensor]:
+    """Return the model's tensors of what `read_checkpoint` has read from `path`.
+
+    Raises:
+        UserInputError: If there are none.
+    """
     state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserInputError(f"checkpoint {path} holds no state dict.")

@@ -1,0 +1,83 @@
+"""Take a model's weights out of a training checkpoint and write them as safetensors.
+
+Of a run with EMAHook these are the averaged weights, which mmengine stores in place of the raw
+ones. The SHA-256 depends on the weights and what is kept of the meta alone: publishing a checkpoint
+again gives the same file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
+    sys.path.insert(0, str(ROOT))
+
+# What is kept of a checkpoint's meta. The rest, such as the config, names files of the machine.
+KEPT = ("dataset_meta", "epoch", "iter", "seed")
+
+
+def publish(checkpoint: str, out: Path) -> str:
+    """Write the file, and read it once more to compare.
+
+    Args:
+        checkpoint: A checkpoint of mmengine, or a plain state dict.
+        out: The file to write.
+
+    Returns:
+        What was written, in words.
+
+    Raises:
+        UserInputError: If the checkpoint cannot be read without running code, or `out` cannot be
+            written.
+    """
+    import torch
+
+    from wavemix_mm.engine.checks import get_state_dict, read_checkpoint, read_state_dict
+    from wavemix_mm.engine.weights import write_safetensors
+    from wavemix_mm.errors import UserInputError
+
+    if out.suffix != ".safetensors":
+        raise UserInputError(f"{out} must end in .safetensors.")
+    content = read_checkpoint(checkpoint)
+    state = get_state_dict(content, checkpoint)
+    meta = content.get("meta") or {}
+    write_safetensors(out, state, {key: meta[key] for key in KEPT if key in meta})
+    written = read_state_dict(str(out))
+    torch.testing.assert_close(written, state, rtol=0, atol=0, equal_nan=True)
+    kind = "averaged (EMA) weights" if "ema_state_dict" in content else "weights"
+    numbers = sum(value.numel() for value in state.values())
+    return f"{kind}: {len(state)} tensors, {numbers:,} numbers"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the tool."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", help="checkpoint of a training run, or a plain state dict")
+    parser.add_argument(
+        "out",
+        type=Path,
+        help="file to write; configs/wavemix/weights/<config>.safetensors comes with the package",
+    )
+    args = parser.parse_args(argv)
+
+    import wavemix_mm  # noqa: F401  (lets torch read mmengine's checkpoints)
+    from wavemix_mm.engine.launch import cli_errors
+
+    with cli_errors():
+        print(f"wrote {args.out}, {publish(args.checkpoint, args.out)}")
+        data = args.out.read_bytes()
+        out = args.out.resolve()
+        shown = out.relative_to(ROOT).as_posix() if out.is_relative_to(ROOT) else args.out
+        print(f"{len(data):,} bytes; in configs/wavemix/metafile.yml its model gets")
+        print(f"    Weights: {shown}")
+        print(f"    SHA256: {hashlib.sha256(data).hexdigest()}")
+
+
+if __name__ == "__main__":
+    main()
