@@ -15,16 +15,17 @@ model = dict(
         num_classes=11,
         ignore_index=11,
         loss_decode=dict(
+            gamma=0.0,  # plain cross-entropy learns faster in so few steps
             # 1 / sqrt(frequency in the training labels), scaled to a mean of 1 over its pixels
-            class_weight=[0.88, 0.75, 3.63, 0.64, 1.7, 1.15, 3.32, 3.39, 1.49, 4.5, 6.66]
+            class_weight=[0.88, 0.75, 3.63, 0.64, 1.7, 1.15, 3.32, 3.39, 1.49, 4.5, 6.66],
         ),
     ),
 )
 optim_wrapper = dict(
     type="wavemix_mm.BFloat16OptimWrapper",
-    optimizer=dict(type="AdamW", lr=2e-3, weight_decay=0.05),
+    optimizer=dict(type="AdamW", lr=1.5e-3, weight_decay=0.05),
 )
-max_epochs = 80
+max_epochs = 110
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=True, end=3, convert_to_iter_based=True),
     dict(
@@ -37,7 +38,9 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
+# Small batches: with 367 images, the number of steps is what a run lacks.
+train_dataloader = dict(batch_size=4)
 train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=10)
 val_cfg = dict()
 test_cfg = dict()
-default_hooks = dict(logger=dict(interval=15))
+default_hooks = dict(logger=dict(interval=30))

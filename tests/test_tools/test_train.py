@@ -1,6 +1,7 @@
 """tools/train.py and dist_train.sh, as a user runs them."""
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -27,9 +28,11 @@ def run_main(name, *argv):
     from mmengine.logging import MessageHub, MMLogger
     from mmengine.registry import DefaultScope
     from mmengine.visualization import Visualizer
+    from mmpretrain.visualization import UniversalVisualizer
     from mmseg.visualization import SegLocalVisualizer
 
-    for manager in (MessageHub, MMLogger, DefaultScope, Visualizer, SegLocalVisualizer):
+    visualizers = (Visualizer, SegLocalVisualizer, UniversalVisualizer)
+    for manager in (MessageHub, MMLogger, DefaultScope, *visualizers):
         manager._instance_dict.clear()
     load_tool(name).main([str(arg) for arg in argv])
 
@@ -59,6 +62,31 @@ def test_trains_validates_and_resumes(tiny_config, tmp_path):
     assert all(torch.equal(expected[key], resumed[key]) for key in expected)
     first = weights(whole / "epoch_1.pth")
     assert any(not torch.equal(expected[key], first[key]) for key in expected)
+
+
+def losses(work_dir):
+    lines = next(work_dir.glob("*/vis_data/scalars.json")).read_text().splitlines()
+    return [line["loss"] for line in map(json.loads, lines) if "loss" in line]
+
+
+def test_compile_option_leaves_no_graph_break(tiny_config, tmp_path):
+    torch._dynamo.reset()
+    every = "default_hooks.logger.interval=1"
+    # EMA copies the model, and validation runs the copy's weights
+    with tiny_config.open("a") as file:
+        file.write('custom_hooks = [dict(type="EMAHook")]\n')
+    run_main("train", tiny_config, "--work-dir", tmp_path / "a", "--cfg-options", every)
+    run_main(
+        "train", tiny_config, "--work-dir", tmp_path / "b", "--cfg-options", every,
+        "compile.backend=aot_eager", "compile.fullgraph=True",
+    )  # fmt: skip
+    eager, compiled = losses(tmp_path / "a"), losses(tmp_path / "b")
+    assert len(eager) == 4 and compiled == pytest.approx(eager, rel=1e-4)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 4  # two networks, two modes
+    expected, got = weights(tmp_path / "a" / "epoch_2.pth"), weights(tmp_path / "b" / "epoch_2.pth")
+    assert expected.keys() == got.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(got[name], value, rtol=1e-3, atol=1e-4)
 
 
 def test_amp_becomes_float32_with_one_warning(tiny_config, tmp_path, capfd):

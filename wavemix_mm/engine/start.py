@@ -4,18 +4,49 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from wavemix_mm.engine.launch import sentence
 from wavemix_mm.errors import UserInputError
 
+# The parts of a segmentor or classifier that are networks and nothing else.
+_NETWORKS = ("backbone", "neck", "decode_head", "auxiliary_head", "head")
+
 
 def build_runner(cfg: Config) -> Runner:
-    """Build the runner that a config describes, of ``runner_type`` where it names one."""
-    return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+    """Build the runner that a config describes, of ``runner_type`` where it names one.
+
+    The option ``compile``, True or the arguments of torch.compile, compiles the forward pass of the
+    model's networks. mmengine would compile the whole training step, and no other; the graph breaks
+    there at every turn, in the data structures and the optimizer wrapper.
+    """
+    runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+    options = runner.cfg.pop("compile", None)
+    if options:
+        runner.register_hook(_CompileHook({} if options is True else dict(options)))
+    return runner
+
+
+class _CompileHook(Hook):
+    """Compiles when the loop begins: what copies the model, such as EMA, has done so by then."""
+
+    def __init__(self, options: dict) -> None:
+        self.options = options
+
+    def before_train(self, runner: Runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        for name in _NETWORKS:
+            network = getattr(model, name, None)
+            if network is not None:
+                network.forward = torch.compile(network.forward, **self.options)
+        runner.logger.info("The networks are compiled: the first iterations take long.")
+
+    before_test = before_train
 
 
 class _StartHook(Hook):

@@ -5,7 +5,7 @@ crop_size = (320, 320)
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
-    dict(type="RandomResize", scale=(480, 360), ratio_range=(0.75, 2.0), keep_ratio=True),
+    dict(type="RandomResize", scale=(480, 360), ratio_range=(0.75, 1.5), keep_ratio=True),
     dict(type="RandomCrop", crop_size=crop_size, cat_max_ratio=0.75, ignore_index=11),
     dict(type="RandomFlip", prob=0.5),
     dict(type="PhotoMetricDistortion"),
@@ -53,7 +53,7 @@ tta_pipeline = [
     dict(
         type="TestTimeAug",
         transforms=[
-            # training scales images by 0.75 to 2
+            # training scales images by 0.75 to 1.5
             [dict(type="Resize", scale_factor=r, keep_ratio=True) for r in (1.0, 1.25, 1.5)],
             [dict(type="RandomFlip", prob=p, direction="horizontal") for p in (0.0, 1.0)],
             [dict(type="LoadAnnotations")],
