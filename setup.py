@@ -15,6 +15,7 @@ MIM_ENTRIES = ("configs", "tools", "model-index.yml")
 
 # pytorch-wavelets imports pkg_resources, which setuptools 82 dropped.
 WAVELETS = ["pytorch-wavelets>=1.3.0", "setuptools<82"]
+AUTHORS = ["wavemix==0.2.4", "einops"]
 # What two data sets of the classification configs are read with: SVHN and Galaxy10 DECals.
 DATASETS = ["scipy", "h5py"]
 EXTRAS = {
@@ -44,10 +45,11 @@ EXTRAS = {
         "setuptools>=70.1",
         "pytest",
         "pytest-xdist",
-        "wavemix==0.2.4",
-        "einops",
+        *AUTHORS,
         *DATASETS,
     ],
+    # What tools/analysis_tools/benchmark.py and benchmark_dwt.py compare with.
+    "benchmark": [*WAVELETS, *AUTHORS, "ptwt", "timm"],
     "dev": ["ruff", "codespell", "mypy", "pre-commit"],
 }
 
