@@ -16,5 +16,8 @@ default_hooks = dict(
         rule="greater",
     ),
     sampler_seed=dict(type="DistSamplerSeedHook"),
+    # with several processes: the loss of the whole batch, and batch norm statistics of all of it
+    mean_loss=dict(type="wavemix_mm.MeanLossHook"),
+    sync_buffers=dict(type="SyncBuffersHook"),
     visualization=dict(type="VisualizationHook", enable=False),
 )

@@ -39,6 +39,7 @@ def test_complete_data_passes(data):
         (dict(data_prefix=dict(img_path="img", seg_map_path="anno")), "anno"),
         (dict(ann_file="train.txt"), "train.txt"),
         (dict(data_prefix="images"), "images"),
+        (dict(pipeline=[dict(type="LoadImageFromFile", backend_args=None)], ann_file="no"), "no"),
     ],
 )
 def test_missing_path_is_named(data, dataset, path):
@@ -47,6 +48,13 @@ def test_missing_path_is_named(data, dataset, path):
     message = str(caught.value)
     assert f"train_dataloader looks for its data in {data / path}, which does not exist" in message
     assert "docs/datasets.md" in message
+
+
+def test_missing_database_is_named(data):
+    backend = dict(backend="lmdb", db_path=str(data / "train.lmdb"))
+    pipeline = [dict(type="LoadImageFromFile", backend_args=backend)]
+    with pytest.raises(UserInputError, match=r"train\.lmdb, which does not exist"):
+        check_dataset(data_root=str(data), pipeline=pipeline)
 
 
 def test_missing_path_in_a_wrapped_dataset_without_data_root(data):

@@ -121,7 +121,7 @@ def _check_dataset(
     if is_segmentation:
         checker: Any = _SegmentationChecker(cfg, dataset_cfg, dataset, num_classes, read_images)
     else:
-        checker = _ClassificationChecker(dataset, num_classes, read_images)
+        checker = _ClassificationChecker(dataset_cfg, dataset, num_classes, read_images)
     with ThreadPool(workers) as pool:
         results = pool.imap(checker.check, range(report.size), chunksize=4)
         for done, (counts, problems) in enumerate(results, 1):
@@ -135,10 +135,16 @@ def _check_dataset(
 
 
 class _ClassificationChecker:
-    def __init__(self, dataset: Any, num_classes: int, read_images: bool) -> None:
+    def __init__(
+        self, dataset_cfg: Mapping, dataset: Any, num_classes: int, read_images: bool
+    ) -> None:
         self.dataset = dataset
         self.num_classes = num_classes
         self.read_images = read_images
+        steps = dataset_cfg.get("pipeline") or []
+        self.backend_args = next(filter(None, (step.get("backend_args") for step in steps)), None)
+        if self.backend_args and read_images:
+            self.check(0)  # opens a database once, before the threads read from it
 
     def check(self, index: int) -> tuple[np.ndarray, list[str]]:
         info = self.dataset.get_data_info(index)
@@ -151,7 +157,7 @@ class _ClassificationChecker:
         if self.read_images:
             try:
                 if "img_path" in info:
-                    _read_image(info["img_path"])
+                    _read_image(info["img_path"], self.backend_args)
                 else:
                     self.dataset.prepare_data(index)
             except _READ_ERRORS as error:

@@ -77,6 +77,10 @@ def _paths(dataset: Mapping) -> Iterator[str]:
     for part in [*parts, dataset.get("ann_file")]:
         if isinstance(part, str) and part:
             yield os.path.join(root, part)
+    for step in dataset.get("pipeline") or []:
+        backend = step.get("backend_args") if isinstance(step, Mapping) else None
+        if backend and "db_path" in backend:
+            yield backend["db_path"]
 
 
 def check_num_classes(model: nn.Module, dataset: Any, config_path: str) -> None:

@@ -1,0 +1,52 @@
+"""Run a function in several processes on this machine, as torchrun starts them."""
+
+import multiprocessing
+import os
+import socket
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+# Imported once, by a server without threads from which the processes are forked.
+_PRELOADED = [
+    "matplotlib.pyplot",
+    "mmpretrain.apis",
+    "wavemix_mm.datasets",
+    "wavemix_mm.engine.start",
+    "wavemix_mm.models.decode_heads",
+]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def run_in_processes(number: int, function: Callable, *args: Any) -> list:
+    """Call function(*args) in every process; returns what they return, by rank."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    port = free_port()
+    with ProcessPoolExecutor(number, mp_context=context) as pool:
+        calls = [pool.submit(_run_as, rank, number, port, function, args) for rank in range(number)]
+        return [call.result(timeout=120) for call in calls]
+
+
+def _run_as(rank: int, number: int, port: int, function: Callable, args: tuple) -> Any:
+    import torch
+
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE=str(number),
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+        CUDA_VISIBLE_DEVICES="",
+    )
+    torch.set_num_threads(1)
+    try:
+        return function(*args)
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()

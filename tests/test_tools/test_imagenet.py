@@ -1,0 +1,270 @@
+"""The ImageNet recipe at scale: several processes and nodes, accumulation, EMA, LMDB, resume."""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from processes import free_port, run_in_processes
+from test_train import ROOT, load_tool, run_main, weights
+
+# Without dropout and random augmentation, and with group norm, a run depends on the batches alone.
+CONFIG = """
+_base_ = {base!r}
+data = dict(
+    data_root={data!r},
+    metainfo=dict(classes=("a", "b", "c")),
+    pipeline=[
+        dict(type="LoadImageFromFile"),
+        dict(type="Resize", scale=(16, 16)),
+        dict(type="PackInputs"),
+    ],
+)
+train_dataloader = dict(batch_size=8, num_workers=0, dataset=data)
+val_dataloader = dict(batch_size=2, num_workers=0, dataset=data)
+test_dataloader = val_dataloader
+val_evaluator = dict(topk=(1,))
+test_evaluator = val_evaluator
+model = dict(
+    backbone=dict(
+        embed_dims=8, depth=1, levels=1, dropout=0.0, norm_cfg=dict(type="GN", num_groups=2)
+    ),
+    neck=dict(in_channels=8, out_channels=16),
+    head=dict(num_classes=3, in_channels=16),
+    train_cfg=None,
+    data_preprocessor=dict(num_classes=3),
+)
+param_scheduler = None
+train_cfg = dict(max_epochs=3)
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(save_best=None))
+log_processor = dict(window_size=1)
+randomness = dict(seed=0)
+"""
+TRAIN, VAL = 20, 7
+HALF = ("--cfg-options", "train_dataloader.batch_size=4")
+BN = "model.backbone.norm_cfg=None"  # batch norm, as by default
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> Path:
+    """A config over imagenet.py, for a folder of small JPEG and PNG images in three classes."""
+    folder = tmp_path_factory.mktemp("imagenet")
+    rng = np.random.default_rng(0)
+    for part, number in (("train", TRAIN), ("val", VAL)):
+        for i in range(number):
+            image = rng.integers(0, 256, (20, 18, 3), dtype=np.uint8)
+            image[..., i % 3] //= 3
+            path = folder / "data" / part / f"n{i % 3:08d}" / f"{i}.{('JPEG', 'png')[i % 2]}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), image)
+    base = str(ROOT / "configs" / "wavemix" / "imagenet.py")
+    path = folder / "tiny.py"
+    path.write_text(CONFIG.format(base=base, data=str(folder / "data")))
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(config) -> Path:
+    """The work dir of a run in one process, with batches of 8."""
+    run_main("train", config, "--work-dir", config.parent / "whole")
+    return config.parent / "whole"
+
+
+def curve(work_dir):
+    """The loss of each iteration and the accuracy of each epoch of a run, resumed or not."""
+    lines = []
+    for path in sorted(work_dir.glob("*/vis_data/scalars.json")):
+        lines += [json.loads(line) for line in path.read_text().splitlines()]
+    return (
+        [line["loss"] for line in lines if "loss" in line],
+        [line["accuracy/top1"] for line in lines if "accuracy/top1" in line],
+    )
+
+
+def assert_same_run(one, other):
+    (losses, accuracies), (expected_losses, expected_accuracies) = curve(one), curve(other)
+    assert len(losses) == 9 and len(accuracies) == 3
+    np.testing.assert_allclose(losses, expected_losses, rtol=1e-4)
+    assert accuracies == expected_accuracies
+    assert_close_weights(one, other)
+
+
+def assert_close_weights(one, other):
+    a, b = weights(one / "epoch_3.pth"), weights(other / "epoch_3.pth")
+    assert all(torch.allclose(a[key], b[key], rtol=1e-4, atol=1e-6) for key in a)
+
+
+def train_as_rank(*argv):
+    """What torchrun starts in each process."""
+    load_tool("train").main([str(arg) for arg in argv] + ["--launcher", "pytorch"])
+
+
+@pytest.fixture(scope="module")
+def nodes(config) -> Path:
+    """The work dir of dist_train.sh on two nodes with batches of 4; one machine plays both."""
+    if shutil.which("bash") is None:
+        pytest.skip("needs bash")
+    work_dir = config.parent / "nodes"
+    environment = os.environ | dict(
+        PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        NNODES="2",
+        PORT=str(free_port()),
+        OMP_NUM_THREADS="1",
+        CUDA_VISIBLE_DEVICES="",
+    )
+    command = ["bash", ROOT / "tools" / "dist_train.sh", config, "1", "--work-dir", work_dir, *HALF]
+    processes = [
+        subprocess.Popen(
+            command,
+            env=environment | dict(NODE_RANK=str(rank)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)[-4000:]
+    return work_dir
+
+
+def test_two_nodes_give_the_curve_of_one_process(nodes, whole):
+    """20 images in total batches of 8, so that the last batch is smaller."""
+    assert_same_run(nodes, whole)
+
+
+def test_another_seed_gives_another_curve(config, whole, tmp_path):
+    run_main("train", config, "--work-dir", tmp_path, "--cfg-options", "randomness.seed=1")
+    losses, expected = np.array(curve(tmp_path)[0]), np.array(curve(whole)[0])
+    assert np.abs(losses / expected - 1).max() > 1e-2
+    with pytest.raises(AssertionError):
+        assert_same_run(tmp_path, whole)
+
+
+def test_two_processes_resume(config, nodes, whole, tmp_path):
+    """From the second of three epochs to the curve and the weights of a run without a stop."""
+    checkpoint = nodes / "epoch_2.pth"
+    run_in_processes(
+        2, train_as_rank, config, "--work-dir", tmp_path, "--resume", checkpoint, *HALF
+    )
+    (losses, accuracies), (expected, expected_accuracies) = curve(tmp_path), curve(whole)
+    np.testing.assert_allclose(losses, expected[6:], rtol=1e-4)
+    assert accuracies == expected_accuracies[2:]
+    assert_close_weights(tmp_path, whole)
+
+
+def test_accumulated_batches_are_one_step(config, tmp_path):
+    """Two batches of 4 give the weights of one batch of 8; 16 images, so that none is short."""
+    common = ["--cfg-options", "train_dataloader.dataset.indices=16"]
+    run_main("train", config, "--work-dir", tmp_path / "one", *common)
+    run_main(
+        "train", config, "--work-dir", tmp_path / "two", *common,
+        *HALF[1:], "optim_wrapper.accumulative_counts=2",
+    )  # fmt: skip
+    halves, accuracies = curve(tmp_path / "two")
+    losses, expected_accuracies = curve(tmp_path / "one")
+    np.testing.assert_allclose(np.reshape(halves, (-1, 2)).mean(1), losses, rtol=1e-4)
+    assert accuracies == expected_accuracies
+    assert_close_weights(tmp_path / "one", tmp_path / "two")
+
+
+def test_batch_norm_sees_the_images_of_its_process(config, tmp_path):
+    """Two processes are then one that accumulates over their batches, and not one large batch."""
+    images = np.arange(16)
+    common = ["--no-validate", "--cfg-options", BN, "train_dataloader.sampler.shuffle=False"]
+    run_in_processes(
+        2, train_as_rank, config, "--work-dir", tmp_path / "two", *common, *HALF[1:],
+        "train_dataloader.dataset.indices=16",
+    )  # fmt: skip
+    # of each 8 images the first process takes the even ones
+    order = images.reshape(2, 4, 2).transpose(0, 2, 1).flatten()
+    run_main(
+        "train", config, "--work-dir", tmp_path / "accumulated", *common, *HALF[1:],
+        f"train_dataloader.dataset.indices={order.tolist()}".replace(" ", ""),
+        "optim_wrapper.accumulative_counts=2",
+    )  # fmt: skip
+    run_main(
+        "train", config, "--work-dir", tmp_path / "large", *common,
+        "train_dataloader.dataset.indices=16",
+    )  # fmt: skip
+    losses = np.array(curve(tmp_path / "two")[0])
+    halves = np.array(curve(tmp_path / "accumulated")[0])
+    np.testing.assert_allclose(losses, halves.reshape(-1, 2).mean(1), rtol=1e-4)
+    assert np.abs(losses / curve(tmp_path / "large")[0] - 1).max() > 1e-3
+
+
+def test_running_statistics_are_averaged(config, tmp_path):
+    """Each process would else validate with its own, and the checkpoint hold the first one's."""
+    options = [
+        "--no-validate", *HALF, BN, "train_dataloader.sampler.shuffle=False",
+        "train_cfg.max_epochs=1", "optim_wrapper.optimizer.lr=0.",
+    ]  # fmt: skip
+    indices = "train_dataloader.dataset.indices="
+    both = [*options, indices + "16", "--work-dir", tmp_path / "both"]
+    run_in_processes(2, train_as_rank, config, *both)
+    means = weights(tmp_path / "both" / "epoch_1.pth")
+    parts = []
+    for rank in range(2):
+        images = str(list(range(rank, 16, 2))).replace(" ", "")
+        run_main("train", config, *options, indices + images, "--work-dir", tmp_path / str(rank))
+        parts.append(weights(tmp_path / str(rank) / "epoch_1.pth"))
+    names = [name for name in means if "running_" in name]
+    assert len(names) == 4
+    for name in names:
+        assert not torch.allclose(parts[0][name], parts[1][name], rtol=1e-5, atol=1e-6)
+        expected = (parts[0][name] + parts[1][name]) / 2
+        assert torch.allclose(means[name], expected, rtol=1e-6, atol=1e-7)
+
+
+def test_ema_is_one_option_away(config, tmp_path):
+    """The checkpoint holds the averages, and beside them the weights of a run without EMA."""
+    options = ["--cfg-options", "train_dataloader.batch_size=20"]  # one step an epoch
+    ema = [*options, "default_hooks.ema.type=EMAHook", "default_hooks.ema.momentum=0.25"]
+    run_main("train", config, "--work-dir", tmp_path / "plain", "--no-validate", *options)
+    run_main("train", config, "--work-dir", tmp_path / "ema", *ema, "train_cfg.max_epochs=2")
+    run_main("train", config, "--work-dir", tmp_path / "ema", "--resume", *ema)
+    plain = [weights(tmp_path / "plain" / f"epoch_{i}.pth") for i in (1, 2, 3)]
+    checkpoint = torch.load(tmp_path / "ema" / "epoch_3.pth", weights_only=True)
+    for key, average in checkpoint["state_dict"].items():
+        # the average starts as the weights after the first step
+        expected = plain[0][key].lerp(plain[1][key], 0.25).lerp(plain[2][key], 0.25)
+        assert torch.allclose(average, expected, atol=1e-6)
+        assert torch.equal(checkpoint["ema_state_dict"][f"module.{key}"], plain[2][key])
+    path = tmp_path / "metrics.json"
+    run_main(
+        "test", config, tmp_path / "ema" / "epoch_3.pth", "--work-dir", tmp_path / "test",
+        "--out", path, "--out-item", "metrics",
+    )  # fmt: skip
+    assert json.loads(path.read_text())["accuracy/top1"] == curve(tmp_path / "ema")[1][-1]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("lmdb") is None, reason="needs lmdb")
+def test_images_in_an_lmdb(config, whole, tmp_path, monkeypatch):
+    """The two listings of docs/imagenet.md, as they stand but for the base and the sizes."""
+    text = (ROOT / "docs" / "imagenet.md").read_text()
+    writer, leaf = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    shutil.copytree(config.parent / "data", tmp_path / "data" / "imagenet")
+    monkeypatch.chdir(tmp_path)
+    exec(writer.replace("2**40", "2**24"), {})
+    for part in ("train", "val"):
+        shutil.rmtree(tmp_path / "data" / "imagenet" / part)
+    path = tmp_path / "lmdb.py"
+    path.write_text(leaf.replace("./imagenet.py", str(config)))
+    run_main(
+        "train", path, "--work-dir", tmp_path / "w", "--cfg-options",
+        "train_dataloader.num_workers=1",  # which opens the database for itself
+    )  # fmt: skip
+    assert_same_run(tmp_path / "w", whole)
+    run_main("analysis_tools/check_dataset", path)
+    names = tmp_path / "data" / "imagenet" / "meta" / "train.txt"
+    names.write_text(names.read_text().replace("n00000001/", "n00000009/"))
+    with pytest.raises(SystemExit, match="^error: 7 problems"):
+        run_main("analysis_tools/check_dataset", path)
