@@ -12,5 +12,8 @@ default_hooks = dict(
         type="CheckpointHook", interval=1, max_keep_ckpts=3, save_best="mIoU", rule="greater"
     ),
     sampler_seed=dict(type="DistSamplerSeedHook"),
+    # with several processes: the loss of the whole batch, and batch norm statistics of all of it
+    mean_loss=dict(type="wavemix_mm.MeanLossHook"),
+    sync_buffers=dict(type="SyncBuffersHook"),
     visualization=dict(type="SegVisualizationHook"),
 )
