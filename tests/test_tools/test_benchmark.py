@@ -117,7 +117,6 @@ def test_a_model_that_cannot_be_measured_ends_with_an_error(run):
     "args, message",
     [
         (["citiscapes"], "error: model 'citiscapes' is not the path of a config"),
-        (["timm:resnet1"], "error: model 'timm:resnet1' cannot be built"),
         (["torchvision:resnet1"], "error: model 'torchvision:resnet1' cannot be built"),
         (["configs/no.py"], "error: config configs/no.py does not exist"),
         (["cityscapes", "--against", "none"], "error: model 'none' is not"),

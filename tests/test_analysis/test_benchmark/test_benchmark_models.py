@@ -1,13 +1,16 @@
 """wavemix_mm/analysis/benchmark/models.py."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 from wavemix_mm.analysis.benchmark.models import Logits, build_model
-from wavemix_mm.analysis.benchmark.specs import parse_spec, read_list
+from wavemix_mm.analysis.benchmark.specs import Spec, parse_spec, read_list
 from wavemix_mm.errors import UserInputError
 
+ROOT = Path(__file__).resolve().parents[3]
 PEER = """
 norm = dict(type="SyncBN")
 weights = dict(type="Pretrained", checkpoint="https://nowhere.invalid/weights.pth")
@@ -70,6 +73,13 @@ def test_timm():
         build_model(parse_spec("timm:resnet1"))
 
 
+def test_a_library_that_is_not_installed():
+    with pytest.raises(
+        UserInputError, match="model .* needs the package no_such: pip install no_such"
+    ):
+        build_model(Spec("no_such:net", "no_such", "net", {}, "net"))
+
+
 def test_the_first_output_counts():
     class Two(nn.Module):
         def forward(self, x):
@@ -95,7 +105,7 @@ def test_bad_models(text, message):
 
 
 def test_convmixers_have_the_parameters_of_table_10():
-    lines = read_list("configs/benchmarks/classification.txt")
+    lines = read_list(str(ROOT / "configs" / "benchmarks" / "classification.txt"))
     published = {"ConvMixer-512/12": 4.2, "ConvMixer-512/16": 5.4, "ConvMixer-1024/12": 14.6}
     for spec in map(parse_spec, lines):
         if spec.name in published:

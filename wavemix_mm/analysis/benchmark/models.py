@@ -7,6 +7,7 @@ import importlib.util
 import logging
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.logging import MMLogger
@@ -113,6 +114,8 @@ def _image_size(cfg: Config) -> tuple[int, int]:
 
 
 def _build_official(spec: Spec) -> Logits:
+    # On a machine with a GPU their package starts there.
+    authors.set_transforms("cpu", torch.float32)
     if not spec.target.endswith(".py"):
         network = authors.build_official(spec.target, spec.options)
         return Logits(network, _DEFAULT_SIZE, is_authors=True)
@@ -122,7 +125,10 @@ def _build_official(spec: Spec) -> Logits:
 
 
 def _build_from_library(spec: Spec) -> nn.Module:
-    _require(spec.kind)
+    if importlib.util.find_spec(spec.kind) is None:
+        raise UserInputError(
+            f"model {spec.text!r} needs the package {spec.kind}: pip install {spec.kind}."
+        )
     if spec.kind == "timm":
         timm = importlib.import_module("timm")
         return timm.create_model(spec.target, pretrained=False, **spec.options)
@@ -132,11 +138,3 @@ def _build_from_library(spec: Spec) -> nn.Module:
     if "weights_backbone" in get_model_builder(spec.target).__annotations__:
         weights["weights_backbone"] = None
     return get_model(spec.target, **weights, **spec.options)
-
-
-def _require(package: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        raise UserInputError(
-            f"{package}: models need the package {package}: pip install {package}."
-        )
-    importlib.import_module(package)
