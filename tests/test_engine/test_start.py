@@ -63,9 +63,17 @@ def test_error_in_an_iteration_stays_what_it_is(tmp_path):
         start.run(make_runner(tmp_path, ZeroDivisionError()), "train", "config a.py")
 
 
-def test_custom_runner_type(monkeypatch):
-    asked = []
-    monkeypatch.setattr(start.RUNNERS, "build", asked.append)
-    cfg = Config(dict(runner_type="Mine"))
-    start.build_runner(cfg)
-    assert asked == [cfg]
+class Mine:
+    """A runner of a user's own."""
+
+    def __init__(self, cfg):
+        self.cfg = cfg
+
+    @classmethod
+    def from_cfg(cls, cfg):
+        return cls(cfg)
+
+
+def test_custom_runner_type():
+    start.RUNNERS.register_module(module=Mine, force=True)
+    assert type(start.build_runner(Config(dict(runner_type="Mine")))) is Mine
