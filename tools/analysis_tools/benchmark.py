@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import os
 import re
-import shlex
 import sys
 from pathlib import Path
 
@@ -192,16 +190,13 @@ def prepare(args: argparse.Namespace) -> str:
     """Set threads and precision, and return the device."""
     import torch
 
-    from wavemix_mm.errors import UserInputError
+    from wavemix_mm.analysis.benchmark import machine
 
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise UserInputError("--device cuda: PyTorch finds no GPU.")
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    device = machine.choose_device(args.device, args.threads)
     if args.tf32 is not None:
         torch.backends.cudnn.allow_tf32 = args.tf32
     torch.backends.cudnn.benchmark = True  # sizes do not change
-    return args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return device
 
 
 def write(rows, facts: dict[str, str], folder: Path, is_scan: bool) -> None:
@@ -240,9 +235,7 @@ def main(argv: list[str] | None = None) -> None:
         except OSError as error:
             raise UserInputError(f"--out {folder}: {error.strerror}.") from error
         facts = machine.describe(device)
-        facts["command"] = shlex.join(
-            ["python", os.path.relpath(sys.argv[0]), *(argv or sys.argv[1:])]
-        )
+        facts["command"] = machine.command(argv)
         for dtype, rate in settings.ceilings.items():
             facts[f"matrix product, {dtype}"] = f"{2 * rate / 1e9:,.0f} GFLOP/s (the ceiling)"
         print("\n".join(f"{name}: {value}" for name, value in facts.items()), flush=True)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
-import shlex
 import sys
 from pathlib import Path
 
@@ -55,8 +53,6 @@ def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
 
-    import torch
-
     import wavemix_mm  # noqa: F401  (connects the plugin to mmengine)
     from wavemix_mm.analysis.benchmark import dwt, machine, report
     from wavemix_mm.analysis.benchmark.progress import Progress
@@ -65,11 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     from wavemix_mm.errors import UserInputError
 
     with cli_errors():
-        if args.device == "cuda" and not torch.cuda.is_available():
-            raise UserInputError("--device cuda: PyTorch finds no GPU.")
-        device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        if args.threads:
-            torch.set_num_threads(args.threads)
+        device = machine.choose_device(args.device, args.threads)
         dtypes = args.dtype or ["float32", "bfloat16" if device == "cpu" else "float16"]
         if (args.out / "dwt.csv").exists():
             raise UserInputError(f"--out {args.out} holds results already: name another folder.")
@@ -79,9 +71,7 @@ def main(argv: list[str] | None = None) -> None:
             raise UserInputError(f"--out {args.out}: {error.strerror}.") from error
 
         facts = machine.describe(device)
-        facts["command"] = shlex.join(
-            ["python", os.path.relpath(sys.argv[0]), *(argv or sys.argv[1:])]
-        )
+        facts["command"] = machine.command(argv)
         missing = dwt.missing_packages()
         if missing:
             facts["not installed"] = ", ".join(missing)

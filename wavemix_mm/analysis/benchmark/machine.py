@@ -5,11 +5,15 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import shlex
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
 import torch
+
+from wavemix_mm.errors import UserInputError
 
 _PACKAGES = (
     "torch",
@@ -29,6 +33,25 @@ _PACKAGES = (
     "ptwt",
     "PyWavelets",
 )
+
+
+def choose_device(name: str | None, threads: int | None) -> str:
+    """Set the number of threads, and return the device: the one named, else a GPU if there is one.
+
+    Raises:
+        UserInputError: If a GPU is named and there is none.
+    """
+    has_gpu = torch.cuda.is_available()
+    if name == "cuda" and not has_gpu:
+        raise UserInputError("--device cuda: PyTorch finds no GPU.")
+    if threads:
+        torch.set_num_threads(threads)
+    return name or ("cuda" if has_gpu else "cpu")
+
+
+def command(argv: list[str] | None) -> str:
+    """Return the command line of the running tool, None standing for the process's arguments."""
+    return shlex.join(["python", os.path.relpath(sys.argv[0]), *(argv or sys.argv[1:])])
 
 
 def describe(device: str) -> dict[str, str]:
