@@ -4,6 +4,7 @@
 ``wavemix_mm.`` is looked up, whatever the default scope is.
 """
 
+from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import MODELS as MMENGINE_MODELS
@@ -24,6 +25,12 @@ MODELS = Registry(
 )
 DATASETS = Registry(
     "dataset", parent=MMENGINE_DATASETS, scope="wavemix_mm", locations=["wavemix_mm.datasets"]
+)
+DATA_SAMPLERS = Registry(
+    "data sampler",
+    parent=MMENGINE_DATA_SAMPLERS,
+    scope="wavemix_mm",
+    locations=["wavemix_mm.engine.samplers"],
 )
 HOOKS = Registry(
     "hook", parent=MMENGINE_HOOKS, scope="wavemix_mm", locations=["wavemix_mm.engine.hooks"]

@@ -1,0 +1,153 @@
+"""Make a run that is resumed equal to one that was not interrupted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.device import get_device
+from mmengine.dist import get_rank, get_world_size
+from mmengine.hooks import Hook
+from mmengine.runner import IterBasedTrainLoop, Runner
+from torch.utils.data import BatchSampler, DataLoader
+
+from wavemix_mm.engine.samplers import StatelessInfiniteSampler, StatelessSampler
+from wavemix_mm.engine.seeding import seed_generators
+from wavemix_mm.errors import UserInputError
+from wavemix_mm.registry import HOOKS
+
+_META_KEY = "sampler"  # in the meta of a checkpoint
+
+
+@HOOKS.register_module()
+class StatelessSeedHook(Hook):
+    """Seed each iteration by its number, and go on after a resume with the sample that is next.
+
+    The generators of Python, NumPy and torch, those of accelerators too, are seeded from the run's
+    seed, the iteration and the process before each iteration: dropout, drop path and mixup depend
+    on nothing that ran before, so that neither a validation nor a resume disturbs them. Plain
+    mmengine gives all processes the same random states; here each has its own.
+
+    With `StatelessSampler` (or `StatelessInfiniteSampler` in an iteration-based run) the samples
+    are seeded likewise, a checkpoint notes the sampler's seed and how many samples were taken, and
+    a resumed run begins with the next one, within an epoch too. Nothing is loaded and dropped for
+    that. After a change of batch size or number of processes it goes on at the same place in the
+    order of the samples.
+
+    Raises:
+        UserInputError: If the sampler does not fit the loop, or the batches are not of equal size.
+
+    Example:
+        >>> default_hooks = dict(stateless_seed=dict(type='wavemix_mm.StatelessSeedHook'))
+    """
+
+    # before any hook that draws
+    priority = "HIGHEST"
+
+    def __init__(self) -> None:
+        self._on_cpu = True
+        self._sampler: Any = None
+        self._loaded: dict[str, int] = {}
+        self._samples_per_iter = 0
+        self._samples = 0  # that all processes have taken in this epoch
+        self._epoch = -1
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Take the sampler's state; ``before_train`` knows whether the run is resumed from it."""
+        self._loaded = checkpoint.get("meta", {}).get(_META_KEY, {})
+
+    def before_train(self, runner: Runner) -> None:
+        """On resume, set the sampler to its seed and place."""
+        self._on_cpu = get_device() == "cpu"
+        loader = runner.train_dataloader
+        self._sampler = _stateless_sampler(loader)
+        if self._sampler is None:
+            return
+        iter_based = isinstance(runner.train_loop, IterBasedTrainLoop)
+        self._check(loader, iter_based)
+        self._samples_per_iter = loader.batch_sampler.batch_size * get_world_size()
+        if runner.iter == 0:
+            return
+        without_note = runner.iter * self._samples_per_iter if iter_based else 0
+        self._samples = self._loaded.get("samples", without_note)
+        self._sampler.seed = self._loaded.get("seed", self._sampler.seed)
+        self._sampler.start = self._samples // get_world_size()
+        if iter_based:
+            iterator = runner.train_loop.dataloader_iterator
+            # mmengine 0.10.7 has begun to load at the first sample, and would load all that the
+            # run has trained on; onedl-mmengine calls skip_iter instead.
+            drops = 0 if hasattr(iterator, "skip_iter") else runner.iter
+            runner.train_loop.dataloader_iterator = _LazyIterator(loader, drops)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Begin every epoch but the first of this process with the first sample."""
+        if self._sampler is not None and self._epoch >= 0:
+            self._samples = 0
+            self._sampler.start = 0
+        self._epoch = runner.epoch
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Seed this process for the iteration."""
+        seed = seed_generators("iteration", runner.seed, runner.iter, get_rank())
+        if not self._on_cpu:
+            torch.manual_seed(seed)
+        self._samples += self._samples_per_iter
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note the sampler's seed and how many samples of the epoch are taken."""
+        if self._sampler is None:
+            return
+        meta = checkpoint["meta"]
+        # A checkpoint at the end of an epoch has the number of the next; the infinite has no end.
+        goes_on = isinstance(self._sampler, StatelessInfiniteSampler)
+        samples = self._samples if goes_on or meta["epoch"] == self._epoch else 0
+        meta[_META_KEY] = dict(seed=self._sampler.seed, samples=samples)
+
+    def _check(self, loader: DataLoader, iter_based: bool) -> None:
+        if iter_based != isinstance(self._sampler, StatelessInfiniteSampler):
+            run, fitting = (
+                ("an iteration-based run", "StatelessInfiniteSampler")
+                if iter_based
+                else ("an epoch-based run", "StatelessSampler")
+            )
+            raise UserInputError(
+                f"train_dataloader has sampler {type(self._sampler).__name__}; {run} takes "
+                f"sampler=dict(type='wavemix_mm.{fitting}')."
+            )
+        if type(loader.batch_sampler) is not BatchSampler:
+            raise UserInputError(
+                f"train_dataloader has batch_sampler {type(loader.batch_sampler).__name__}: "
+                f"{type(self._sampler).__name__} takes torch's BatchSampler only, since it counts "
+                "samples by batches of equal size."
+            )
+
+
+class _LazyIterator:
+    """Iterator over a loader that begins to load when the first batch is wanted.
+
+    Args:
+        loader: The loader.
+        drops: Number of calls to answer with None before.
+    """
+
+    def __init__(self, loader: DataLoader, drops: int) -> None:
+        self._loader = loader
+        self._drops = drops
+        self._iterator: Any = None
+
+    def skip_iter(self, num_iters: int) -> None:
+        """Nothing: the sampler begins there."""
+
+    def __next__(self) -> Any:
+        if self._drops:
+            self._drops -= 1
+            return None
+        if self._iterator is None:
+            self._iterator = iter(self._loader)
+        return next(self._iterator)
+
+
+def _stateless_sampler(loader: DataLoader) -> Any:
+    # a loader with a batch sampler from the config keeps the sampler there
+    sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
+    return sampler if isinstance(sampler, StatelessSampler | StatelessInfiniteSampler) else None
