@@ -280,15 +280,16 @@ def test_autocast(with_cp):
 @pytest.mark.parametrize("stem", [STRIDED2, PATCH], ids=str)
 def test_compiles_without_graph_breaks(stem):
     torch._dynamo.reset()
-    net = WaveMix(stem=stem, **TINY | dict(depth=1))
-    images = torch.randn(2, 3, 20, 28)
+    # float64: the gradients of biases before batch norm are zero but for rounding
+    net = WaveMix(stem=stem, **TINY | dict(depth=1)).double()
+    images = torch.randn(2, 3, 20, 28, dtype=torch.float64)
     compiled = torch.compile(copy.deepcopy(net), fullgraph=True, backend="aot_eager")
     got, expected = compiled(images)[0], net(images)[0]
     torch.testing.assert_close(got, expected)
     got.square().sum().backward()
     expected.square().sum().backward()
     for a, b in zip(compiled.parameters(), net.parameters(), strict=True):
-        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("stem", [STRIDED2, PATCH], ids=str)

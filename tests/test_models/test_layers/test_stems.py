@@ -37,7 +37,7 @@ def test_patch_stem_layers_in_order():
     stem = PatchStem(3, 8, patch_size=4).eval()
     x = torch.randn(1, 3, 8, 8)
     expected = stem.norm(nn.functional.gelu(stem.patch_conv(stem.conv2(stem.conv1(x)))))
-    assert torch.equal(stem(x), expected)
+    torch.testing.assert_close(stem(x), expected)
     assert stem.conv1.out_channels == 2 and stem.conv2.out_channels == 4
     assert isinstance(stem.norm, nn.BatchNorm2d)
 
@@ -52,3 +52,20 @@ def test_patch_stem_pads_a_small_image_with_zeros_after_the_first_convolutions()
 def test_patch_stem_takes_norm_and_activation():
     stem = PatchStem(3, 8, norm_cfg=dict(type="GN", num_groups=2), act_cfg=dict(type="ReLU"))
     assert isinstance(stem.norm, nn.GroupNorm) and isinstance(stem.act, nn.ReLU)
+
+
+@pytest.mark.parametrize("size", [(16, 24), (7, 5), (1, 1), (4, 9)], ids=str)
+@pytest.mark.parametrize(
+    "build",
+    [lambda: StridedStem(3, 8), lambda: StridedStem(1, 8, stride=1), lambda: PatchStem(3, 8)],
+    ids=["strided", "stride 1", "patch"],
+)
+def test_deploy_gives_the_same_and_reloads(build, size):
+    stem, other = build().double().eval(), build().double().eval()
+    x = torch.randn(2, stem.conv1.in_channels, *size, dtype=torch.float64)
+    expected = stem(x)
+    for module in (stem, other):
+        module.switch_to_deploy()
+    torch.testing.assert_close(stem(x), expected)
+    other.load_state_dict(stem.state_dict())
+    assert torch.equal(other(x), stem(x))

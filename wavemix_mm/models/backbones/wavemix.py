@@ -159,10 +159,15 @@ class WaveMix(BaseModule):
     def switch_to_deploy(self) -> None:
         """Fold what is linear in evaluation mode, in place: see WaveMixBlock.switch_to_deploy.
 
+        The stem's convolutions, which are one in any mode, are multiplied once and for all.
+
         Sets evaluation mode. The output stays equal to 1e-5 relative in float32. To load a state
         dict that was saved after the switch, switch the new network before.
         """
         self.eval()
+        # a stem of another package may have nothing to fold
+        if hasattr(self.stem, "switch_to_deploy"):
+            self.stem.switch_to_deploy()
         for block in self.blocks:
             block.switch_to_deploy()
 

@@ -2,18 +2,53 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wavemix_mm.models.layers.composite_conv import compose, composite_conv
 from wavemix_mm.models.layers.norm_act import build_act_layer, build_norm_layer
 from wavemix_mm.registry import MODELS
 
 
+class _CompositeStem(nn.Module):
+    """A stem that begins with two or more convolutions, computed as one.
+
+    Its first layer is `conv1`, 3x3 with padding 1; those that follow are one convolution with
+    padding 1, which `_following` gives.
+    """
+
+    conv1: nn.Conv2d
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.composed: nn.ParameterList | None = None
+
+    def switch_to_deploy(self) -> None:
+        """Compute once what is otherwise computed of the weights in each forward pass."""
+        with torch.no_grad():
+            following = self._following()
+            whole = compose((self.conv1.weight, self.conv1.bias), following, self.conv1.stride[0])
+        self.composed = nn.ParameterList([*following, *whole])
+
+    def _following(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the layers after `conv1`, as one."""
+        raise NotImplementedError
+
+    def _convolve(self, x: Tensor, stride: int) -> Tensor:
+        """All of the convolutions; `stride` is that of those after `conv1`."""
+        if self.composed is None:
+            return composite_conv(x, self.conv1, self._following(), stride)
+        weight, bias, *whole = self.composed
+        return composite_conv(x, self.conv1, (weight, bias), stride, tuple(whole))
+
+
 @MODELS.register_module()
-class StridedStem(nn.Module):
+class StridedStem(_CompositeStem):
     """Two 3x3 convolutions, in_channels -> C/2 -> C, without norm or activation.
 
-    The paper's choice for segmentation (stride 2 each) and for images under 128x128 (stride 1).
+    The paper's choice for segmentation (stride 2 each) and for images under 128x128 (stride 1). The
+    two are computed as one convolution; see ``composite_conv.py``.
 
     Args:
         in_channels: Channels of the image.
@@ -29,14 +64,20 @@ class StridedStem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, C, H/stride**2, W/stride**2), each side rounded up."""
-        return self.conv2(self.conv1(x))
+        if torch.compiler.is_exporting():  # where a side may be unknown
+            return self.conv2(self.conv1(x))
+        return self._convolve(x, self.conv2.stride[0])
+
+    def _following(self) -> tuple[Tensor, Tensor]:
+        return self.conv2.weight, self.conv2.bias
 
 
 @MODELS.register_module()
-class PatchStem(nn.Module):
+class PatchStem(_CompositeStem):
     """Patchifying layer: 3x3 to C/4, 3x3 to C/2, patch convolution to C, GELU, batch norm.
 
-    The paper's choice for images of 128x128 and more.
+    The paper's choice for images of 128x128 and more. The three convolutions are computed as one;
+    see ``composite_conv.py``.
 
     Args:
         in_channels: Channels of the image.
@@ -67,8 +108,17 @@ class PatchStem(nn.Module):
 
         An image smaller than one patch is zero-padded at the bottom and right to one patch.
         """
-        x = self.conv2(self.conv1(x))
         height, width = x.shape[-2:]
-        if height < self.stride or width < self.stride:
+        if torch.compiler.is_exporting() or height < self.stride or width < self.stride:
+            x = self.conv2(self.conv1(x))
             x = F.pad(x, (0, max(self.stride - width, 0), 0, max(self.stride - height, 0)))
-        return self.norm(self.act(self.patch_conv(x)))
+            x = self.patch_conv(x)
+        else:
+            x = self._convolve(x, self.stride)
+        return self.norm(self.act(x))
+
+    def _following(self) -> tuple[Tensor, Tensor]:
+        # The patches have no padding of their own: that of conv2 is the padding of the two.
+        return compose(
+            (self.conv2.weight, self.conv2.bias), (self.patch_conv.weight, self.patch_conv.bias)
+        )
