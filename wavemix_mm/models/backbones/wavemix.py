@@ -170,6 +170,8 @@ class WaveMix(BaseModule):
             self.stem.switch_to_deploy()
         for block in self.blocks:
             block.switch_to_deploy()
+        # the weights in the format of the activations: else each call converts them
+        self.to(memory_format=torch.channels_last)
 
     def _freeze(self) -> None:
         if self.frozen_stages >= 0:

@@ -76,7 +76,7 @@ class FoldedHaarConv(nn.Module):
     def forward(self, approximation: Tensor, higher: Tensor | None) -> Tensor:
         """(N, C/4, H, W), (N, C/2, H/2, W/2) or None -> (N, hidden, H/2, W/2), rounded up."""
         out = self.conv(approximation)
-        return out if self.higher is None else out + self.higher(higher)
+        return out if self.higher is None else out.add_(self.higher(higher))
 
 
 def haar_approximation(x: Tensor) -> Tensor:

@@ -118,7 +118,8 @@ class WaveMixBlock(nn.Module):
             else:
                 out = path(torch.cat((feature, channels_last_gradient(out)), dim=1))
             out = _crop(out, size)
-        return x + out
+        # In place where it may be: a fresh tensor of this size costs as much as the addition.
+        return out.add_(x) if self.haar_is_folded else x + out
 
     def switch_to_deploy(self) -> None:
         """Fold, in place, each norm into the upsampling and Haar into the MLP's first layer.
