@@ -11,6 +11,7 @@ from typing import Any
 _PRELOADED = [
     "matplotlib.pyplot",
     "mmpretrain.apis",
+    "setuptools",
     "wavemix_mm.datasets",
     "wavemix_mm.engine.start",
     "wavemix_mm.models.decode_heads",
@@ -25,12 +26,25 @@ def free_port() -> int:
 
 def run_in_processes(number: int, function: Callable, *args: Any) -> list:
     """Call function(*args) in every process; returns what they return, by rank."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
+    context = _context()
     port = free_port()
     with ProcessPoolExecutor(number, mp_context=context) as pool:
         calls = [pool.submit(_run_as, rank, number, port, function, args) for rank in range(number)]
         return [call.result(timeout=120) for call in calls]
+
+
+def exit_status(function: Callable, *args: Any) -> int:
+    """Call function(*args) in a process; returns its exit status, -9 where SIGKILL ended it."""
+    process = _context().Process(target=function, args=args)
+    process.start()
+    process.join(120)
+    return process.exitcode
+
+
+def _context() -> Any:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    return context
 
 
 def _run_as(rank: int, number: int, port: int, function: Callable, args: tuple) -> Any:

@@ -66,7 +66,7 @@ def seed_samples(dataset: Any) -> None:
     Raises:
         UserInputError: If Python does not let the class be changed, as for a list.
     """
-    if hasattr(dataset, "_unseeded_class"):
+    if hasattr(type(dataset), "_unseeded_class"):
         return
     try:
         dataset.__class__ = _seeded_class(type(dataset))
@@ -79,7 +79,7 @@ def seed_samples(dataset: Any) -> None:
 
 @cache
 def _seeded_class(cls: type) -> type:
-    class Seeded(cls):  # type: ignore[misc, valid-type]
+    class Seeded(cls):
         _unseeded_class = cls
 
         def __getitem__(self, index: int) -> Any:
