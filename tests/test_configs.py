@@ -143,7 +143,8 @@ def test_our_types_carry_the_prefix():
     """Without it they are not found under the toolboxes' scopes."""
     ours = {"WaveMix", "TransposedConvHead", "SoftmaxFocalLoss", "ChannelMixing", "PatchStem",
             "StridedStem", "DWTMixer", "SwitchOptimizerHook", "CamVidDataset",
-            "BFloat16OptimWrapper", "TorchvisionDataset"}  # fmt: skip
+            "BFloat16OptimWrapper", "TorchvisionDataset", "StatelessSampler",
+            "StatelessSeedHook"}  # fmt: skip
     for path in CONFIGS:
         types = {node["type"] for node in dicts(Config.fromfile(path)._cfg_dict) if "type" in node}
         assert not types & ours, path.name
@@ -152,11 +153,12 @@ def test_our_types_carry_the_prefix():
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_loaders(path):
     cfg = Config.fromfile(path)
+    assert cfg.default_hooks.stateless_seed == dict(type="wavemix_mm.StatelessSeedHook")
     for name in ("train", "val", "test"):
         loader = cfg[f"{name}_dataloader"]
-        # workers that end with the epoch start the next one with the same random states
         assert loader.num_workers > 0 and loader.persistent_workers
-        assert loader.sampler == dict(type="DefaultSampler", shuffle=name == "train")
+        sampler = "wavemix_mm.StatelessSampler" if name == "train" else "DefaultSampler"
+        assert loader.sampler == dict(type=sampler, shuffle=name == "train")
         assert name == "train" or not loader.get("drop_last")  # metrics are of all images
         if cfg.default_scope == "mmpretrain":
             assert loader.pin_memory

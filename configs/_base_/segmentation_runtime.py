@@ -12,6 +12,8 @@ default_hooks = dict(
         type="CheckpointHook", interval=1, max_keep_ckpts=3, save_best="mIoU", rule="greater"
     ),
     sampler_seed=dict(type="DistSamplerSeedHook"),
+    # a run that is resumed ends as one that was not interrupted, with StatelessSampler
+    stateless_seed=dict(type="wavemix_mm.StatelessSeedHook"),
     # with several processes: the loss of the whole batch, and batch norm statistics of all of it
     mean_loss=dict(type="wavemix_mm.MeanLossHook"),
     sync_buffers=dict(type="SyncBuffersHook"),

@@ -23,7 +23,7 @@ train_dataloader = dict(
     num_workers=1,
     persistent_workers=True,
     drop_last=True,
-    sampler=dict(type="DefaultSampler", shuffle=True),
+    sampler=dict(type="wavemix_mm.StatelessSampler", shuffle=True),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,

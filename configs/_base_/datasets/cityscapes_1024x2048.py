@@ -21,7 +21,7 @@ train_dataloader = dict(
     batch_size=5,
     num_workers=4,
     persistent_workers=True,
-    sampler=dict(type="DefaultSampler", shuffle=True),
+    sampler=dict(type="wavemix_mm.StatelessSampler", shuffle=True),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,

@@ -2,12 +2,11 @@
 train_dataloader = dict(
     batch_size=256,
     num_workers=4,
-    # workers that do not persist repeat the same random augmentation in every epoch
     persistent_workers=True,
     pin_memory=True,
     # images of equal size are stacked once, and then normalized as one tensor
     collate_fn=dict(type="default_collate"),
-    sampler=dict(type="DefaultSampler", shuffle=True),
+    sampler=dict(type="wavemix_mm.StatelessSampler", shuffle=True),
 )
 val_dataloader = dict(
     batch_size=256,
