@@ -1,0 +1,210 @@
+"""Checkpoint files that a crash cannot damage: how they are written, checked, listed and removed.
+
+A file is written beside its place, flushed to the disk, and put in place in one step; a folder is
+flushed after each change of its names. So whatever ends the process, under each name there is the
+old content or the new, never a part. Beside `epoch_3.pth` lies `epoch_3.pth.sha256`, of the form
+that `sha256sum --check` reads; the file `last_checkpoint` names the newest relative to its own
+folder, so that the folder can be moved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wavemix_mm.engine.safe_globals import stand_ins
+
+POINTER = "last_checkpoint"
+_SIDECAR = ".sha256"
+_PARTIAL = ".partial"
+_CHUNK = 1 << 20
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file so that it has its old content or the new at any time.
+
+    Raises:
+        OSError: If it cannot be written; what was written beside is removed.
+    """
+    partial = path.with_name(f".{path.name}{_PARTIAL}")
+    try:
+        with open(partial, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    _flush_folder(path.parent)
+
+
+def write_checkpoint(path: Path, data: bytes) -> None:
+    """Write a checkpoint and its SHA-256.
+
+    Raises:
+        OSError: If either cannot be written.
+    """
+    digest = hashlib.sha256(data).hexdigest()
+    # No sidecar for a moment is right for the old content and for the new, another's never.
+    sidecar(path).unlink(missing_ok=True)
+    write_file(path, data)
+    write_file(sidecar(path), f"{digest}  {path.name}\n".encode())
+
+
+def write_pointer(work_dir: Path, checkpoint: Path) -> None:
+    """Have `last_checkpoint` name a checkpoint.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    write_file(work_dir / POINTER, os.path.relpath(checkpoint, work_dir).encode())
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Remove a checkpoint, a folder too as DeepSpeed writes them, and its SHA-256, where they are.
+
+    Raises:
+        OSError: If it cannot be removed.
+    """
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    sidecar(path).unlink(missing_ok=True)
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove what a killed process has left half-written in a folder."""
+    for path in folder.glob(f".*{_PARTIAL}"):
+        path.unlink(missing_ok=True)
+
+
+def sidecar(path: Path) -> Path:
+    """The file with a checkpoint's SHA-256."""
+    return path.with_name(path.name + _SIDECAR)
+
+
+def find_damage(path: Path) -> str | None:
+    """Say what is wrong with a checkpoint's file, or None.
+
+    It must have the SHA-256 that is noted beside it. Where none is, the checksums within the file
+    must fit, which torch writes but does not look at.
+    """
+    try:
+        if not path.stat().st_size:
+            return "it is empty"
+        if sidecar(path).is_file():
+            noted = sidecar(path).read_text(errors="replace").split()[:1]
+            if noted != [_sha256(path)]:
+                return f"its SHA-256 is not the one in {sidecar(path).name}"
+            return None
+        if not zipfile.is_zipfile(path):
+            return "it is truncated or not a checkpoint"
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                return "its checksums do not fit"
+    except OSError as error:
+        return error.strerror or str(error)
+    # what zipfile raises for a damaged file depends on where it is damaged
+    except Exception as error:
+        return f"it is damaged ({error})"
+    return None
+
+
+def find_newest_good(
+    work_dir: str | Path, *folders: str | Path
+) -> tuple[Path | None, list[tuple[Path, str]]]:
+    """Find the newest training checkpoint that is whole.
+
+    The newest has the most iterations, as it says itself. Weights alone and the best checkpoints,
+    which have no optimizer state, do not count.
+
+    Args:
+        work_dir: Folder of the run.
+        *folders: Other folders with checkpoints of it (CheckpointHook's ``out_dir``).
+
+    Returns:
+        The checkpoint, or None. Then those that are damaged, with the cause: all that cannot be
+        read, and all that are newer than the one found.
+    """
+    damaged: list[tuple[Path, str]] = []
+    candidates: list[tuple[tuple[int, int], Path]] = []
+    for path in _candidates(Path(work_dir), *map(Path, folders)):
+        try:
+            progress = _read_progress(path)
+        # what torch raises for a damaged file depends on where it is damaged
+        except Exception as error:
+            unreadable = f"it cannot be read: {' '.join(str(error).split())[:200]}"
+            damaged.append((path, find_damage(path) or unreadable))
+        else:
+            if progress is not None:
+                candidates.append((progress, path))
+    for _, path in sorted(candidates, reverse=True):
+        cause = find_damage(path)
+        if cause is None:
+            return path, damaged
+        damaged.append((path, cause))
+    return None, damaged
+
+
+def _candidates(work_dir: Path, *folders: Path) -> list[Path]:
+    paths: set[Path] = set()
+    pointed = _read_pointer(work_dir)
+    for folder in (work_dir, *folders, *([pointed.parent] if pointed else [])):
+        paths.update(folder.glob("*.pth"))
+        # a file name of the user's choice has a sidecar at least
+        paths.update(path.with_suffix("") for path in folder.glob(f"*{_SIDECAR}"))
+    if pointed:
+        paths.add(pointed)
+    unique = {path.resolve(): path for path in sorted(paths, reverse=True)}
+    return [
+        path for path in unique.values() if path.is_file() and not path.name.startswith("best_")
+    ]
+
+
+def _read_pointer(work_dir: Path) -> Path | None:
+    """What `last_checkpoint` names; plain mmengine writes a path from where the run was started."""
+    try:
+        named = (work_dir / POINTER).read_text(errors="replace").strip()
+        for path in (work_dir / named, Path(named), work_dir / Path(named).name):
+            if named and path.is_file():
+                return path
+    except (OSError, ValueError):  # no such file; a null byte in the name
+        pass
+    return None
+
+
+def _read_progress(path: Path) -> tuple[int, int] | None:
+    """Iterations and epochs of a training checkpoint, None if it is another kind of file.
+
+    Only what is not a tensor is read from the disk.
+    """
+    with stand_ins():
+        content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    meta = content.get("meta") if isinstance(content, dict) else None
+    if not isinstance(meta, dict) or "message_hub" not in content:
+        return None
+    iteration, epoch = meta.get("iter"), meta.get("epoch")
+    return (iteration, epoch) if isinstance(iteration, int) and isinstance(epoch, int) else None
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
