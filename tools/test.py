@@ -20,6 +20,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint file")
+    parser.add_argument(
+        "--trust-checkpoint",
+        action="store_true",
+        help="load a checkpoint of someone you trust even if that runs code in it",
+    )
     parser.add_argument("--work-dir", help="folder for the log and the metrics")
     parser.add_argument(
         "--out",
@@ -107,23 +112,23 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
 
     try:
-        from wavemix_mm.engine import checks, launch, start
+        from wavemix_mm.engine import checks, distributed, launch, loading, start
     except ImportError as error:  # no usable OpenMMLab stack; the message is a sentence
         sys.exit(f"error: {error}")
     from mmengine import dump
     from mmengine.dist import is_main_process
     from mmengine.evaluator import DumpResults
 
-    with launch.cli_errors():
+    with launch.cli_errors(), loading.trusting(args.trust_checkpoint):
         cfg = launch.load_config(args.config, launch.parse_options(args.cfg_options))
         with launch.building(f"the options do not fit config {args.config}"):
             apply_args(cfg, args)
         cfg.load_from = args.checkpoint
-        checks.check_file(args.checkpoint)
+        loading.check_file(args.checkpoint)
         checks.check_data_paths(cfg, "test_dataloader")
         launch.set_work_dir(cfg, args.work_dir, args.config)
         launch.adapt_to_machine(cfg, args.launcher)
-        launch.init_distributed(cfg, args.launcher)
+        distributed.init_distributed(cfg, args.launcher)
         with launch.building(f"config {args.config} cannot be built"):
             runner = start.build_runner(cfg)
             dataset = runner.test_loop.dataloader.dataset

@@ -27,6 +27,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar="CHECKPOINT",
         help="resume from this checkpoint, or without a value from the newest in the work dir",
     )
+    parser.add_argument(
+        "--trust-checkpoint",
+        action="store_true",
+        help="load a checkpoint of someone you trust even if that runs code in it",
+    )
     parser.add_argument("--amp", action="store_true", help="automatic mixed precision")
     parser.add_argument("--no-validate", action="store_true", help="do not validate")
     parser.add_argument(
@@ -69,11 +74,11 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
 
     try:
-        from wavemix_mm.engine import checks, launch, start
+        from wavemix_mm.engine import checks, distributed, launch, loading, start
     except ImportError as error:  # no usable OpenMMLab stack; the message is a sentence
         sys.exit(f"error: {error}")
 
-    with launch.cli_errors():
+    with launch.cli_errors(), loading.trusting(args.trust_checkpoint):
         cfg = launch.load_config(args.config, launch.parse_options(args.cfg_options))
         with launch.building(f"the options do not fit config {args.config}"):
             apply_args(cfg, args)
@@ -81,9 +86,9 @@ def main(argv: list[str] | None = None) -> None:
         launch.set_work_dir(cfg, args.work_dir, args.config)
         launch.set_resume(cfg, args.resume)
         if cfg.get("load_from"):
-            checks.check_file(cfg.load_from)
+            loading.check_file(cfg.load_from)
         launch.adapt_to_machine(cfg, args.launcher)
-        launch.init_distributed(cfg, args.launcher)
+        distributed.init_distributed(cfg, args.launcher)
         with launch.building(f"config {args.config} cannot be built"):
             runner = start.build_runner(cfg)
             loops = [loop for loop in (runner.train_loop, runner.val_loop) if loop is not None]

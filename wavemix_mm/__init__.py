@@ -1,9 +1,9 @@
 """WaveMix, the wavelet token-mixing network, as a plugin for OpenMMLab.
 
 Importing this package checks that a usable OpenMMLab stack is installed, makes
-`_base_ = 'wavemix_mm::wavemix/<config>.py'` known to mmengine, lets torch read mmengine's
-checkpoints and mmengine read safetensors, and puts the classification models into mmpretrain's
-list once that is imported. Models register themselves when a config names one
+`_base_ = 'wavemix_mm::wavemix/<config>.py'` known to mmengine, has mmengine read checkpoints,
+safetensors among them, without running code that they hold, and puts the classification models into
+mmpretrain's list once that is imported. Models register themselves when a config names one
 (`wavemix_mm/registry.py`).
 """
 
@@ -35,15 +35,13 @@ def connect() -> None:
     # inferencers import the same dict object, so that it is changed, never replaced.
     from mmengine.config.utils import MODULE2PACKAGE
 
-    from .engine.safe_globals import allow_mmengine_checkpoints
-    from .engine.weights import register_loaders
+    from .engine.loading import register_loaders
     from .model_index import register_models
     from .when_imported import when_imported
 
     # A module in place of the distribution's name: both versions of mmengine then take the folder
     # of that module, where 0.10.7 looks for an editable install beside its metadata, in vain.
     MODULE2PACKAGE.setdefault("wavemix_mm", "wavemix_mm.version")
-    allow_mmengine_checkpoints()
     when_imported("mmengine.runner.checkpoint", register_loaders)
     when_imported("mmpretrain.apis.model", register_models)
 

@@ -156,23 +156,3 @@ def test_initial_weights_may_fit_in_part_but_not_in_nothing(checkpoint):
     checks.check_initial_weights(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 9)), checkpoint)
     with pytest.raises(UserInputError, match=r"has no tensor that fits the model: 0\.weight is"):
         checks.check_initial_weights(nn.Sequential(nn.Linear(8, 9)), checkpoint)
-
-
-def test_addresses_are_left_to_mmengine():
-    checks.check_checkpoint(nn.Identity(), "https://example.org/a.pth")
-    checks.check_initial_weights(nn.Identity(), "https://example.org/a.pth")
-
-
-@pytest.mark.parametrize("content", [[1, 2], dict(state_dict={}), dict(epoch=3)])
-def test_file_without_weights(tmp_path, content):
-    path = str(tmp_path / "a.pth")
-    torch.save(content, path)
-    with pytest.raises(UserInputError, match=r"a\.pth holds no state dict"):
-        checks.read_state_dict(path)
-
-
-def test_folder_and_missing_file_are_no_checkpoints(tmp_path):
-    with pytest.raises(UserInputError, match="is a folder"):
-        checks.check_file(str(tmp_path))
-    with pytest.raises(UserInputError, match="does not exist"):
-        checks.check_file(str(tmp_path / "no.pth"))

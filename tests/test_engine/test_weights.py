@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import torch
 from mmengine.runner import load_checkpoint
-from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors.torch import save_file
 from torch import nn
 
 import wavemix_mm  # noqa: F401  (the import is what registers the loaders)
-from wavemix_mm.engine.checks import read_state_dict
+from wavemix_mm.engine.loading import read_state_dict
 from wavemix_mm.engine.weights import load_from_safetensors, write_safetensors
 from wavemix_mm.errors import UserInputError
 
@@ -94,18 +93,3 @@ def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserInputError, match=r"a\.safetensors cannot be written"):
         write_safetensors(tmp_path / "file" / "a.safetensors", {}, {})
-
-
-@pytest.mark.parametrize(
-    ("path", "loader"),
-    [
-        ("a/b.safetensors", "load_from_safetensors"),
-        ("C:\\b.safetensors", "load_from_safetensors"),
-        ("a.safetensors.pth", "load_from_local"),
-        ("https://host/b.safetensors", "load_from_http"),
-        ("wavemix_mm://mnist_8-10", "load_from_wavemix_mm"),
-        ("wavemix_mm.pth", "load_from_local"),
-    ],
-)
-def test_which_loader_mmengine_takes(path, loader):
-    assert CheckpointLoader._get_checkpoint_loader(path).__name__ == loader

@@ -16,6 +16,8 @@ import torch
 from processes import free_port, run_in_processes
 from test_train import ROOT, load_tool, run_main, weights
 
+from wavemix_mm.engine.loading import read_checkpoint
+
 # Without dropout and random augmentation, and with group norm, a run depends on the batches alone.
 CONFIG = """
 _base_ = {base!r}
@@ -232,7 +234,7 @@ def test_ema_is_one_option_away(config, tmp_path):
     run_main("train", config, "--work-dir", tmp_path / "ema", *ema, "train_cfg.max_epochs=2")
     run_main("train", config, "--work-dir", tmp_path / "ema", "--resume", *ema)
     plain = [weights(tmp_path / "plain" / f"epoch_{i}.pth") for i in (1, 2, 3)]
-    checkpoint = torch.load(tmp_path / "ema" / "epoch_3.pth", weights_only=True)
+    checkpoint = read_checkpoint(str(tmp_path / "ema" / "epoch_3.pth"))
     for key, average in checkpoint["state_dict"].items():
         # the average starts as the weights after the first step
         expected = plain[0][key].lerp(plain[1][key], 0.25).lerp(plain[2][key], 0.25)

@@ -12,6 +12,8 @@ from mmengine.runner import Runner
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from wavemix_mm.engine.loading import read_checkpoint
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -86,9 +88,7 @@ def test_plain_run(tool, tmp_path, capsys):
 def test_averaged_weights(tool, tmp_path, capsys):
     model = train(tmp_path, [dict(type="EMAHook", ema_type="StochasticWeightAverage")])
     raw = [
-        torch.load(tmp_path / f"iter_{i}.pth", weights_only=True)["ema_state_dict"][
-            "module.linear.weight"
-        ]
+        read_checkpoint(str(tmp_path / f"iter_{i}.pth"))["ema_state_dict"]["module.linear.weight"]
         for i in (1, 2, 3)
     ]
     torch.testing.assert_close(raw[2], model.linear.weight.detach())

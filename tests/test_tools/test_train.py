@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from wavemix_mm.engine.loading import read_state_dict
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -48,7 +50,7 @@ def sentence(capfd, name, *argv):
 
 
 def weights(path):
-    return torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    return read_state_dict(str(path))
 
 
 def test_trains_validates_and_resumes(tiny_config, tmp_path):

@@ -36,7 +36,7 @@ def publish(checkpoint: str, out: Path) -> str:
     """
     import torch
 
-    from wavemix_mm.engine.checks import get_state_dict, read_checkpoint, read_state_dict
+    from wavemix_mm.engine.loading import get_state_dict, read_checkpoint, read_state_dict
     from wavemix_mm.engine.weights import write_safetensors
     from wavemix_mm.errors import UserInputError
 
@@ -64,12 +64,17 @@ def main(argv: list[str] | None = None) -> None:
         type=Path,
         help="file to write; configs/wavemix/weights/<config>.safetensors comes with the package",
     )
+    parser.add_argument(
+        "--trust-checkpoint",
+        action="store_true",
+        help="load a checkpoint of someone you trust even if that runs code in it",
+    )
     args = parser.parse_args(argv)
 
-    import wavemix_mm  # noqa: F401  (lets torch read mmengine's checkpoints)
     from wavemix_mm.engine.launch import cli_errors
+    from wavemix_mm.engine.loading import trusting
 
-    with cli_errors():
+    with cli_errors(), trusting(args.trust_checkpoint):
         print(f"wrote {args.out}, {publish(args.checkpoint, args.out)}")
         data = args.out.read_bytes()
         out = args.out.resolve()

@@ -29,6 +29,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help="without files: how many, spread over the test set (default %(default)s)",
     )
     parser.add_argument("--out", type=Path, default=Path("qualitative"), help="folder to write")
+    parser.add_argument(
+        "--trust-checkpoint",
+        action="store_true",
+        help="load a checkpoint of someone you trust even if that runs code in it",
+    )
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
     return parser.parse_intermixed_args(argv)  # files may follow options
 
@@ -146,28 +151,27 @@ def main(argv: list[str] | None = None) -> None:
     import mmcv
     from mmengine.device import get_device
     from mmengine.utils import track_iter_progress
-    from mmseg.apis import inference_model, init_model
+    from mmseg.apis import inference_model
     from mmseg.registry import DATASETS
 
-    import wavemix_mm  # noqa: F401  (connects the plugin to mmengine)
-    from wavemix_mm.engine import checks, launch
+    from wavemix_mm.apis import init_model
+    from wavemix_mm.engine import checks, launch, loading
     from wavemix_mm.errors import UserInputError
 
-    with launch.cli_errors():
+    with launch.cli_errors(), loading.trusting(args.trust_checkpoint):
         cfg = launch.load_config(args.config, launch.parse_options(args.cfg_options))
         if cfg.get("default_scope") != "mmseg":
             raise UserInputError(f"config {args.config} is not a segmentation config.")
-        checks.check_file(args.checkpoint)
+        loading.check_file(args.checkpoint)
         checks.check_data_paths(cfg, "test_dataloader")
         launch.adapt_to_machine(cfg, launcher="none")
         pipeline = cfg.test_dataloader.dataset.pipeline
-        cfg.setdefault("test_pipeline", pipeline)  # where the inference API looks for it
         with launch.building(f"config {args.config} cannot be built"):
             model = init_model(cfg, device=get_device())
             dataset = DATASETS.build(cfg.test_dataloader.dataset)
         checks.check_num_classes(model, dataset, args.config)
         checks.check_checkpoint(model, args.checkpoint)
-        model.load_state_dict(checks.read_state_dict(args.checkpoint))
+        model.load_state_dict(loading.read_state_dict(args.checkpoint))
         infos = pick(dataset, args.files, args.images)
         try:
             args.out.mkdir(parents=True, exist_ok=True)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import pickle
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
 from wavemix_mm.engine.launch import type_name
-from wavemix_mm.engine.weights import load_from_safetensors
+from wavemix_mm.engine.loading import read_state_dict
 from wavemix_mm.errors import UserInputError
 
 _SHOWN_KEYS = 3
@@ -109,13 +106,11 @@ def check_checkpoint(model: nn.Module, path: str) -> None:
 
     Args:
         model: The model that is to load it.
-        path: A local path; addresses are left to mmengine.
+        path: What `read_checkpoint` takes.
 
     Raises:
         UserInputError: Otherwise; on another architecture with the first keys that differ.
     """
-    if "://" in path:
-        return
     state = read_state_dict(path)
     problems = _differences(state, _unwrap(model).state_dict())
     if problems:
@@ -132,13 +127,11 @@ def check_initial_weights(model: nn.Module, path: str) -> None:
 
     Args:
         model: The model that is to load it.
-        path: A local path; addresses are left to mmengine.
+        path: What `read_checkpoint` takes.
 
     Raises:
         UserInputError: Otherwise.
     """
-    if "://" in path:
-        return
     state = read_state_dict(path)
     expected = _unwrap(model).state_dict()
     if not any(key in expected and expected[key].shape == state[key].shape for key in state):
@@ -169,73 +162,6 @@ def _differences(state: dict[str, Tensor], expected: dict[str, Tensor]) -> list[
 
 def _first(problems: list[str]) -> str:
     return "; ".join(problems[:_SHOWN_KEYS]) + ("; ..." if len(problems) > _SHOWN_KEYS else ".")
-
-
-def check_file(path: str) -> None:
-    """Check that a local checkpoint exists, before anything slow is built.
-
-    Raises:
-        UserInputError: If it does not.
-    """
-    if "://" not in path and not os.path.isfile(path):
-        problem = "is a folder" if os.path.isdir(path) else "does not exist"
-        raise UserInputError(f"checkpoint {path} {problem}.")
-
-
-def read_state_dict(path: str) -> dict[str, Tensor]:
-    """Read the model's tensors of a checkpoint file, running no code that it may hold.
-
-    Raises:
-        UserInputError: If the file does not exist, is damaged, or is no checkpoint.
-    """
-    return get_state_dict(read_checkpoint(path), path)
-
-
-def read_checkpoint(path: str) -> Any:
-    """Read a checkpoint file, running no code that it may hold; tensors are put on the CPU.
-
-    Raises:
-        UserInputError: If the file does not exist or is damaged.
-    """
-    check_file(path)
-    if path.endswith(".safetensors"):
-        return load_from_safetensors(path)
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    # what torch raises depends on where the file is damaged
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        OSError,
-        LookupError,
-        ValueError,
-    ) as error:
-        raise UserInputError(f"checkpoint {path} cannot be read: {_cause(path, error)}") from error
-
-
-def get_state_dict(checkpoint: Any, path: str) -> dict[str, Tensor]:
-    """Return the model's tensors of what `read_checkpoint` has read from `path`.
-
-    Raises:
-        UserInputError: If there are none.
-    """
-    state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserInputError(f"checkpoint {path} holds no state dict.")
-    return {key.removeprefix("module."): value for key, value in state.items()}
-
-
-def _cause(path: str, error: Exception) -> str:
-    with open(path, "rb") as file:
-        start = file.read(512).lstrip().lower()
-    if not start:
-        return "the file is empty."
-    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "it is a web page, not a checkpoint."
-    if refused := re.search(r"GLOBAL (\S+)", str(error)):
-        return f"it holds {refused[1]}, which is not on the list of what cannot run code."
-    return "it is truncated or not a PyTorch checkpoint."
 
 
 def _unwrap(model: nn.Module) -> nn.Module:

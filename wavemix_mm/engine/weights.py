@@ -1,7 +1,6 @@
 """Weights as safetensors: nothing but numbers, readable without Python, equal bytes for equal ones.
 
-mmengine's `load_checkpoint`, and with it every `load_from`, `init_cfg` and inference API, reads
-them once `register_loaders` has run.
+`wavemix_mm/engine/loading.py` has mmengine read them too.
 """
 
 from __future__ import annotations
@@ -10,14 +9,12 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.model_index import SCHEME, find_weights
 
 # One entry: safetensors writes several in an order that changes from one process to the next.
 _META_KEY = "wavemix_mm"
@@ -89,24 +86,3 @@ def load_from_safetensors(filename: str, map_location: Any = None) -> dict[str, 
             f"safetensors ({error})."
         ) from error
     return dict(meta=meta, state_dict=state)
-
-
-def load_from_wavemix_mm(filename: str, map_location: Any = None) -> dict[str, Any]:
-    """Read weights that come with the package, `wavemix_mm://<name of the config>`.
-
-    Raises:
-        UserInputError: If there are none, or they are not those that were published.
-    """
-    return load_from_safetensors(str(find_weights(filename.removeprefix(SCHEME))), map_location)
-
-
-def register_loaders(checkpoint_module: ModuleType) -> None:
-    """Register both with mmengine's CheckpointLoader.
-
-    Args:
-        checkpoint_module: The module mmengine.runner.checkpoint.
-    """
-    register = checkpoint_module.CheckpointLoader.register_scheme
-    # "Prefixes" are regular expressions, matched at the start; addresses keep their own loaders.
-    register(r"(?!\w+://).*\.safetensors$", load_from_safetensors, force=True)
-    register(SCHEME, load_from_wavemix_mm, force=True)
