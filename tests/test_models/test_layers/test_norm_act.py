@@ -3,14 +3,15 @@ import torch
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from wavemix_mm.models.layers.batch_norm import BatchNorm2d
 from wavemix_mm.models.layers.norm_act import build_act_layer, build_norm_layer
 
 
 @pytest.mark.parametrize(
     "cfg, expected",
     [
-        (dict(type="BN"), nn.BatchNorm2d),
-        (dict(type="BN2d", momentum=0.3), nn.BatchNorm2d),
+        (dict(type="BN"), BatchNorm2d),
+        (dict(type="BN2d", momentum=0.3), BatchNorm2d),
         (dict(type="SyncBN"), nn.SyncBatchNorm),
         (dict(type="GN", num_groups=4), nn.GroupNorm),
     ],

@@ -16,10 +16,6 @@ class _ChannelsLastGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (grad,) = grads
-        if grad.device.type == "cpu" and grad.dtype == torch.float32:
-            # Batch norm's kernel for dense channels_last gradients sums in float32 there, which
-            # costs a digit or two below a pooling, where sums cancel; the slow one is exact.
-            return grad
         return grad.contiguous(memory_format=torch.channels_last)
 
 
@@ -28,8 +24,7 @@ def channels_last_gradient(x: Tensor) -> Tensor:
 
     The gradient of a pooling comes as an expanded tensor, that of a concatenation as a slice. Batch
     norm's backward pass on a CPU is many times slower on either than on a dense tensor of its
-    input's format, and what it returns would carry the wrong format on through the network. In
-    float32 on a CPU the gradient is left as it is, for the sake of its accuracy.
+    input's format, and what it returns would carry the wrong format on through the network.
 
     Args:
         x: (N, C, H, W).

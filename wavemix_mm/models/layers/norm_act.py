@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from torch import nn
 
+from wavemix_mm.models.layers.batch_norm import BatchNorm2d
 from wavemix_mm.registry import MODELS
 
-_NORMS = {"BN": nn.BatchNorm2d, "BN2d": nn.BatchNorm2d, "SyncBN": nn.SyncBatchNorm}
+_NORMS = {"BN": BatchNorm2d, "BN2d": BatchNorm2d, "SyncBN": nn.SyncBatchNorm}
 _ACTS = {"GELU": nn.GELU, "ReLU": nn.ReLU, "SiLU": nn.SiLU}
 
 
