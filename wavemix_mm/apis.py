@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -65,7 +66,7 @@ def init_model(
         )
     with building(f"config {name} cannot be built"):
         model = _build_segmentor(cfg) if task == "mmseg" else _build_classifier(cfg)
-    dataset_meta: dict[str, Any] = _dataset_meta(cfg)
+    dataset_meta = _dataset_meta(cfg)
     if checkpoint is not None:
         path = os.fspath(checkpoint)
         with trusting(trust_checkpoint):
@@ -91,20 +92,25 @@ def _build_segmentor(cfg: Config) -> nn.Module:
 def _build_classifier(cfg: Config) -> nn.Module:
     from mmpretrain.apis import get_model
 
-    return get_model(cfg, pretrained=False)
+    model = get_model(cfg, pretrained=False)
+    # where mmpretrain's inference_model looks for the task, which it knows of its own models alone
+    model._metainfo = SimpleNamespace(results=[SimpleNamespace(task="Image Classification")])
+    return model
 
 
 def _dataset_meta(cfg: Config) -> dict[str, Any]:
+    """What the dataset that the config tests on tells of its classes without being read."""
     from mmengine.registry import DATASETS, DefaultScope
 
-    kind = ((cfg.get("test_dataloader") or {}).get("dataset") or {}).get("type")
+    dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
+    kind = dataset.get("type")
     if isinstance(kind, str):
         with (
             DefaultScope.overwrite_default_scope(cfg.default_scope),
             DATASETS.switch_scope_and_registry(None) as registry,
         ):
             kind = registry.get(kind)
-    return dict(getattr(kind, "METAINFO", {}))
+    return dict(getattr(kind, "METAINFO", {})) | dict(dataset.get("metainfo") or {})
 
 
 def _load(model: nn.Module, state: dict[str, Tensor], path: str, min_share: float) -> None:

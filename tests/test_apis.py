@@ -1,0 +1,202 @@
+"""wavemix_mm.apis.init_model: models that the hosts' inference functions take, loaded safely."""
+
+from pathlib import Path
+
+import cv2
+import mmpretrain.apis
+import mmseg.apis
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from safetensors.torch import load_file
+
+from wavemix_mm.apis import init_model
+from wavemix_mm.engine.weights import write_safetensors
+from wavemix_mm.errors import UserInputError
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = {
+    "segmentation": """
+_base_ = {base!r} + "camvid.py"
+model = dict(
+    data_preprocessor=dict(size=(48, 64)),
+    backbone=dict(embed_dims=8, depth=1, levels=2),
+    decode_head=dict(in_channels=8, mid_channels=4, channels=4),
+)
+""",
+    "classification": """
+_base_ = {base!r} + "cifar10_32-7.py"
+model = dict(
+    backbone=dict(embed_dims=8, depth=1),
+    head=dict(in_channels=8),
+)
+""",
+}
+
+
+class Payload:
+    """Unpickled, it would create a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.fixture(params=CONFIGS)
+def task(request):
+    return request.param
+
+
+@pytest.fixture
+def config(task, tmp_path):
+    path = tmp_path / f"{task}.py"
+    path.write_text(CONFIGS[task].format(base=str(ROOT / "configs" / "wavemix") + "/"))
+    return path
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / "image.png"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (45, 60, 3), dtype=np.uint8))
+    return str(path)
+
+
+@pytest.fixture
+def checkpoint(config, tmp_path, randomize_norms):
+    """Weights that are not those of a model built anew, and names of classes."""
+    model = init_model(config, device="cpu")
+    randomize_norms(model)
+    path = tmp_path / "weights.safetensors"
+    write_safetensors(path, model.state_dict(), dict(dataset_meta=dict(classes=["x"] * 11)))
+    return path
+
+
+def predict(task, model, image):
+    """The scores, through the host's own function."""
+    if task == "segmentation":
+        return mmseg.apis.inference_model(model, image).seg_logits.data
+    return torch.from_numpy(mmpretrain.apis.inference_model(model, image)["pred_scores"])
+
+
+def test_hosts_take_the_model(task, config, checkpoint, image):
+    model = init_model(str(config), str(checkpoint), device="cpu")
+    assert not model.training
+    names = model.dataset_meta if task == "segmentation" else model._dataset_meta
+    assert names["classes"] == ["x"] * 11
+    scores = predict(task, model, image)
+    assert scores.shape == ((11, 45, 60) if task == "segmentation" else (10,))
+    # as the hosts' own ways give
+    if task == "segmentation":
+        other = mmseg.apis.init_model(str(config), device="cpu")
+        other.cfg.test_pipeline = model.cfg.test_pipeline
+        other.load_state_dict(load_file(checkpoint))
+        expected = predict(task, other, image)
+    else:
+        other = mmpretrain.apis.ImageClassificationInferencer(
+            str(config), pretrained=str(checkpoint), device="cpu"
+        )
+        expected = torch.from_numpy(other(image)[0]["pred_scores"])
+    torch.testing.assert_close(expected, scores, rtol=0, atol=0)
+    random = init_model(config, device="cpu")
+    assert not torch.allclose(predict(task, random, image), scores)
+
+
+def test_config_object_is_left_alone(config, checkpoint):
+    cfg = Config.fromfile(config)
+    before = cfg.pretty_text
+    init_model(cfg, checkpoint, cfg_options={"work_dir": "elsewhere"}, device="cpu")
+    assert cfg.pretty_text == before
+
+
+def test_classes_of_the_dataset_where_the_checkpoint_has_none(task, config, tmp_path):
+    model = init_model(config, device="cpu")
+    torch.save(model.state_dict(), tmp_path / "plain.pth")
+    options = {}
+    if task == "classification":  # where the classes are those of folders, the config names them
+        options = {"test_dataloader.dataset.metainfo": dict(classes=["car", "pedestrian"])}
+    for source in (None, tmp_path / "plain.pth"):
+        model = init_model(config, source, cfg_options=options, device="cpu")
+        names = model.dataset_meta if task == "segmentation" else model._dataset_meta
+        assert "pedestrian" in names["classes"]
+
+
+def test_payload(config, checkpoint, tmp_path, capsys):
+    marker, forged = tmp_path / "marker", tmp_path / "forged.pth"
+    state = init_model(config, checkpoint, device="cpu").state_dict()
+    torch.save(dict(state_dict=state, payload=Payload(marker)), forged)
+    with pytest.raises(UserInputError, match=r"forged\.pth cannot be read: it holds "):
+        init_model(config, forged, device="cpu")
+    assert not marker.exists()
+    model = init_model(config, forged, device="cpu", trust_checkpoint=True)
+    assert marker.exists() and "is unpickled in full" in capsys.readouterr().err
+    torch.testing.assert_close(dict(model.state_dict()), dict(state), rtol=0, atol=0)
+
+
+def test_hosts_own_apis_refuse_a_payload_too(task, config, tmp_path):
+    marker, forged = tmp_path / "marker", tmp_path / "forged.pth"
+    torch.save(dict(state_dict={}, payload=Payload(marker)), forged)
+    if task == "segmentation":
+        functions = [mmseg.apis.init_model, mmseg.apis.MMSegInferencer]
+    else:
+        functions = [mmpretrain.apis.get_model, mmpretrain.apis.ImageClassificationInferencer]
+    for function in functions:
+        with pytest.raises(UserInputError, match="cannot be read: it holds"):
+            function(str(config), str(forged), device="cpu")
+    if task == "classification":  # a model of ours, weights in the inferencer
+        with pytest.raises(UserInputError, match="cannot be read: it holds"):
+            mmpretrain.apis.ImageClassificationInferencer(
+                init_model(config, device="cpu"), pretrained=str(forged)
+            )
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("task", ["classification"])  # mmseg's builds its own model
+def test_inferencer_takes_the_model(config, checkpoint, task, image):
+    model = init_model(config, checkpoint, device="cpu")
+    result = mmpretrain.apis.ImageClassificationInferencer(model)(image)[0]
+    np.testing.assert_array_equal(result["pred_scores"], predict(task, model, image).numpy())
+    assert result["pred_class"] == "x"
+
+
+def test_share_that_must_fit(config, checkpoint, tmp_path):
+    state = dict(init_model(config, checkpoint, device="cpu").state_dict())
+    keys = [key for key in state if not key.endswith("num_batches_tracked")]
+    last = keys[-1]
+    other = tmp_path / "other.pth"
+    # batch counters do not count
+    torch.save({key: state[key] for key in keys}, other)
+    init_model(config, other, device="cpu")
+    # a head of another size
+    torch.save(state | {last: torch.zeros(77)}, other)
+    with pytest.raises(UserInputError) as caught:
+        init_model(config, other, device="cpu")
+    assert f"has {len(keys) - 1} of the {len(keys)} tensors" in str(caught.value)
+    assert f"{last}." in str(caught.value) and "\n" not in str(caught.value)
+    share = (len(keys) - 1) / len(keys)
+    with pytest.warns(UserWarning, match=f"1 tensors stay random: {last}"):
+        model = init_model(config, other, device="cpu", min_share=share)
+    torch.testing.assert_close(model.state_dict()[keys[0]], state[keys[0]], rtol=0, atol=0)
+    with pytest.raises(UserInputError, match="does not fit"):
+        init_model(config, other, device="cpu", min_share=share + 0.001)
+    # nothing that fits is refused in any case
+    torch.save({"a": torch.ones(1), "b.num_batches_tracked": torch.tensor(1)}, other)
+    with pytest.raises(UserInputError, match=r"has 0 of the"):
+        init_model(config, other, device="cpu", min_share=0)
+    # an auxiliary part is ignored, and named
+    torch.save(state | {"auxiliary.weight": torch.ones(1)}, other)
+    with pytest.warns(UserWarning, match=r"1 tensors are unknown to the model: auxiliary\.weight"):
+        init_model(config, other, device="cpu")
+
+
+def test_mistakes(tmp_path, config):
+    with pytest.raises(UserInputError, match=r"none\.py does not exist"):
+        init_model(tmp_path / "none.py")
+    with pytest.raises(UserInputError, match=r"none\.pth does not exist"):
+        init_model(config, tmp_path / "none.pth")
+    with pytest.raises(UserInputError, match="neither 'mmseg' nor 'mmpretrain'"):
+        init_model(config, cfg_options=dict(default_scope="mmdet"))
+    with pytest.raises(UserInputError, match="cannot be built"):
+        init_model(config, cfg_options={"model.backbone.type": "NoSuchBackbone"})
