@@ -15,6 +15,7 @@ from wavemix_mm.environment import (
     find_problems,
     find_stack_problems,
     find_torch_problems,
+    find_warnings,
     look,
 )
 
@@ -198,3 +199,20 @@ def test_look_sees_this_environment():
     assert installed.versions["pytest"] == pytest.__version__
     assert "packaging" in installed.versions
     check_stack()
+
+
+@pytest.mark.parametrize("torch", ["2.10.0", "2.11.0+cpu", "3.0.0"])
+def test_torch_that_reads_checkpoints_well(torch):
+    assert find_warnings(_installed(ONEDL, {"torch": torch})) == []
+    assert find_warnings(Installed(versions={}, modules=[])) == []
+
+
+def test_torch_with_known_faults_in_reading_checkpoints():
+    installed = _installed(ONEDL, {"torch": "2.9.1+cpu", "torchvision": "0.24.1"})
+    finding = _only(find_warnings(installed))
+    assert "torch 2.9.1+cpu reads checkpoints with faults that 2.10 does not" in finding.problem
+    assert "resumed" not in finding.problem
+    assert _arguments(finding) == ["install", "--upgrade", "torch>=2.10", "torchvision"]
+    assert find_problems(installed) == []  # a warning, no fault
+    finding = _only(find_warnings(_installed(ONEDL, {"torch": "2.5.1"})))
+    assert finding.problem.endswith("no training can be resumed with it")

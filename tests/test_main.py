@@ -52,6 +52,15 @@ def test_doctor_finds_nothing_here(tmp_path):
     assert process.stdout.splitlines()[-1] == "no problem found"
 
 
+def test_warning_is_no_error(tmp_path):
+    _pretend(tmp_path, "torch", "2.9.1")
+    _pretend(tmp_path, "torchvision", "0.24.1")
+    process = _run("-m", "wavemix_mm", "doctor", path=[tmp_path])
+    assert process.returncode == 0, process.stderr
+    assert process.stderr.startswith("warning: torch 2.9.1 reads checkpoints with faults")
+    assert process.stdout.splitlines()[-1] == "no problem found"
+
+
 # -S leaves out site-packages: Python with its standard library alone.
 @pytest.mark.parametrize("spelling", [["-m", "wavemix_mm"], ["-mwavemix_mm"]])
 def test_doctor_without_any_package(tmp_path, spelling):

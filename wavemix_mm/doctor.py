@@ -8,7 +8,7 @@ import platform
 import sys
 from dataclasses import replace
 
-from .environment import MODULES, Installed, find_problems, look
+from .environment import MODULES, Installed, find_problems, find_warnings, look
 from .version import __version__
 
 _SHOWN = {
@@ -66,13 +66,15 @@ def diagnose() -> int:
     """Print the report and the findings.
 
     Returns:
-        The exit status: 1 where something was found, else 0.
+        The exit status: 1 where a fault was found, else 0, with warnings or without.
     """
     installed = replace(look(_SHOWN), import_errors=_first_import_errors())
     print("\n".join(_report(installed, _describe_accelerator())), flush=True)
     findings = find_problems(installed)
     for finding in findings:
         print(f"error: {finding}", file=sys.stderr)
+    for warning in find_warnings(installed):
+        print(f"warning: {warning}", file=sys.stderr)
     if not findings:
         print("no problem found")
     return 1 if findings else 0

@@ -34,6 +34,9 @@ STACKS: dict[str, dict[str, str]] = {
 # What the packages of a stack import without declaring it.
 UNDECLARED = {"onedl": [], "openmmlab": ["setuptools<82", "ftfy", "regex"]}
 MODULES = tuple(STACKS["onedl"])
+# From this release on torch.load(weights_only=True) has no fault known to run code of a file or to
+# damage memory: CVE-2025-32434 was mended in 2.6, CVE-2026-24747 in 2.10.
+SAFE_TORCH = (2, 10)
 
 
 def _name(requirement: str) -> str:
@@ -176,7 +179,8 @@ def _find_unfit_versions(installed: Installed, family: str) -> list[Finding]:
     return findings
 
 
-def _release(version: str) -> tuple[int, int]:
+def release(version: str) -> tuple[int, int]:
+    """Return major and minor number."""
     major, minor = re.findall(r"\d+", version)[:2]
     return int(major), int(minor)
 
@@ -194,12 +198,12 @@ def find_torch_problems(installed: Installed) -> list[Finding]:
     torchvision = installed.versions.get("torchvision")
     if torch is None:
         return [Finding("torch is not installed", _install("torch", "torchvision"))]
-    major, minor = _release(torch)
+    major, minor = release(torch)
     # torch 2.0 came with torchvision 0.15, and every release since raised both by one.
     partner = f"torchvision==0.{minor + 15}.*" if major == 2 else "torchvision"
     if torchvision is None:
         return [Finding("torchvision is not installed", _install(f"torch=={torch}", partner))]
-    if major == 2 and _release(torchvision) != (0, minor + 15):
+    if major == 2 and release(torchvision) != (0, minor + 15):
         problem = f"torch {torch} and torchvision {torchvision} do not belong together"
         return [Finding(problem, _install(f"torch=={torch}", partner))]
     for module in ("torch", "torchvision"):
@@ -263,6 +267,25 @@ def find_problems(installed: Installed) -> list[Finding]:
         *find_pkg_resources_problems(installed),
         *find_missing_requirements(installed),
     ]
+
+
+def find_warnings(installed: Installed) -> list[Finding]:
+    """Find what works, but not as safely as it could.
+
+    Args:
+        installed: The environment.
+
+    Returns:
+        At most one finding: a torch that reads checkpoints with known faults.
+    """
+    version = installed.versions.get("torch")
+    if version is None or release(version) >= SAFE_TORCH:
+        return []
+    problem = f"torch {version} reads checkpoints with faults that 2.10 does not have"
+    if release(version) < (2, 6):
+        problem += ", and no training can be resumed with it"
+    floor = ".".join(map(str, SAFE_TORCH))
+    return [Finding(problem, _install("--upgrade", f"torch>={floor}", "torchvision"))]
 
 
 def _is_found(module: str) -> bool:

@@ -5,6 +5,7 @@ import functools
 import http.server
 import pickle
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -308,3 +309,12 @@ def test_stores_are_refused(name):
 def test_mmengine_reads_everything_through_here():
     for prefix, loader in CheckpointLoader._schemes.items():
         assert loader is loading.load_from_wavemix_mm, prefix
+
+
+def test_old_torch_is_warned_of():
+    with pytest.warns(UserWarning, match=r"torch 2\.9\.1 reads checkpoints with known faults"):
+        loading._warn_of_old_torch("2.9.1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for version in ("2.9.1", "2.10.0+cpu", torch.__version__):  # once each
+            loading._warn_of_old_torch(version)

@@ -16,10 +16,12 @@ The text of a config inside a checkpoint is taken out before mmengine gets to se
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pickle
 import re
 import sys
+import warnings
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +34,7 @@ from torch import Tensor
 
 from wavemix_mm.engine.safe_globals import finish, stand_ins
 from wavemix_mm.engine.weights import load_from_safetensors
+from wavemix_mm.environment import SAFE_TORCH, release
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.model_index import SCHEME, find_weights
 
@@ -124,6 +127,7 @@ def _read_file(file: str, name: str, map_location: Any) -> Any:
     """Read a local file; `name` is what the messages call it."""
     if name.endswith(".safetensors"):
         return load_from_safetensors(file, map_location)
+    _warn_of_old_torch(torch.__version__)
     try:
         with stand_ins():
             content = torch.load(file, map_location=map_location or "cpu", weights_only=True)
@@ -145,6 +149,17 @@ def _read_file(file: str, name: str, map_location: Any) -> Any:
         return torch.load(file, map_location=map_location or "cpu", weights_only=False)
     except Exception as error:
         raise UserInputError(f"checkpoint {name} cannot be read: {_cause(file, error)}") from error
+
+
+@functools.cache
+def _warn_of_old_torch(version: str) -> None:
+    if release(version) < SAFE_TORCH:
+        floor = ".".join(map(str, SAFE_TORCH))
+        warnings.warn(
+            f"torch {version} reads checkpoints with known faults; below {floor} take no file of a "
+            "stranger that is not safetensors",
+            stacklevel=4,
+        )
 
 
 def _cause(file: str, error: Exception) -> str:
