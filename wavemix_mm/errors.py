@@ -1,4 +1,4 @@
-"""The one exception type for mistakes that a user can mend."""
+"""The exceptions whose message is a sentence that the command-line tools print as it is."""
 
 
 class UserInputError(ValueError):
@@ -7,3 +7,7 @@ class UserInputError(ValueError):
     The command-line tools print the message without a traceback. It is a `ValueError` so that
     callers of the Python API need not know this class.
     """
+
+
+class LostProcessError(RuntimeError):
+    """Another process of a distributed run is gone, or did not answer in time."""

@@ -9,6 +9,7 @@ from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
+from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.registry import Registry
 
 MODELS = Registry(
@@ -40,4 +41,10 @@ OPTIM_WRAPPERS = Registry(
     parent=MMENGINE_OPTIM_WRAPPERS,
     scope="wavemix_mm",
     locations=["wavemix_mm.engine.optim_wrappers"],
+)
+STRATEGIES = Registry(
+    "strategy",
+    parent=MMENGINE_STRATEGIES,
+    scope="wavemix_mm",
+    locations=["wavemix_mm.engine.strategies"],
 )

@@ -3,7 +3,6 @@
 import os
 
 import pytest
-import torch
 from mmengine.config import Config
 
 from wavemix_mm.engine import launch
@@ -182,36 +181,3 @@ def test_with_an_accelerator_amp_stays(monkeypatch, launcher, norm):
     assert cfg.optim_wrapper == machine_config().optim_wrapper
     assert cfg.model.norm_cfg.type == norm
     assert cfg.train_dataloader.pin_memory is True
-
-
-@pytest.mark.parametrize(
-    ("launcher", "name"),
-    [("pytorch", "RANK"), ("slurm", "SLURM_PROCID"), ("mpi", "OMPI_COMM_WORLD_RANK")],
-)
-def test_launcher_without_its_environment(monkeypatch, launcher, name):
-    for key in list(os.environ):
-        if key.startswith(("SLURM", "OMPI")) or key in ("RANK", "WORLD_SIZE", "MASTER_ADDR"):
-            monkeypatch.delenv(key)
-    with pytest.raises(UserInputError, match=f"--launcher {launcher} needs .*{name}"):
-        launch.init_distributed(Config(), launcher)
-
-
-def test_process_group_on_a_cpu_keeps_what_the_config_says(monkeypatch):
-    started = []
-    monkeypatch.setattr(launch, "get_device", lambda: "cpu")
-    monkeypatch.setattr(torch.distributed, "init_process_group", started.append)
-    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.setenv(name, "0")
-    cfg = Config(dict(find_unused_parameters=True))
-    launch.init_distributed(cfg, "pytorch")
-    # broadcast_buffers as mmengine's runner sets it
-    assert cfg.model_wrapper_cfg == dict(
-        type="MMDistributedDataParallel",
-        broadcast_buffers=False,
-        find_unused_parameters=True,
-        device_ids=None,
-    )
-    cfg = Config(dict(model_wrapper_cfg=dict(type="Mine", static_graph=True)))
-    launch.init_distributed(cfg, "pytorch")
-    assert cfg.model_wrapper_cfg == dict(type="Mine", static_graph=True, device_ids=None)
-    assert started == ["gloo", "gloo"]

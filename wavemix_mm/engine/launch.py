@@ -11,28 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import get_device
 from mmengine.runner import find_latest_checkpoint
 from torch import nn
 
-from wavemix_mm.errors import UserInputError
+from wavemix_mm.engine.distributed import ACCELERATORS, is_first_to_say, lost_process
+from wavemix_mm.errors import LostProcessError, UserInputError
 
-_AMP_DEVICES = ("cuda", "npu", "mlu", "musa")  # what AmpOptimWrapper accepts
 _AMP_ONLY_KEYS = ("loss_scale", "dtype", "use_fsdp")
-# What mmengine reads of the environment, and what sets it.
-_LAUNCHERS = {
-    "pytorch": (
-        ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
-        "torchrun sets: use tools/dist_train.sh or tools/dist_test.sh",
-    ),
-    "slurm": (("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST"), "srun sets: start it with srun"),
-    "mpi": (
-        ("OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
-        "Open MPI sets: start it with mpirun",
-    ),
-}
 # Advice that mmengine adds to its messages.
 _ADVICE = (" Please check whether", ", the current sys.path is")
 # What some of its messages mean.
@@ -47,14 +34,16 @@ _MEANINGS = {
 def cli_errors() -> Iterator[None]:
     """Print a user's mistake as one sentence and exit with status 1, without a traceback.
 
-    WAVEMIX_MM_TRACEBACK=1 in the environment shows the traceback.
+    Several processes that torchrun started say the same sentence once. WAVEMIX_MM_TRACEBACK=1 in
+    the environment shows the traceback.
     """
     try:
         yield
-    except UserInputError as error:
+    except (UserInputError, LostProcessError) as error:
         if os.environ.get("WAVEMIX_MM_TRACEBACK") == "1":
             raise
-        sys.exit(f"error: {error}")
+        message = f"error: {error}"
+        sys.exit(message if is_first_to_say(message) else 1)
 
 
 @contextlib.contextmanager
@@ -70,7 +59,7 @@ def building(what: str) -> Iterator[None]:
         raise
     # Configs are programs that name any class with any arguments: anything may be raised.
     except Exception as error:
-        raise UserInputError(f"{what}: {sentence(error)}") from error
+        raise lost_process(error) or UserInputError(f"{what}: {sentence(error)}") from error
 
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
@@ -170,10 +159,11 @@ def adapt_to_machine(cfg: Config, launcher: str) -> None:
     """Change what of a config cannot run here, with one warning line for each kind of change.
 
     Without an accelerator AmpOptimWrapper becomes OptimWrapper and SyncBN becomes BN; SyncBN does
-    so in a run of one process too. ``persistent_workers`` is dropped where there are no workers,
-    ``pin_memory`` without an accelerator: torch would warn of either.
+    so in a run of one process too, and ``sync_bn``, which turns BN into SyncBN, is dropped with it.
+    ``persistent_workers`` is dropped where there are no workers, ``pin_memory`` without an
+    accelerator: torch would warn of either.
     """
-    no_accelerator = get_device() not in _AMP_DEVICES
+    no_accelerator = get_device() not in ACCELERATORS
     nodes = list(_dicts(cfg._cfg_dict))
     if no_accelerator:
         amp = [node for node in nodes if type_name(node) == "AmpOptimWrapper"]
@@ -187,42 +177,16 @@ def adapt_to_machine(cfg: Config, launcher: str) -> None:
         sync = [node for node in nodes if type_name(node) in ("SyncBN", "MMSyncBN")]
         for node in sync:
             node["type"] = "BN"
-        if sync:
+        options = [node for node in (cfg, cfg.get("strategy") or {}) if node.get("sync_bn")]
+        for node in options:
+            node["sync_bn"] = None
+        if sync or options:
             _warn("SyncBN needs several processes with an accelerator each: using BN.")
     for node in nodes:
         if node.get("num_workers") == 0 and node.get("persistent_workers"):
             node["persistent_workers"] = False
         if no_accelerator and node.get("pin_memory"):
             node["pin_memory"] = False
-
-
-def init_distributed(cfg: Config, launcher: str) -> None:
-    """Set the launcher; on a machine without an accelerator start the gloo process group.
-
-    mmengine's own start selects a CUDA device in any case, and its DistributedDataParallel gets
-    device ids, so that neither works on a CPU.
-
-    Raises:
-        UserInputError: If the launcher's environment variables are missing.
-    """
-    cfg.launcher = launcher
-    if launcher == "none":
-        return
-    names, origin = _LAUNCHERS[launcher]
-    missing = [name for name in names if name not in os.environ]
-    if missing:
-        raise UserInputError(
-            f"--launcher {launcher} needs {', '.join(missing)} in the environment, which {origin}."
-        )
-    if launcher == "pytorch" and get_device() not in _AMP_DEVICES:
-        torch.distributed.init_process_group("gloo")
-        if cfg.get("model_wrapper_cfg") is None:  # mmengine's own defaults, but for the device ids
-            cfg.model_wrapper_cfg = dict(
-                type="MMDistributedDataParallel",
-                broadcast_buffers=False,
-                find_unused_parameters=cfg.get("find_unused_parameters", False),
-            )
-        cfg.model_wrapper_cfg.device_ids = None
 
 
 def switch_to_deploy(model: nn.Module) -> None:

@@ -11,6 +11,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from wavemix_mm.engine.distributed import lost_process
 from wavemix_mm.engine.launch import sentence
 from wavemix_mm.errors import UserInputError
 
@@ -26,6 +27,8 @@ def build_runner(cfg: Config) -> Runner:
     there at every turn, in the data structures and the optimizer wrapper.
     """
     runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+    if isinstance(runner.model, dict):  # FlexibleRunner builds it when the loop begins
+        runner.model = runner.strategy.build_model(runner.model)
     options = runner.cfg.pop("compile", None)
     if options:
         runner.register_hook(_CompileHook({} if options is True else dict(options)))
@@ -76,12 +79,15 @@ def run(runner: Runner, action: str, what: str) -> Any:
 
     Raises:
         UserInputError: On any error before the first iteration.
+        LostProcessError: If another process is gone or does not answer.
     """
     hook = _StartHook()
     runner.register_hook(hook)
     try:
         return getattr(runner, action)()
     except Exception as error:
+        if lost := lost_process(error):
+            raise lost from error
         if hook.started or isinstance(error, UserInputError):
             raise
         raise UserInputError(f"{what}: {sentence(error)}") from error

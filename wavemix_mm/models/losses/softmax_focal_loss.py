@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from mmengine.dist import all_reduce, get_world_size
 from torch import Tensor, nn
 
 from wavemix_mm.errors import UserInputError
@@ -27,7 +28,8 @@ class SoftmaxFocalLoss(nn.Module):
         loss_weight: Factor of the whole loss.
         reduction: 'mean', 'sum' or 'none'.
         avg_non_ignore: Whether the mean is over the pixels that are not ignored, or over all.
-            With class weights the mean is weighted, as in PyTorch.
+            With class weights the mean is weighted, as in PyTorch. In training with several
+            processes the pixels are those of all, so that a split batch has the same gradient.
         loss_name: Name in the log; mmengine adds up what starts with 'loss'.
 
     Raises:
@@ -140,8 +142,13 @@ class SoftmaxFocalLoss(nn.Module):
         if reduction == "sum":
             return total
         if avg_factor is None:
-            # Where nothing counts the sum is zero, and the bound makes the quotient zero too.
-            avg_factor = count.sum().clamp(min=1e-12) if self.avg_non_ignore else loss.numel()
+            avg_factor = loss.numel()
+            if self.avg_non_ignore:
+                avg_factor = count.sum()
+                if total.requires_grad and get_world_size() > 1:
+                    all_reduce(avg_factor, "mean")
+                # Where nothing counts the sum is zero, and the bound makes the quotient zero too.
+                avg_factor = avg_factor.clamp(min=1e-12)
         return total / avg_factor
 
     def _check_labels(

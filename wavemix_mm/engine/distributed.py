@@ -1,0 +1,184 @@
+"""Several processes: their start, the time limit, and what all of them must agree on."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.dist import broadcast_object_list, get_rank, get_world_size, init_dist
+from mmengine.utils.dl_utils import set_multi_processing
+from torch import distributed as torch_dist
+
+from wavemix_mm.errors import LostProcessError, UserInputError
+
+TIMEOUT = 600  # seconds: what PyTorch takes for NCCL; for gloo it takes three times as much
+ACCELERATORS = ("cuda", "npu", "mlu", "musa")  # what mmengine's start and AmpOptimWrapper accept
+# What mmengine reads of the environment, and what sets it.
+_LAUNCHERS = {
+    "pytorch": (
+        ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
+        "torchrun sets: use tools/dist_train.sh or tools/dist_test.sh",
+    ),
+    "slurm": (("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST"), "srun sets: start it with srun"),
+    "mpi": (
+        (
+            "OMPI_COMM_WORLD_LOCAL_RANK",
+            "OMPI_COMM_WORLD_SIZE",
+            "OMPI_COMM_WORLD_RANK",
+            "MASTER_ADDR",
+        ),
+        "mpirun sets, but for MASTER_ADDR, the first node's name: start it with "
+        "mpirun -x MASTER_ADDR=...",
+    ),
+}
+# Torch's names for what the other launchers set.
+_VARIABLES = {
+    "slurm": dict(RANK="SLURM_PROCID", WORLD_SIZE="SLURM_NTASKS", LOCAL_RANK="SLURM_LOCALID"),
+    "mpi": dict(
+        RANK="OMPI_COMM_WORLD_RANK",
+        WORLD_SIZE="OMPI_COMM_WORLD_SIZE",
+        LOCAL_RANK="OMPI_COMM_WORLD_LOCAL_RANK",
+    ),
+}
+T = TypeVar("T")
+
+
+def init_distributed(cfg: Config, launcher: str) -> None:
+    """Set the launcher and start the process group, of gloo on a machine without an accelerator.
+
+    No process waits for another longer than ``env_cfg.dist_cfg.timeout``, 600 seconds by default.
+    mmengine's own start selects a CUDA device in any case, and its model wrappers get the number of
+    one, so that neither works on a CPU.
+
+    Raises:
+        UserInputError: If the launcher's environment variables are missing, or the timeout is not
+            a positive number.
+        LostProcessError: If the processes do not find each other.
+    """
+    cfg.launcher = launcher
+    if launcher == "none":
+        return
+    names, origin = _LAUNCHERS[launcher]
+    missing = [name for name in names if name not in os.environ]
+    if missing:
+        raise UserInputError(
+            f"--launcher {launcher} needs {', '.join(missing)} in the environment, which {origin}."
+        )
+    env_cfg = cfg.get("env_cfg") or {}
+    timeout = env_cfg.get("dist_cfg", {}).get("timeout", TIMEOUT)
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout <= 0:
+        raise UserInputError(
+            f"env_cfg.dist_cfg.timeout={timeout!r} must be a positive number of seconds."
+        )
+    cfg.merge_from_dict({"env_cfg.dist_cfg.timeout": timeout})
+    # as mmengine's runner does, which finds the process group there
+    set_multi_processing(**env_cfg.get("mp_cfg", {}), distributed=True)
+    try:
+        if get_device() in ACCELERATORS:
+            init_dist(launcher, **cfg.env_cfg.dist_cfg)
+        else:
+            _set_variables(launcher)
+            _set_cpu_wrapper(cfg)
+            torch_dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=timeout))
+    except torch_dist.DistError as error:
+        raise LostProcessError(
+            f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']} did not find the others "
+            f"within env_cfg.dist_cfg.timeout={timeout} s: {_first_line(error)}"
+        ) from error
+
+
+def _set_variables(launcher: str) -> None:
+    """Set torch's variables from the launcher's, as mmengine's start does."""
+    for name, origin in _VARIABLES.get(launcher, {}).items():
+        os.environ[name] = os.environ.get(origin, "0")
+    if launcher == "slurm" and "MASTER_ADDR" not in os.environ:
+        command = ["scontrol", "show", "hostnames", os.environ["SLURM_NODELIST"]]
+        try:
+            result = subprocess.run(command, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise UserInputError(
+                "--launcher slurm: set MASTER_ADDR to the first node's name, since scontrol does "
+                f"not tell it: {error}"
+            ) from error
+        os.environ["MASTER_ADDR"] = result.stdout.split()[0]
+    os.environ.setdefault("MASTER_PORT", "29500")
+
+
+def _set_cpu_wrapper(cfg: Config) -> None:
+    """Have DistributedDataParallel take no device ids; other wrappers are the strategy's matter."""
+    strategy = cfg.get("strategy")
+    if strategy and strategy.type != "DDPStrategy":
+        return
+    owner, key = (strategy, "model_wrapper") if strategy else (cfg, "model_wrapper_cfg")
+    if owner.get(key) is None:  # mmengine's own defaults, but for the device ids
+        owner[key] = dict(
+            type="MMDistributedDataParallel",
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get("find_unused_parameters", False),
+        )
+    owner[key].device_ids = None
+
+
+def agree(decide: Callable[[], T]) -> T:
+    """Call a function in the first process, and return its result in every process.
+
+    Raises:
+        UserInputError: If the function raises one, in every process.
+    """
+    if get_world_size() == 1:
+        return decide()
+    outcome: list = [None, None]
+    if get_rank() == 0:
+        try:
+            outcome[0] = decide()
+        except UserInputError as error:
+            outcome[1] = str(error)
+    broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise UserInputError(outcome[1])
+    return outcome[0]
+
+
+def lost_process(error: Exception) -> LostProcessError | None:
+    """What to say of an error if it means that another process is gone or does not answer."""
+    if not isinstance(error, torch_dist.DistError) and "gloo/transport" not in str(error):
+        return None
+    reason = _first_line(error)
+    cause = (
+        "waited for another process as long as env_cfg.dist_cfg.timeout allows"
+        if "Timed out" in reason or "timeout" in reason
+        else "lost another process, whose own message says why"
+    )
+    return LostProcessError(
+        f"rank {get_rank()} of {get_world_size()} {cause}; --resume goes on from the last "
+        f"checkpoint. {reason}"
+    )
+
+
+def is_first_to_say(message: str) -> bool:
+    """Whether no other process that the same torchrun started has said this already."""
+    file = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if file is None:
+        return True
+    # <folder of the attempt>/<local rank>/error.json
+    mark = Path(file).parents[1] / hashlib.sha256(message.encode()).hexdigest()
+    try:
+        mark.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    except OSError:  # said twice rather than never
+        return True
+    return True
+
+
+def _first_line(error: Exception) -> str:
+    # gloo begins with the place in its source code
+    text = str(error).splitlines()[0].rpartition("] ")[2] if str(error) else type(error).__name__
+    return text.rstrip(".") + "."
