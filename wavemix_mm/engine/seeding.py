@@ -12,18 +12,18 @@ import torch
 from wavemix_mm.errors import UserInputError
 
 
-def seed_generators(*key: str | int) -> int:
+def seed_generators(key: str) -> int:
     """Seed the generators of Python, NumPy and torch's CPU from a key.
 
     Args:
-        *key: What the randomness is for. Equal keys give equal states, on every machine; keys that
+        key: What the randomness is for. Equal keys give equal states, on every machine; keys that
             differ in anything give states that have nothing in common.
 
     Returns:
         The seed of torch's generator, for those of other devices.
     """
     # Python documents that it seeds from SHA-512 of a string: no other hash is needed.
-    random.seed(" ".join(map(str, key)))
+    random.seed(key)
     np.random.seed(random.getrandbits(32))
     seed = random.getrandbits(63)
     # torch.manual_seed would note a stack trace for each device not yet in use, 150 microseconds
@@ -83,10 +83,11 @@ def _seeded_class(cls: type) -> type:
         _unseeded_class = cls
 
         def __getitem__(self, index: int) -> Any:
-            if isinstance(index, SampleIndex):
-                seed_generators("sample", index.seed, index.epoch, index)
-                index = int(index)  # it would go on into the results and from there into files
-            return super().__getitem__(index)
+            if not isinstance(index, SampleIndex):
+                return super().__getitem__(index)
+            number = int(index)  # the other would go on into the results, and on into files
+            seed_generators(f"sample {index.seed} {index.epoch} {number}")
+            return super().__getitem__(number)
 
         def __getitems__(self, indices: list[int]) -> list:
             # what torch prefers for a batch, where a dataset has it, as torch's Subset does

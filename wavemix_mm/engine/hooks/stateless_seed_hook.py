@@ -88,7 +88,7 @@ class StatelessSeedHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed this process for the iteration."""
-        seed = seed_generators("iteration", runner.seed, runner.iter, get_rank())
+        seed = seed_generators(f"iteration {runner.seed} {runner.iter} {get_rank()}")
         if not self._on_cpu:
             torch.manual_seed(seed)
         self._samples += self._samples_per_iter
