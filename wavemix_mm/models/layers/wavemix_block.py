@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.models.layers.deploy import FoldedHaarConv, fold_norm, haar_approximation
+from wavemix_mm.models.layers.dropout import Dropout
 from wavemix_mm.models.layers.dwt import HAAR, DWT2d, pad_to_even
 from wavemix_mm.models.layers.memory_format import channels_last_gradient
 from wavemix_mm.models.layers.norm_act import build_act_layer, build_norm_layer
@@ -79,7 +80,7 @@ class WaveMixBlock(nn.Module):
                 nn.Sequential(
                     nn.Conv2d(embed_dims if is_top else embed_dims * 3 // 2, hidden_channels, 1),
                     build_act_layer(act_cfg or dict(type="GELU")),
-                    nn.Dropout(dropout),
+                    Dropout(dropout),
                     nn.Conv2d(hidden_channels, ff_channels, 1),
                     build_upsample(
                         upsample,
