@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
 
     try:
-        from wavemix_mm.engine import checks, distributed, launch, loading, start
+        from wavemix_mm.engine import checks, distributed, launch, loading, resume, start
     except ImportError as error:  # no usable OpenMMLab stack; the message is a sentence
         sys.exit(f"error: {error}")
 
@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> None:
             apply_args(cfg, args)
         checks.check_data_paths(cfg, "train_dataloader", "val_dataloader")
         launch.set_work_dir(cfg, args.work_dir, args.config)
-        launch.set_resume(cfg, args.resume)
+        resume.set_resume(cfg, args.resume)
         if cfg.get("load_from"):
             loading.check_file(cfg.load_from)
         launch.adapt_to_machine(cfg, args.launcher)

@@ -1,8 +1,8 @@
 """Checkpoint files that a crash cannot damage: how they are written, checked, listed and removed.
 
 A file is written beside its place, flushed to the disk, and put in place in one step; a folder is
-flushed after each change of its names. So whatever ends the process, under each name there is the
-old content or the new, never a part. Beside `epoch_3.pth` lies `epoch_3.pth.sha256`, of the form
+flushed after each new name. So whatever ends the process, under each name there is the old content
+or the new, never a part. Beside `epoch_3.pth` lies `epoch_3.pth.sha256`, of the form
 that `sha256sum --check` reads; the file `last_checkpoint` names the newest relative to its own
 folder, so that the folder can be moved.
 """
@@ -26,36 +26,35 @@ _PARTIAL = ".partial"
 _CHUNK = 1 << 20
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file so that it has its old content or the new at any time.
+def partial(path: Path) -> Path:
+    """The file beside a checkpoint's place into which it is to be written."""
+    return path.with_name(f".{path.name}{_PARTIAL}")
+
+
+def put_in_place(path: Path) -> None:
+    """Give a checkpoint that was written to `partial(path)` its name, and note its SHA-256.
 
     Raises:
-        OSError: If it cannot be written; what was written beside is removed.
+        OSError: If that is not possible.
     """
-    partial = path.with_name(f".{path.name}{_PARTIAL}")
-    try:
-        with open(partial, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    _flush_folder(path.parent)
-
-
-def write_checkpoint(path: Path, data: bytes) -> None:
-    """Write a checkpoint and its SHA-256.
-
-    Raises:
-        OSError: If either cannot be written.
-    """
-    digest = hashlib.sha256(data).hexdigest()
-    # No sidecar for a moment is right for the old content and for the new, another's never.
-    sidecar(path).unlink(missing_ok=True)
-    write_file(path, data)
-    write_file(sidecar(path), f"{digest}  {path.name}\n".encode())
+    written = partial(path)
+    if written.is_dir():  # of several processes, as DeepSpeed and FSDP write them
+        for file in written.rglob("*"):
+            _flush(file)
+        _flush(written)
+        remove_checkpoint(path)
+        os.replace(written, path)
+        _flush(path.parent)
+        return
+    digest = _sha256(written)
+    _flush(written)
+    # For a moment no sidecar is right for the old content and the new, the old one is not.
+    if sidecar(path).exists():
+        sidecar(path).unlink()
+        _flush(path.parent)
+    os.replace(written, path)
+    _flush(path.parent)
+    _write(sidecar(path), f"{digest}  {path.name}\n")
 
 
 def write_pointer(work_dir: Path, checkpoint: Path) -> None:
@@ -64,7 +63,7 @@ def write_pointer(work_dir: Path, checkpoint: Path) -> None:
     Raises:
         OSError: If it cannot be written.
     """
-    write_file(work_dir / POINTER, os.path.relpath(checkpoint, work_dir).encode())
+    _write(work_dir / POINTER, os.path.relpath(checkpoint, work_dir))
 
 
 def remove_checkpoint(path: Path) -> None:
@@ -80,9 +79,13 @@ def remove_checkpoint(path: Path) -> None:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove what a killed process has left half-written in a folder."""
+    """Remove what is half-written in a folder, after a failure or from a process that was killed.
+
+    Raises:
+        OSError: If it cannot be removed.
+    """
     for path in folder.glob(f".*{_PARTIAL}"):
-        path.unlink(missing_ok=True)
+        remove_checkpoint(path)
 
 
 def sidecar(path: Path) -> Path:
@@ -134,8 +137,12 @@ def find_newest_good(
         read, and all that are newer than the one found.
     """
     damaged: list[tuple[Path, str]] = []
+    pointed = _read_pointer(Path(work_dir))
+    if pointed and not pointed.is_file():
+        state = "is a folder, which cannot be checked" if pointed.is_dir() else "does not exist"
+        damaged.append((pointed, f"{POINTER} names it, but it {state}"))
     candidates: list[tuple[tuple[int, int], Path]] = []
-    for path in _candidates(Path(work_dir), *map(Path, folders)):
+    for path in _candidates(pointed, Path(work_dir), *map(Path, folders)):
         try:
             progress = _read_progress(path)
         # what torch raises for a damaged file depends on where it is damaged
@@ -153,10 +160,9 @@ def find_newest_good(
     return None, damaged
 
 
-def _candidates(work_dir: Path, *folders: Path) -> list[Path]:
+def _candidates(pointed: Path | None, *folders: Path) -> list[Path]:
     paths: set[Path] = set()
-    pointed = _read_pointer(work_dir)
-    for folder in (work_dir, *folders, *([pointed.parent] if pointed else [])):
+    for folder in (*folders, *([pointed.parent] if pointed else [])):
         paths.update(folder.glob("*.pth"))
         # a file name of the user's choice has a sidecar at least
         paths.update(path.with_suffix("") for path in folder.glob(f"*{_SIDECAR}"))
@@ -171,13 +177,12 @@ def _candidates(work_dir: Path, *folders: Path) -> list[Path]:
 def _read_pointer(work_dir: Path) -> Path | None:
     """What `last_checkpoint` names; plain mmengine writes a path from where the run was started."""
     try:
-        named = (work_dir / POINTER).read_text(errors="replace").strip()
-        for path in (work_dir / named, Path(named), work_dir / Path(named).name):
-            if named and path.is_file():
-                return path
-    except (OSError, ValueError):  # no such file; a null byte in the name
-        pass
-    return None
+        named = (work_dir / POINTER).read_text(errors="replace").strip("\0 \n")
+    except OSError:
+        return None
+    # the folder may have been moved since
+    paths = [work_dir / named, Path(named), work_dir / Path(named).name]
+    return next((path for path in paths if path.exists()), paths[-1]) if named else None
 
 
 def _read_progress(path: Path) -> tuple[int, int] | None:
@@ -202,8 +207,17 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _write(path: Path, text: str) -> None:
+    written = partial(path)
+    written.write_text(text)
+    _flush(written)
+    os.replace(written, path)
+    _flush(path.parent)
+
+
+def _flush(path: Path) -> None:
+    """Have the disk hold what a file contains, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -13,7 +13,6 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import get_device
-from mmengine.runner import find_latest_checkpoint
 from torch import nn
 
 from wavemix_mm.engine.distributed import ACCELERATORS, is_first_to_say, lost_process
@@ -122,39 +121,6 @@ def set_work_dir(cfg: Config, work_dir: str | None, config_path: str) -> None:
         raise UserInputError(f"work dir {cfg.work_dir} is not writable.")
 
 
-def set_resume(cfg: Config, resume: str | None) -> None:
-    """Set what the run resumes from; ``cfg.work_dir`` must be set.
-
-    Args:
-        cfg: The config; its own ``resume=True`` without a ``load_from`` counts as 'auto'.
-        resume: A checkpoint, 'auto' for the newest in the work dir, or None. Where the work dir
-            has none yet, the run starts as it would without resuming, ``load_from`` included.
-
-    Raises:
-        UserInputError: If the checkpoint that was written last is gone.
-    """
-    if resume not in (None, "auto"):
-        cfg.resume, cfg.load_from = True, resume
-    elif resume == "auto" or (cfg.get("resume") and not cfg.get("load_from")):
-        newest = _newest_checkpoint(cfg.work_dir)
-        cfg.resume = newest is not None
-        if newest:
-            cfg.load_from = newest
-        else:
-            _warn(f"work dir {cfg.work_dir} has no checkpoint to resume from: starting anew.")
-
-
-def _newest_checkpoint(work_dir: str) -> str | None:
-    if not os.path.isfile(os.path.join(work_dir, "last_checkpoint")):
-        return None
-    newest = find_latest_checkpoint(work_dir) or ""
-    # the path is as the run wrote it: the work dir may have been moved since
-    for path in (newest, os.path.join(work_dir, os.path.basename(newest))):
-        if os.path.isfile(path):
-            return path
-    raise UserInputError(f"{work_dir}/last_checkpoint names {newest!r}, which does not exist.")
-
-
 def adapt_to_machine(cfg: Config, launcher: str) -> None:
     """Change what of a config cannot run here, with one warning line for each kind of change.
 
@@ -172,7 +138,7 @@ def adapt_to_machine(cfg: Config, launcher: str) -> None:
             for key in _AMP_ONLY_KEYS:
                 node.pop(key, None)
         if amp:
-            _warn("no accelerator was found: training in float32 (OptimWrapper), not AMP.")
+            warn("no accelerator was found: training in float32 (OptimWrapper), not AMP.")
     if no_accelerator or launcher == "none":
         sync = [node for node in nodes if type_name(node) in ("SyncBN", "MMSyncBN")]
         for node in sync:
@@ -181,7 +147,7 @@ def adapt_to_machine(cfg: Config, launcher: str) -> None:
         for node in options:
             node["sync_bn"] = None
         if sync or options:
-            _warn("SyncBN needs several processes with an accelerator each: using BN.")
+            warn("SyncBN needs several processes with an accelerator each: using BN.")
     for node in nodes:
         if node.get("num_workers") == 0 and node.get("persistent_workers"):
             node["persistent_workers"] = False
@@ -242,6 +208,7 @@ def _base_being_read(error: Exception, path: str) -> str | None:
     return files[-1] if files and files[-1] != os.path.abspath(path) else None
 
 
-def _warn(message: str) -> None:
+def warn(message: str) -> None:
+    """Print a warning, once for all processes."""
     if os.environ.get("RANK", "0") == "0":
         print(f"warning: {message}", file=sys.stderr)

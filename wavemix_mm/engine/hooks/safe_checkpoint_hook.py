@@ -1,0 +1,346 @@
+"""Checkpoints that survive kills, full disks and diverged weights."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import get_world_size, is_main_process, master_only
+from mmengine.fileio import LocalBackend
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from mmengine.runner.checkpoint import _load_checkpoint, save_checkpoint
+
+from wavemix_mm.engine.checkpoint_files import partial, put_in_place, remove_partial_files
+from wavemix_mm.engine.checkpoint_writer import CheckpointWriter
+from wavemix_mm.engine.resume import changes_of_schedule, find_checkpoint, samples_seen_again
+from wavemix_mm.engine.stopping import EXIT_STOPPED, StopRequest, protect_workers
+from wavemix_mm.errors import UserInputError
+from wavemix_mm.registry import HOOKS
+
+_INTERRUPTED = "interrupted.pth"
+_VALIDATION_FOLLOWS = "validation_follows"  # in the meta of a checkpoint
+
+
+@HOOKS.register_module()
+class SafeCheckpointHook(CheckpointHook):
+    """mmengine's CheckpointHook; whatever ends the process, a whole checkpoint is left.
+
+    A checkpoint is written beside its place and flushed to the disk before it gets its name, then
+    ``last_checkpoint`` names it, and only then are older ones removed: for a moment there is one
+    more than ``max_keep_ckpts``. Beside each lies its SHA-256. Resuming takes the newest that is
+    whole (`wavemix_mm/engine/resume.py`).
+
+    Weights that are not finite are not saved. What cannot be written, for instance to a full disk,
+    is given up with a warning; nothing is removed, and the training goes on.
+
+    SIGTERM and SIGINT let the iteration end (with gradient accumulation, the last of the step),
+    write ``interrupted.pth`` and end the process with status 75. Inside an epoch the resumed run
+    goes on with the next sample if the sampler is ``wavemix_mm.StatelessSampler``; with another it
+    begins the epoch anew, with a warning. During a validation the process ends at once if its state
+    is saved already; otherwise, or with several processes, at the validation's end.
+
+    A validation that was due after the checkpoint comes first in the resumed run. After each
+    validation the checkpoint is written again, with its results.
+
+    Args:
+        *args: See CheckpointHook; ``out_dir`` must be on a local or mounted disk.
+        max_failures: How many checkpoints in a row may fail to be written.
+        stop_signals: Names of the signals to stop on; empty leaves them all as they are.
+        **kwargs: See CheckpointHook.
+
+    Raises:
+        UserInputError: If ``max_failures`` checkpoints in a row were not written, or the last of
+            the run or the one of a stop was not, or ``out_dir`` is not local.
+
+    Example:
+        >>> default_hooks = dict(
+        ...     checkpoint=dict(type='wavemix_mm.SafeCheckpointHook', interval=1, max_keep_ckpts=1))
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        max_failures: int = 3,
+        stop_signals: Sequence[str] = ("SIGTERM", "SIGINT"),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if max_failures < 1:
+            raise UserInputError(f"SafeCheckpointHook: max_failures={max_failures} is not >= 1.")
+        self.stop_signals = stop_signals
+        self._writer = CheckpointWriter(max_failures)
+        self._stop: StopRequest | None = None  # while training
+        self._resumed: dict[str, Any] = {}  # meta of the checkpoint resumed from
+        self._saved: tuple[int, int] | None = None  # epoch and iter of the newest checkpoint
+
+    def before_run(self, runner: Runner) -> None:
+        """Choose what to resume from, where the config says ``resume=True`` alone."""
+        if _trains(runner) and runner._resume is True and runner._load_from is None:
+            newest = find_checkpoint(runner.work_dir, str(self._folder(runner)))
+            runner._resume = newest is not None
+            runner._load_from = str(newest) if newest else None
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """On resume, say what has changed since."""
+        if not _trains(runner) or not runner._resume:
+            return
+        self._resumed = checkpoint["meta"]
+        for change in changes_of_schedule(runner, checkpoint):
+            runner.logger.warning(change)
+
+    def before_train(self, runner: Runner) -> None:
+        """Take over the files of a run that is resumed, and the validation that it missed."""
+        hub = runner.message_hub
+        kept = list(hub.get_info("keep_ckpt_ids", []))
+        if self.max_keep_ckpts > 0 and kept:
+            hub.update_info("keep_ckpt_ids", kept[-self.max_keep_ckpts :])
+        folder = self._folder(runner)
+        for key, path in list(hub.runtime_info.items()):
+            if key.startswith("best_ckpt") and path and not os.path.exists(path):
+                hub.update_info(key, str(folder / Path(path).name))  # the folder was moved
+        super().before_train(runner)
+        if not isinstance(getattr(self.file_backend, "client", self.file_backend), LocalBackend):
+            raise UserInputError(f"SafeCheckpointHook: out_dir {self.out_dir} is not a local path.")
+        if self.max_keep_ckpts > 0:
+            self._writer.remove(runner, map(self._path, kept[: -self.max_keep_ckpts]))
+        if is_main_process():
+            remove_partial_files(folder)
+            remove_partial_files(Path(runner.work_dir))
+        timeout = (runner.cfg.get("env_cfg") or {}).get("dist_cfg", {}).get("timeout")
+        self._stop = StopRequest(self.stop_signals, timeout)
+        self._protect_workers(runner)
+        if runner._resume and self._resumed:
+            self._take_over(runner)
+
+    def _take_over(self, runner: Runner) -> None:
+        path = self._path(self._resumed["epoch" if self.by_epoch else "iter"])
+        if path.exists() and path.samefile(runner._load_from):
+            self.last_ckpt = str(path)
+            self._saved = (runner.epoch, runner.iter)
+        repeated = samples_seen_again(runner, self._resumed)
+        if repeated:
+            runner.logger.warning(repeated)
+        if self._resumed.get(_VALIDATION_FOLLOWS) and _is_validation_due(runner):
+            runner.logger.info("The validation that the run did not get to comes first.")
+            runner.val_loop.run()
+
+    @staticmethod
+    def _protect_workers(runner: Runner) -> None:
+        protect_workers(runner.train_dataloader)
+        if runner.val_loop is not None:
+            protect_workers(runner.val_dataloader)
+        # mmengine 0.10.7 has started the workers of an iteration-based run already
+        iterator: Any = getattr(runner.train_loop, "dataloader_iterator", None)
+        if getattr(iterator, "_iterator", None) is not None:
+            loader: Any = runner.train_dataloader
+            loader._iterator = None  # where torch keeps persistent workers
+            runner.train_loop.dataloader_iterator = type(iterator)(loader)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Save where it is time to, and stop if asked to."""
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        if not self._stop.is_agreed():
+            return
+        epoch_based = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        if epoch_based and self.end_of_epoch(runner.train_dataloader, batch_idx):
+            return  # after_train_epoch comes next
+        should_update = getattr(runner.optim_wrapper, "should_update", None)
+        if should_update is None or should_update():
+            self._end(runner, dict(epoch=runner.epoch, iter=runner.iter + 1))
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Save where it is time to, and stop if asked to."""
+        super().after_train_epoch(runner)
+        epoch_based = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        if epoch_based and self._stop.is_agreed(wait=True):
+            self._end(runner, dict(epoch=runner.epoch + 1, iter=runner.iter))
+
+    def after_val_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        """Stop if asked to and nothing would be lost."""
+        asked = self._stop is not None and self._stop.signal is not None
+        if asked and get_world_size() == 1 and self._saved == (runner.epoch, runner.iter):
+            self._end(runner, dict(epoch=runner.epoch, iter=runner.iter))
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Save the best and, with the results, the newest checkpoint; stop if asked to."""
+        if self._stop is None:  # a validation on its own
+            return
+        self._replaced: list[Path | None] = []  # what each new best checkpoint stands for
+        super().after_val_epoch(runner, metrics or {})
+        if self._saved == (runner.epoch, runner.iter) or (self._replaced and self.last_ckpt):
+            self._save_validated(runner)  # it names the best ones
+        if not self._writer.failures:
+            self._writer.remove(runner, [path for path in self._replaced if path])
+        if self._stop.is_agreed(wait=True):
+            self._end(runner, _meta_after_validation(runner))
+
+    def after_train(self, runner: Runner) -> None:
+        """Try once more what was not written; publish."""
+        if self._writer.failures:
+            self._save_validated(runner)
+        if self._writer.failures:
+            raise UserInputError(
+                f"the training has ended, but its last checkpoint is not in {self.out_dir}."
+            )
+        super().after_train(runner)
+        self._stop.end()
+        self._stop = None
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Refuse to save what is not finite."""
+        self._writer.check(checkpoint)
+
+    def _save_validated(self, runner: Runner) -> None:
+        meta = _meta_after_validation(runner)
+        self._save_checkpoint_with_step(runner, meta["epoch" if self.by_epoch else "iter"], meta)
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        hub, path = runner.message_hub, self._path(step)
+        last = hub.get_info("last_ckpt")
+        before = hub.get_info("keep_ckpt_ids", [])
+        kept = [other for other in before if other != step] + [step]
+        if self.max_keep_ckpts > 0:
+            # with what is removed below: a run that is killed before removes it when resumed
+            hub.update_info("keep_ckpt_ids", kept)
+        hub.update_info("last_ckpt", str(path))
+        if not self._write(runner, path, meta):
+            hub.update_info("last_ckpt", last)
+            if self.max_keep_ckpts > 0 and not path.exists():
+                hub.update_info("keep_ckpt_ids", before)
+            return
+        self.last_ckpt = str(path)
+        self._writer.remove(runner, [Path(self.out_dir, _INTERRUPTED)])
+        if self.max_keep_ckpts > 0:
+            self._writer.remove(runner, map(self._path, kept[: -self.max_keep_ckpts]))
+            self.keep_ckpt_ids = deque(kept, self.max_keep_ckpts)
+            hub.update_info("keep_ckpt_ids", list(self.keep_ckpt_ids))
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        if not self.save_best:
+            return
+        if "auto" in self.key_indicators:
+            self._init_rule(self.rules, [next(iter(metrics))])
+        for key, rule in zip(self.key_indicators, self.rules, strict=True):
+            self._save_if_best(runner, key, rule, metrics[key])
+
+    def _save_if_best(self, runner: Runner, key: str, rule: str, score: float | None) -> None:
+        hub = runner.message_hub
+        suffix = f"_{key}" if len(self.key_indicators) > 1 else ""
+        names = (f"best_score{suffix}", f"best_ckpt{suffix}")
+        best, old = (hub.get_info(name) for name in names)
+        best = self.init_value_map[rule] if best is None else best
+        if score is None or not self.is_better_than[key](score, best):
+            return
+        done, unit = (runner.epoch, "epoch") if self.by_epoch else (runner.iter, "iter")
+        name = f"best_{key}_{self.filename_tmpl.format(done)}".replace("/", "_")
+        path = Path(self.out_dir, name)
+        hub.update_info_dict(dict(zip(names, (score, str(path)), strict=True)))
+        written = self._write(
+            runner,
+            path,
+            dict(epoch=runner.epoch, iter=runner.iter),
+            pointer=False,
+            save_optimizer=False,
+            save_param_scheduler=False,
+        )
+        if not written:
+            hub.update_info_dict(dict(zip(names, (best, old), strict=True)))
+            return
+        if suffix:
+            self.best_ckpt_path_dict[key] = str(path)
+        else:
+            self.best_ckpt_path = str(path)
+        runner.logger.info(
+            f"The best checkpoint with {score:0.4f} {key} at {done} {unit} is saved to {name}."
+        )
+        self._replaced.append(Path(old) if old and Path(old) != path else None)
+
+    @master_only
+    def _publish_model(self, runner: Runner, ckpt_path: str) -> None:
+        checkpoint = _load_checkpoint(ckpt_path)
+        removed = [key for key in checkpoint if key not in self.published_keys]
+        for key in removed:
+            del checkpoint[key]
+        digest = hashlib.sha256(pickle.dumps(checkpoint)).hexdigest()
+        path = Path(f"{os.path.splitext(ckpt_path)[0]}-{digest[:8]}.pth")
+        try:
+            save_checkpoint(checkpoint, str(partial(path)))
+            put_in_place(path)
+        except OSError as error:
+            partial(path).unlink(missing_ok=True)
+            raise UserInputError(f"{path} could not be written: {error.strerror}.") from error
+        runner.logger.info(f"{ckpt_path} is published as {path}, without {removed}.")
+
+    def _write(
+        self, runner: Runner, path: Path, meta: dict, pointer: bool = True, **options: Any
+    ) -> bool:
+        at_end = meta["epoch"] > runner.epoch
+        follows = at_end or isinstance(runner.train_loop, IterBasedTrainLoop)
+        defaults = dict(
+            file_client_args=self.file_client_args,
+            backend_args=self.backend_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            by_epoch=at_end,
+        )
+        written = self._writer.write(
+            runner,
+            path,
+            {_VALIDATION_FOLLOWS: follows} | meta,
+            pointer,
+            **(defaults | self.args | options),
+        )
+        if written and pointer:
+            self._saved = (meta["epoch"], meta["iter"])
+        return written
+
+    def _end(self, runner: Runner, meta: dict) -> None:
+        name = self._stop.signal.name if self._stop.signal else "a signal to another process"
+        done = f"{meta['iter']} iterations"
+        if self._saved != (meta["epoch"], meta["iter"]) and not self._write(
+            runner, Path(self.out_dir, _INTERRUPTED), meta
+        ):
+            raise UserInputError(f"stopped by {name} after {done}, which could not be saved.")
+        self._stop.end()
+        runner.logger.info(
+            f"Stopped by {name} after {done}, which are saved: resume to go on. Exit status "
+            f"{EXIT_STOPPED}."
+        )
+        runner.call_hook("after_run")
+        raise SystemExit(EXIT_STOPPED)
+
+    def _path(self, step: int) -> Path:
+        return Path(self.out_dir, self.filename_tmpl.format(step))
+
+    def _folder(self, runner: Runner) -> Path:
+        """What ``out_dir`` becomes in ``before_train``."""
+        if self.out_dir in (None, runner.work_dir):
+            return Path(runner.work_dir)
+        return Path(self.out_dir, os.path.basename(runner.work_dir.rstrip(os.sep)))
+
+
+def _trains(runner: Runner) -> bool:
+    return runner._train_loop is not None and not isinstance(runner._train_loop, dict)
+
+
+def _meta_after_validation(runner: Runner) -> dict[str, Any]:
+    return {"epoch": runner.epoch, "iter": runner.iter, _VALIDATION_FOLLOWS: False}
+
+
+def _is_validation_due(runner: Runner) -> bool:
+    """Whether the loop would validate after what it has done so far."""
+    loop = runner.train_loop
+    if runner.val_loop is None or not isinstance(loop, EpochBasedTrainLoop | IterBasedTrainLoop):
+        return False
+    loop._decide_current_val_interval()
+    epoch_based = isinstance(loop, EpochBasedTrainLoop)
+    done, end = (loop.epoch, loop.max_epochs) if epoch_based else (loop.iter, loop.max_iters)
+    return done >= loop.val_begin and (done % loop.val_interval == 0 or done == end)

@@ -1,0 +1,105 @@
+"""A request to stop, by SIGTERM or SIGINT: noted, so that the iteration ends and state is saved."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from mmengine.dist import get_world_size
+from torch import distributed as torch_dist
+from torch.utils.data import DataLoader
+
+EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: to be started again
+
+
+class StopRequest:
+    """Notes signals that ask the process to end, and tells when all processes know of one.
+
+    A second SIGINT is obeyed at once, if it is not the same one on another way, as from torchrun.
+
+    Args:
+        names: The signals.
+        timeout: Seconds that a process waits for the others; None means PyTorch's default.
+    """
+
+    def __init__(self, names: Sequence[str], timeout: float | None = None) -> None:
+        self.signal: signal.Signals | None = None
+        self._time = 0.0
+        self._group: Any = None
+        self._pending: tuple[torch.Tensor, Any] | None = None
+        if get_world_size() > 1:
+            # on the CPU, beside the gradients: nothing waits for an accelerator
+            limit = None if timeout is None else datetime.timedelta(seconds=timeout)
+            self._group = torch_dist.new_group(backend="gloo", timeout=limit)
+        self._before: dict[signal.Signals, Any] = {}
+        if threading.current_thread() is threading.main_thread():  # Python allows it nowhere else
+            for number in (signal.Signals[name] for name in names):
+                self._before[number] = signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: Any) -> None:
+        if self.signal == number == signal.SIGINT and time.monotonic() - self._time > 1:
+            raise KeyboardInterrupt
+        if self.signal is None:
+            self.signal, self._time = signal.Signals(number), time.monotonic()
+
+    def end(self) -> None:
+        """Let the signals do what they did before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def is_agreed(self, wait: bool = False) -> bool:
+        """Whether to stop here; the same answer in all processes, which must all ask.
+
+        Args:
+            wait: Ask for what is known now. Otherwise the answer of several processes is that to
+                the question before, which has been under way meanwhile.
+        """
+        if self._group is None:
+            return self.signal is not None
+        before, self._pending = self._pending, self._ask()
+        known = [question for question in (before, self._pending if wait else None) if question]
+        for _, work in known:
+            work.wait()
+        return any(answer.item() for answer, _ in known)
+
+    def _ask(self) -> tuple[torch.Tensor, Any]:
+        answer = torch.tensor([float(self.signal is not None)])
+        return answer, torch_dist.all_reduce(
+            answer, torch_dist.ReduceOp.MAX, group=self._group, async_op=True
+        )
+
+
+def protect_workers(loader: DataLoader) -> None:
+    """Have the workers that a loader will start leave SIGTERM and SIGINT to the main process.
+
+    Slurm, and a terminal on Ctrl-C, send them to every process. A worker would end, and the
+    training with an error before the iteration does.
+    """
+    if loader.num_workers and not isinstance(loader.worker_init_fn, _ProtectedWorker):
+        loader.worker_init_fn = _ProtectedWorker(loader.worker_init_fn)
+
+
+class _ProtectedWorker:
+    def __init__(self, then: Callable | None) -> None:
+        self.then = then
+
+    def __call__(self, worker_id: int) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_obey_parent, daemon=True).start()
+        if self.then is not None:
+            self.then(worker_id)
+
+
+def _obey_parent() -> None:
+    """End on a SIGTERM from the main process, which is how it ends its workers."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
