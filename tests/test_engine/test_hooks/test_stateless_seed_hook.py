@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset
+from mmengine.dataset import BaseDataset, DefaultSampler
 from mmengine.hooks import Hook
 from mmengine.registry import DATA_SAMPLERS, DATASETS, HOOKS, TRANSFORMS
 from mmengine.runner import Runner, set_random_seed
 from processes import exit_status, run_in_processes
-from torch.utils.data import BatchSampler
+from torch.utils.data import BatchSampler, DataLoader
 
 from wavemix_mm.engine.hooks import StatelessSeedHook
+from wavemix_mm.engine.samplers import StatelessSampler
 from wavemix_mm.errors import UserInputError
 
 EPOCH = 3  # iterations, the last with half a batch
@@ -240,6 +241,23 @@ def test_processes_draw_differently():
     first, second = run_in_processes(2, _first_draws, 7)
     assert first[0] == second[0]  # which mmengine makes equal
     assert not set(first[1:]) & set(second[1:])
+
+
+def _rest_of_an_epoch():
+    """What a process still loads after 4 of 10 samples, whatever number of processes took them."""
+    torch.distributed.init_process_group("gloo")
+    loader = DataLoader(_Data(), batch_size=2, sampler=StatelessSampler(_Data(), seed=1))
+    hook = StatelessSeedHook()
+    runner = SimpleNamespace(iter=2, epoch=0, train_dataloader=loader, train_loop=None)
+    hook.after_load_checkpoint(runner, dict(meta=dict(sampler=dict(seed=3, samples=4))))
+    hook.before_train(runner)
+    return [int(index) for index in loader.sampler]
+
+
+def test_more_processes_go_on_with_the_next_sample():
+    expected = list(DefaultSampler(range(10), seed=3))[4:]
+    first, second = run_in_processes(2, _rest_of_an_epoch)
+    assert (first, second) == (expected[::2], expected[1::2])
 
 
 @pytest.mark.parametrize(

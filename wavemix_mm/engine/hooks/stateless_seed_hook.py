@@ -50,7 +50,7 @@ class StatelessSeedHook(Hook):
         self._loaded: dict[str, int] = {}
         self._samples_per_iter = 0
         self._samples = 0  # that all processes have taken in this epoch
-        self._epoch = -1
+        self._epoch = 0
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take the sampler's state; ``before_train`` knows whether the run is resumed from it."""
@@ -66,6 +66,7 @@ class StatelessSeedHook(Hook):
         iter_based = isinstance(runner.train_loop, IterBasedTrainLoop)
         self._check(loader, iter_based)
         self._samples_per_iter = loader.batch_sampler.batch_size * get_world_size()
+        self._epoch = runner.epoch
         if runner.iter == 0:
             return
         without_note = runner.iter * self._samples_per_iter if iter_based else 0
@@ -77,14 +78,15 @@ class StatelessSeedHook(Hook):
             # mmengine 0.10.7 has begun to load at the first sample, and would load all that the
             # run has trained on; onedl-mmengine calls skip_iter instead.
             drops = 0 if hasattr(iterator, "skip_iter") else runner.iter
+            loader._iterator = None  # where torch keeps workers that persist
             runner.train_loop.dataloader_iterator = _LazyIterator(loader, drops)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Begin every epoch but the first of this process with the first sample."""
-        if self._sampler is not None and self._epoch >= 0:
+        """Begin with the first sample, unless it is the epoch that the run was resumed in."""
+        if self._sampler is not None and self._epoch != runner.epoch:
+            self._epoch = runner.epoch
             self._samples = 0
             self._sampler.start = 0
-        self._epoch = runner.epoch
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed this process for the iteration."""
