@@ -9,6 +9,7 @@ the product sees what the first layer would give there.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,7 +34,9 @@ def compose(
         Weight (C, A, (m-1)*stride + k, ...) in channels_last memory format, bias (C,).
     """
     dtype = torch.promote_types(second[0].dtype, torch.float32)
-    with torch.autocast(second[0].device.type, enabled=False):
+    kind = second[0].device.type
+    has_autocast = torch.amp.is_autocast_available(kind)  # not the device "meta"
+    with torch.autocast(kind, enabled=False) if has_autocast else contextlib.nullcontext():
         first_weight, first_bias, second_weight, second_bias = (
             tensor.to(dtype) for tensor in (*first, *second)
         )
