@@ -9,5 +9,9 @@ class UserInputError(ValueError):
     """
 
 
+class BadSampleError(UserInputError):
+    """An image or label of a dataset that cannot be used; the message names file and cause."""
+
+
 class LostProcessError(RuntimeError):
     """Another process of a distributed run is gone, or did not answer in time."""

@@ -14,6 +14,8 @@ default_hooks = dict(
     sampler_seed=dict(type="DistSamplerSeedHook"),
     # a run that is resumed ends as one that was not interrupted, with StatelessSampler
     stateless_seed=dict(type="wavemix_mm.StatelessSeedHook"),
+    # what a training dataset with on_bad_sample="skip" replaced
+    bad_samples=dict(type="wavemix_mm.BadSampleHook"),
     # with several processes: the loss of the whole batch, and batch norm statistics of all of it
     mean_loss=dict(type="wavemix_mm.MeanLossHook"),
     sync_buffers=dict(type="SyncBuffersHook"),

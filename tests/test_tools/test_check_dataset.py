@@ -43,7 +43,7 @@ def test_sound_and_damaged_data(camvid_options, tmp_path):
     cv2.imwrite(str(tmp_path / "ann_dir" / "val" / "a.png"), np.full((8, 12), 77, np.uint8))
     damaged = run(config, *camvid_options)
     assert damaged.returncode == 1
-    assert "a.png is unreadable" in damaged.stdout and "labels 77" in damaged.stdout
+    assert "a.png is empty" in damaged.stdout and "values 77" in damaged.stdout
     assert damaged.stderr.splitlines()[-1].startswith("error: 2 problems in the datasets of")
     assert "Traceback" not in damaged.stderr
 

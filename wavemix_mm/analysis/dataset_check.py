@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import numpy as np
-from mmengine import fileio
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
-from PIL import Image
 
-_READ_ERRORS = (OSError, SyntaxError, ValueError)  # what Pillow raises on damaged files
+from wavemix_mm.datasets.files import (
+    check_label_size,
+    check_label_values,
+    decode_image,
+    decode_label,
+    label_table,
+    read_bytes,
+)
+from wavemix_mm.errors import BadSampleError, UserInputError
+
 _MMSEG_IGNORE_INDEX = 255
 
 
@@ -98,6 +104,9 @@ def _check_dataset(
             # without transforms, so that an item is what the dataset itself gives
             dataset = DATASETS.build(dict(dataset_cfg) | dict(pipeline=[]))
         report.size = len(dataset)
+    except UserInputError as error:
+        report.problems.append(str(error).rstrip("."))
+        return report
     # A dataset may raise anything on files that it does not expect.
     except Exception as error:
         text = " ".join(str(error).split()) or type(error).__name__
@@ -154,14 +163,16 @@ class _ClassificationChecker:
         outside = sorted({int(v) for v in labels if not 0 <= v < self.num_classes})
         if outside:
             problems.append(f"{name}: label {outside} is outside [0, {self.num_classes})")
-        if self.read_images:
-            try:
-                if "img_path" in info:
-                    _read_image(info["img_path"], self.backend_args)
-                else:
-                    self.dataset.prepare_data(index)
-            except _READ_ERRORS as error:
-                problems.append(f"{name} is unreadable: {_cause(error)}")
+        try:
+            if self.read_images and "img_path" in info:
+                decode_image(read_bytes(name, "image", self.backend_args), name)
+            elif self.read_images and not outside:  # which it would report again
+                self.dataset.prepare_data(index)
+        except BadSampleError as error:
+            problems.append(str(error).rstrip("."))
+        # A dataset may raise anything on files that it does not expect.
+        except Exception as error:
+            problems.append(f"{name} is unreadable: {error or type(error).__name__}")
         inside = labels[(labels >= 0) & (labels < self.num_classes)]
         length = max(self.num_classes, len(self.dataset.metainfo.get("classes") or ()))
         return np.bincount(inside, minlength=length), problems
@@ -186,13 +197,9 @@ class _SegmentationChecker:
         head = head[-1] if isinstance(head, list | tuple) else head
         self.ignore_index = head.get("ignore_index", _MMSEG_IGNORE_INDEX)
         self.backend_args = getattr(dataset, "backend_args", None)
-        # What LoadAnnotations does to each of the 256 values that a label can have.
-        self.mapped = np.arange(256)
-        if dataset.reduce_zero_label:
-            self.mapped = np.where(self.mapped == 255, 255, (self.mapped - 1) % 256)
-        mapped = self.mapped.copy()
-        for old, new in (dataset.label_map or {}).items():
-            self.mapped[mapped == old] = new
+        table = label_table(dataset.reduce_zero_label, dataset.label_map)
+        self.is_mapped = table is not None
+        self.table = table if table is not None else np.arange(256, dtype=np.uint8)
         self.raw_values = np.zeros(256, bool)
         self.loaders = [
             step
@@ -206,42 +213,32 @@ class _SegmentationChecker:
         info = self.dataset.get_data_info(index)
         problems: list[str] = []
         counts = np.zeros(256, np.int64)
-        size = None
-        if self.read_images:
-            try:
-                size = _read_image(info["img_path"], self.backend_args).size[::-1]
-            except _READ_ERRORS as error:
-                problems.append(f"{info['img_path']} is unreadable: {_cause(error)}")
-        path = info.get("seg_map_path")
+        image_path, path = info["img_path"], info.get("seg_map_path")
+        image = label = None
+        try:
+            if self.read_images:
+                image = decode_image(read_bytes(image_path, "image", self.backend_args), image_path)
+        except BadSampleError as error:
+            problems.append(str(error).rstrip("."))
         if path is None:
             return counts, problems
         try:
-            label = np.asarray(_read_image(path, self.backend_args))
-        except _READ_ERRORS as error:
-            return counts, [*problems, f"{path} is unreadable: {_cause(error)}"]
-        if label.ndim != 2:
-            problem = f"{path} has {label.shape[2]} channels: a label has one, the class index"
-            return counts, [*problems, problem]
-        if size is not None and size != label.shape:
-            problems.append(
-                f"{path} is {_size(label.shape)}, but its image {info['img_path']} {_size(size)}"
-            )
-        if label.dtype != np.uint8:
-            problems.append(f"{path} is {label.dtype}: mmseg cuts labels to 8 bits")
+            label = decode_label(read_bytes(path, "label", self.backend_args), path)
+            if image is not None:
+                check_label_size(label.shape, path, image.shape, image_path)
+        except BadSampleError as error:
+            problems.append(str(error).rstrip("."))
+        if label is None:
             return counts, problems
         raw = np.bincount(label.ravel(), minlength=256)
         self.raw_values[raw > 0] = True  # never the reverse, so that threads need no lock
-        np.add.at(counts, self.mapped, raw)
-        known = np.arange(256) < self.num_classes
-        known[self.ignore_index % 256] = True
-        outside = np.flatnonzero((raw > 0) & ~known[self.mapped])
-        if len(outside):
-            problems.append(
-                f"{path} has labels {', '.join(map(str, outside))} ({raw[outside].sum()} pixels), "
-                f"which are neither classes (0 to {self.num_classes - 1}) nor "
-                f"ignore_index={self.ignore_index}" + self._after_mapping()
-            )
-        counts[~known] = 0
+        np.add.at(counts, self.table, raw)
+        mapped = self.table[label] if self.is_mapped else label
+        try:
+            check_label_values(label, mapped, path, self.num_classes, self.ignore_index)
+        except BadSampleError as error:
+            problems.append(str(error).rstrip("."))
+        counts[self.num_classes :] = 0
         counts[self.ignore_index % 256] = 0
         return counts, problems
 
@@ -277,24 +274,3 @@ class _SegmentationChecker:
                     "val_evaluator: they must agree"
                 )
         return problems
-
-    def _after_mapping(self) -> str:
-        return " after reduce_zero_label" if self.dataset.reduce_zero_label else ""
-
-
-def _read_image(path: str, backend_args: dict | None = None) -> Image.Image:
-    """Decode a file wholly: Pillow rejects truncated files, OpenCV fills the rest with gray."""
-    image = Image.open(io.BytesIO(fileio.get(path, backend_args=backend_args)))
-    image.load()
-    return image
-
-
-def _cause(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "it does not exist"
-    text = " ".join(str(error).split()) or type(error).__name__
-    return "it is no image" if "cannot identify image" in text else text
-
-
-def _size(shape: tuple[int, int]) -> str:
-    return f"{shape[1]}x{shape[0]}"

@@ -6,12 +6,14 @@ __all__: list[str] = []
 
 if find_spec("mmseg") is not None:
     from wavemix_mm.datasets.camvid import CamVidDataset
+    from wavemix_mm.datasets.segmentation import CheckedSegDataset, CityscapesDataset
 
-    __all__ += ["CamVidDataset"]
+    __all__ += ["CamVidDataset", "CheckedSegDataset", "CityscapesDataset"]
 
 if find_spec("mmpretrain") is not None:
+    from wavemix_mm.datasets.classification import CustomDataset, ImageNet
     from wavemix_mm.datasets.galaxy10_decals import Galaxy10DECaLS
     from wavemix_mm.datasets.tiny_imagenet import TinyImageNet
     from wavemix_mm.datasets.torchvision_dataset import TorchvisionDataset
 
-    __all__ += ["Galaxy10DECaLS", "TinyImageNet", "TorchvisionDataset"]
+    __all__ += ["CustomDataset", "Galaxy10DECaLS", "ImageNet", "TinyImageNet", "TorchvisionDataset"]

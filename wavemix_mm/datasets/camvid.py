@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmseg.datasets.basesegdataset import BaseSegDataset
-
+from wavemix_mm.datasets.segmentation import CheckedSegDataset
 from wavemix_mm.registry import DATASETS
 
 
 @DATASETS.register_module()
-class CamVidDataset(BaseSegDataset):
+class CamVidDataset(CheckedSegDataset):
     """CamVid: street scenes of 480x360 pixels, 11 classes (Brostow et al., 2009).
 
     Labels are the class indices 0 to 10; 11 is void and does not count, so that the config sets
@@ -22,7 +21,7 @@ class CamVidDataset(BaseSegDataset):
         seg_map_suffix: Suffix of the labels.
         ignore_index: Label of void pixels.
         reduce_zero_label: Whether label 0 is void; not so here.
-        **kwargs: The other arguments of mmseg's BaseSegDataset.
+        **kwargs: The other arguments of mmseg's BaseSegDataset and `CheckedDataset`.
     """
 
     METAINFO = dict(

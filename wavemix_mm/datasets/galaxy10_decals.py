@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from mmpretrain.datasets import BaseDataset
 
-from wavemix_mm.errors import UserInputError
+from wavemix_mm.datasets.checked_dataset import CheckedDataset
+from wavemix_mm.errors import BadSampleError, UserInputError
 from wavemix_mm.registry import DATASETS
 
 
 @DATASETS.register_module()
-class Galaxy10DECaLS(BaseDataset):
+class Galaxy10DECaLS(CheckedDataset, BaseDataset):
     """Galaxy10 DECaLS: 17,736 galaxies of 256x256 pixels in 10 classes of morphology.
 
     The file has no split. Here 10 % of each class, drawn with a fixed seed, are the validation
@@ -28,7 +29,8 @@ class Galaxy10DECaLS(BaseDataset):
         val_fraction: Part of each class that is the validation set.
         seed: Seed of the split.
         metainfo: Overrides the class names.
-        **kwargs: The other arguments of mmpretrain's BaseDataset, e.g. pipeline, indices.
+        **kwargs: The other arguments of mmpretrain's BaseDataset and `CheckedDataset`, e.g.
+            pipeline, indices.
 
     Raises:
         UserInputError: If the split is unknown, h5py is not installed, or the file is missing or
@@ -102,7 +104,7 @@ class Galaxy10DECaLS(BaseDataset):
         try:
             pixels = self._images[info["index"]]
         except (OSError, RuntimeError) as error:
-            raise self._problem(f"image {info['index']} is damaged") from error
+            raise BadSampleError(f"image {info['index']} of {self.path} is damaged.") from error
         pixels = np.ascontiguousarray(pixels[..., ::-1])
         info.update(img=pixels, img_shape=pixels.shape[:2], ori_shape=pixels.shape[:2])
         return self.pipeline(info)

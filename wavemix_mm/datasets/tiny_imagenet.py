@@ -7,6 +7,7 @@ from typing import Any
 
 from mmpretrain.datasets import BaseDataset
 
+from wavemix_mm.datasets.checked_dataset import CheckedDataset
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import DATASETS
 
@@ -16,7 +17,7 @@ _LAYOUT = (
 
 
 @DATASETS.register_module()
-class TinyImageNet(BaseDataset):
+class TinyImageNet(CheckedDataset, BaseDataset):
     """Tiny ImageNet: 200 classes of ImageNet at 64x64, as ``tiny-imagenet-200.zip`` unpacks.
 
     Classes are in the order of wnids.txt; their names are those of words.txt.
@@ -25,7 +26,8 @@ class TinyImageNet(BaseDataset):
         data_root: The folder ``tiny-imagenet-200``.
         split: 'train' or 'val'; the labels of the test images are not public.
         metainfo: Overrides the class names.
-        **kwargs: The other arguments of mmpretrain's BaseDataset, e.g. pipeline, indices.
+        **kwargs: The other arguments of mmpretrain's BaseDataset and `CheckedDataset`, e.g.
+            pipeline, indices.
 
     Raises:
         UserInputError: If the split is unknown, or files are missing or damaged.

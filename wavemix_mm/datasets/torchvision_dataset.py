@@ -11,7 +11,8 @@ import numpy as np
 import torchvision.datasets
 from mmpretrain.datasets import BaseDataset
 
-from wavemix_mm.errors import UserInputError
+from wavemix_mm.datasets.checked_dataset import CheckedDataset
+from wavemix_mm.errors import BadSampleError, UserInputError
 from wavemix_mm.registry import DATASETS
 
 # What to find in data_root, for the datasets that the configs use.
@@ -29,7 +30,7 @@ _LAYOUTS = {
 
 
 @DATASETS.register_module()
-class TorchvisionDataset(BaseDataset):
+class TorchvisionDataset(CheckedDataset, BaseDataset):
     """A classification dataset of torchvision; nothing is downloaded.
 
     Images are given as mmcv's LoadImageFromFile gives them, so that the pipeline starts without a
@@ -44,7 +45,8 @@ class TorchvisionDataset(BaseDataset):
         args: Its other arguments, e.g. dict(split='train').
         color_type: 'color' for uint8 images (H, W, 3) in BGR, 'grayscale' for (H, W).
         metainfo: Overrides the class names of torchvision.
-        **kwargs: The other arguments of mmpretrain's BaseDataset, e.g. pipeline, indices.
+        **kwargs: The other arguments of mmpretrain's BaseDataset and `CheckedDataset`, e.g.
+            pipeline, indices.
 
     Raises:
         UserInputError: If torchvision has no such dataset or does not take the arguments, or the
@@ -102,13 +104,27 @@ class TorchvisionDataset(BaseDataset):
         try:
             image = self._source[index][0]
             pixels = np.array(image.convert("RGB" if self.color_type == "color" else "L"))
-        except OSError as error:
-            raise UserInputError(
-                f"image {index} of {self.name} in {self.data_root} cannot be read: {error}."
+        except MemoryError:
+            raise
+        # What Pillow raises depends on where a file is damaged.
+        except Exception as error:
+            raise BadSampleError(
+                f"image {index} of {self.name} in {self.data_root}{self._file(index)} cannot be "
+                f"read: {error}."
             ) from error
         if self._is_emnist:
             pixels = pixels.swapaxes(0, 1)
         return np.ascontiguousarray(pixels[..., ::-1] if pixels.ndim == 3 else pixels)
+
+    def _file(self, index: int) -> str:
+        """The file of an image, where torchvision keeps a list of files."""
+        files = getattr(self._source, "imgs", None)  # Places365, and folders of classes
+        if files is not None:
+            return f" ({files[index][0]})"
+        if hasattr(self._source, "index"):  # INaturalist
+            category, name = self._source.index[index]
+            return f" ({self._source.all_categories[category]}/{name})"
+        return ""
 
     @property
     def _is_emnist(self) -> bool:

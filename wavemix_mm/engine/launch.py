@@ -41,8 +41,14 @@ def cli_errors() -> Iterator[None]:
     except (UserInputError, LostProcessError) as error:
         if os.environ.get("WAVEMIX_MM_TRACEBACK") == "1":
             raise
-        message = f"error: {error}"
+        message = f"error: {_own_words(error)}"
         sys.exit(message if is_first_to_say(message) else 1)
+
+
+def _own_words(error: Exception) -> str:
+    """The message without the traceback that torch puts around it when a worker raised it."""
+    text = str(error)
+    return text.rpartition(f"{type(error).__name__}: ")[2].strip() if "Caught " in text else text
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 # CIFAR-10 as image files, train/CLASS/*.jpg and test/CLASS/*.jpg; otherwise as cifar10_32.py.
 _base_ = "./cifar10_32.py"
 
-dataset_type = "CustomDataset"
+dataset_type = "wavemix_mm.CustomDataset"
 data_root = "data/cifar10_folder/"
 train_pipeline = [
     dict(type="LoadImageFromFile"),

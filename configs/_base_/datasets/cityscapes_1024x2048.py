@@ -1,6 +1,6 @@
 # Cityscapes at 1024x2048: horizontal flip alone, single-scale test of the whole image.
 # Predictions are brought to the labels' size before they are compared.
-dataset_type = "CityscapesDataset"
+dataset_type = "wavemix_mm.CityscapesDataset"
 data_root = "data/cityscapes/"
 scale = (2048, 1024)  # width, height
 train_pipeline = [

@@ -2,7 +2,7 @@
 # resized to a square, not cropped.
 _base_ = "./cls_loaders.py"
 
-dataset_type = "ImageNet"
+dataset_type = "wavemix_mm.ImageNet"
 data_root = "data/imagenet/"
 data_preprocessor = dict(
     num_classes=1000, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True

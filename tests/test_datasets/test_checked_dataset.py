@@ -1,0 +1,312 @@
+"""Samples that cannot be used: named, or replaced within a budget; with real damaged files."""
+
+import copy
+import logging
+import pickle
+from multiprocessing.reduction import ForkingPickler
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.dataset import Compose
+from mmengine.registry import DATASETS, DefaultScope
+from torch.utils.data import DataLoader
+
+pytest.importorskip("mmseg")
+pytest.importorskip("mmpretrain")
+
+from wavemix_mm.datasets import CamVidDataset, CustomDataset, TorchvisionDataset
+from wavemix_mm.datasets.checked_dataset import checked_datasets
+from wavemix_mm.engine.samplers import StatelessSampler
+from wavemix_mm.engine.seeding import seed_samples
+from wavemix_mm.errors import BadSampleError, UserInputError
+
+PIPELINE = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")]
+
+
+@pytest.fixture
+def root(tmp_path):
+    """CamVid with six images of 12x8, of a gray that tells which one; labels 0 to 11 in columns."""
+    label = np.tile(np.arange(12, dtype=np.uint8), (8, 1))
+    for folder in ("img_dir/train", "ann_dir/train"):
+        (tmp_path / folder).mkdir(parents=True)
+    for i in range(6):
+        image = np.full((8, 12, 3), 40 * i, np.uint8)
+        assert cv2.imwrite(str(tmp_path / f"img_dir/train/{i}.jpg"), image)
+        assert cv2.imwrite(str(tmp_path / f"ann_dir/train/{i}.png"), label)
+    return tmp_path
+
+
+def camvid(root, pipeline=PIPELINE, **kwargs):
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        return CamVidDataset(
+            data_root=str(root),
+            data_prefix=dict(img_path="img_dir/train", seg_map_path="ann_dir/train"),
+            pipeline=pipeline,
+            **kwargs,
+        )
+
+
+def image_file(root, i):
+    return root / "img_dir" / "train" / f"{i}.jpg"
+
+
+def label_file(root, i):
+    return root / "ann_dir" / "train" / f"{i}.png"
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def number(sample):
+    return round(sample["img"].mean() / 40)
+
+
+def sentence(root, i=2, **kwargs):
+    with pytest.raises(BadSampleError) as error:
+        camvid(root, **kwargs)[i]
+    return str(error.value)
+
+
+def test_pipelines_keep_the_toolboxes_names(root):
+    transforms = camvid(root).pipeline.transforms
+    assert [type(step).__module__.partition(".")[0] for step in transforms] == ["wavemix_mm"] * 2
+    pipeline = [
+        dict(type="mmcv.LoadImageFromFile", to_float32=True),
+        dict(
+            type="TestTimeAug",
+            transforms=[[dict(type="RandomFlip", prob=0.0)], [dict(type="LoadAnnotations")]],
+        ),
+    ]
+    before = copy.deepcopy(pipeline)
+    load, augment = camvid(root, pipeline=pipeline).pipeline.transforms
+    assert pipeline == before and load.to_float32
+    inner = augment.subroutines[0].transforms[-1]
+    assert type(inner).__module__.startswith("wavemix_mm.")
+
+
+def test_samples_are_those_of_mmseg(root):
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        plain = Compose(PIPELINE)
+    dataset = camvid(root)
+    expected, sample = plain(dataset.get_data_info(3)), dataset[3]
+    assert set(sample) == set(expected)
+    for key in ("img", "gt_seg_map"):
+        assert np.array_equal(sample[key], expected[key]) and sample[key].dtype == np.uint8
+
+
+def test_a_damaged_image_is_named(root):
+    truncate(image_file(root, 2))
+    assert sentence(root).startswith(f"image {image_file(root, 2)} is truncated")
+    image_file(root, 2).write_bytes(b"")
+    assert sentence(root) == f"image {image_file(root, 2)} is empty: it has 0 bytes."
+
+
+def test_a_missing_label_is_named(root):
+    label_file(root, 2).unlink()
+    assert sentence(root) == f"label {label_file(root, 2)} does not exist."
+
+
+def test_a_dataset_without_labels(root):
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        dataset = CamVidDataset(
+            data_root=str(root), data_prefix=dict(img_path="img_dir/train"), pipeline=PIPELINE
+        )
+    with pytest.raises(BadSampleError, match=r"0\.jpg has no label: .* seg_map_path"):
+        dataset[0]
+
+
+def test_class_256_is_not_0(root):
+    cv2.imwrite(str(label_file(root, 2)), np.full((8, 12), 256, np.uint16))
+    assert "type uint16, values 256 to 256" in sentence(root)
+
+
+def test_sizes_of_image_and_label(root):
+    # all of them: nothing stands out
+    for i in range(6):
+        cv2.imwrite(str(label_file(root, i)), np.zeros((12, 8), np.uint8))
+    test_pipeline = [PIPELINE[0], dict(type="Resize", scale=(8, 12)), PIPELINE[1]]
+    for pipeline in (PIPELINE, test_pipeline):
+        found = sentence(root, pipeline=pipeline)
+        assert found == (
+            f"label {label_file(root, 2)} is 8x12 pixels, but its image {image_file(root, 2)} "
+            "is 12x8."
+        )
+
+
+def test_values_out_of_range(root):
+    label = np.zeros((8, 12), np.uint8)
+    label[0, :3] = 12, 255, 12
+    cv2.imwrite(str(label_file(root, 2)), label)
+    assert sentence(root) == (
+        f"label {label_file(root, 2)} has values 12, 255 (3 pixels), which are neither classes (0 "
+        "to 10) nor ignore_index=11."
+    )
+    assert camvid(root)[1]["gt_seg_map"].max() == 11  # void
+    label[:] = np.arange(12) * 20
+    cv2.imwrite(str(label_file(root, 2)), label)
+    assert "values 20, 40, 60, 80, 100, 120, 140, 160, ... (88 pixels)" in sentence(root)
+
+
+def test_values_out_of_range_after_the_mapping(root):
+    # 0 becomes 255, which is not the void of CamVid
+    found = sentence(root, reduce_zero_label=True)
+    assert "has values 0 (8 pixels)" in found and "after reduce_zero_label" in found
+    mapped = camvid(root, reduce_zero_label=True, ignore_index=255)[2]["gt_seg_map"]
+    assert mapped[0].tolist() == [255, *range(11)]
+    some = dict(classes=("sky", "road"))
+    mapped = camvid(root, metainfo=some, ignore_index=255, pipeline=PIPELINE)
+    with pytest.raises(BadSampleError, match=r"has values 11 \(8 pixels\)"):  # void is not mapped
+        mapped[0]
+
+
+def test_reduce_zero_label_in_two_places(root):
+    pipeline = [PIPELINE[0], dict(type="LoadAnnotations", reduce_zero_label=True)]
+    with pytest.raises(UserInputError, match="they must agree"):
+        camvid(root, pipeline=pipeline)[0]
+
+
+def test_no_image_with_the_suffix(root):
+    (root / "img_dir/train/readme.txt").touch()
+    with pytest.raises(UserInputError, match=r"img_suffix='\.png'; there are 6 \.jpg, 1 \.txt"):
+        camvid(root, img_suffix=".png")
+    empty = root / "list.txt"
+    empty.touch()
+    with pytest.raises(UserInputError, match="list.txt is empty"):
+        camvid(root, ann_file="list.txt")
+
+
+def test_the_next_good_sample_replaces_a_bad_one(root, caplog):
+    truncate(image_file(root, 2))
+    label_file(root, 3).unlink()
+    truncate(image_file(root, 5))
+    dataset = camvid(root, on_bad_sample="skip")
+    assert [number(dataset[i]) for i in range(6)] == [0, 1, 4, 4, 4, 0]
+    assert dataset.bad_samples() == [2, 3, 5]
+    assert f"{label_file(root, 3)} does not exist" in dataset.describe_bad_sample(3)
+    cv2.imwrite(str(label_file(root, 3)), np.zeros((8, 12), np.uint8))
+    assert "but now it can" in dataset.describe_bad_sample(3)
+
+
+def test_the_budget(root):
+    for i in (1, 3):
+        truncate(image_file(root, i))
+    dataset = camvid(root, on_bad_sample="skip", max_bad_samples=1)
+    for _ in range(3):  # the same one counts once
+        assert number(dataset[1]) == 2
+    with pytest.raises(BadSampleError, match=r"2 samples .* max_bad_samples=1; .*3\.jpg is trunc"):
+        dataset[3]
+
+
+def test_no_sample_can_be_used(root):
+    for i in range(6):
+        truncate(image_file(root, i))
+    with pytest.raises(BadSampleError, match="CamVidDataset has no sample that can be used"):
+        camvid(root, on_bad_sample="skip", max_bad_samples=6)[0]
+
+
+@pytest.mark.parametrize("kwargs", [dict(on_bad_sample="drop"), dict(max_bad_samples=-1)])
+def test_wrong_arguments(root, kwargs):
+    with pytest.raises(UserInputError, match=next(iter(kwargs))):
+        camvid(root, **kwargs)
+
+
+def test_what_workers_find_is_known_in_the_main_process(root):
+    truncate(image_file(root, 2))
+    truncate(image_file(root, 4))
+    dataset = camvid(root, on_bad_sample="skip")
+    sampler = StatelessSampler(dataset, shuffle=False, seed=0)
+    loader = DataLoader(dataset, sampler=sampler, num_workers=2, collate_fn=list)
+    found = [number(sample) for (sample,) in loader]
+    assert found == [0, 1, 3, 3, 5, 5]
+    assert dataset.bad_samples() == [2, 4]
+
+
+def test_a_worker_that_is_spawned_writes_into_the_same_memory(root):
+    truncate(image_file(root, 2))
+    dataset = camvid(root, on_bad_sample="skip")
+    # how a process that is spawned gets its arguments
+    copied = pickle.loads(ForkingPickler.dumps(dataset))
+    assert number(copied[2]) == 3 and dataset.bad_samples() == [2]
+
+
+def test_augmentation_of_a_replacement_is_reproducible(root):
+    truncate(image_file(root, 2))
+    flip = dict(type="RandomResize", scale=(12, 8), ratio_range=(1.0, 4.0))
+    shapes = []
+    for _ in range(2):
+        dataset = camvid(root, pipeline=[*PIPELINE, flip], on_bad_sample="skip")
+        indices = list(StatelessSampler(dataset, shuffle=False, seed=3))
+        np.random.seed()
+        shapes.append([dataset[i]["img"].shape for i in indices])
+    assert shapes[0] == shapes[1] and len(set(shapes[0])) > 1
+
+
+def test_the_seeded_class_is_found_inside_wrappers(root):
+    inner = camvid(root)
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        outer = DATASETS.build(dict(type="RepeatDataset", dataset=inner, times=2))
+        both = DATASETS.build(dict(type="ConcatDataset", datasets=[outer.dataset, camvid(root)]))
+    seed_samples(outer)
+    assert list(checked_datasets(outer)) == [inner]
+    assert len(list(checked_datasets(both))) == 2
+    assert len(pickle.loads(pickle.dumps(inner))) == 6
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two images in each of two folders of classes."""
+    for i, name in enumerate(("cat", "dog")):
+        (tmp_path / name).mkdir()
+        for j in range(2):
+            image = np.full((8, 8, 3), 50 * (2 * i + j), np.uint8)
+            assert cv2.imwrite(str(tmp_path / name / f"{j}.jpg"), image)
+    return tmp_path
+
+
+def custom(folder, **kwargs):
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        return CustomDataset(
+            data_root=str(folder), pipeline=[dict(type="LoadImageFromFile")], **kwargs
+        )
+
+
+def test_classification(folder):
+    truncate(folder / "cat" / "1.jpg")
+    with pytest.raises(BadSampleError, match=r"cat/1\.jpg is truncated"):
+        custom(folder)[1]
+    assert custom(folder, on_bad_sample="skip")[1]["gt_label"] == 1
+    with pytest.raises(Exception, match="Found 0 files in subfolders of"):
+        custom(folder, extensions=(".png",))
+
+
+def test_a_class_out_of_range(folder):
+    (folder / "list.txt").write_text("cat/0.jpg 0\ncat/1.jpg 2\ndog/0.jpg -1\n")
+    kwargs = dict(ann_file="list.txt", metainfo=dict(classes=("cat", "dog")))
+    dataset = custom(folder, **kwargs)
+    assert dataset[0]["gt_label"] == 0
+    for i in (1, 2):
+        with pytest.raises(BadSampleError, match=r"(1|0)\.jpg has label -?\d, outside \[0, 2\)"):
+            dataset[i]
+    dataset = custom(folder, on_bad_sample="skip", **kwargs)
+    assert [dataset[i]["gt_label"] for i in range(3)] == [0, 0, 0]
+
+
+def test_a_class_out_of_range_where_images_are_in_memory(tiny_data, monkeypatch):
+    root = tiny_data("mnist")
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        dataset = TorchvisionDataset("MNIST", root, metainfo=dict(classes=tuple("012345678")))
+    assert dataset[8]["gt_label"] == 8
+    with pytest.raises(BadSampleError, match=rf"image 9 of {root} has label 9, outside \[0, 9\)"):
+        dataset[9]
+
+
+def test_a_note_goes_to_the_log(root, capfd):
+    truncate(image_file(root, 2))
+    dataset = camvid(root, on_bad_sample="skip")
+    for _ in range(2):
+        dataset[2]
+    logging.shutdown()
+    text = "".join(capfd.readouterr())
+    assert text.count("Bad sample 1 of at most 10 is replaced: image") == 1

@@ -1,0 +1,238 @@
+"""Images and labels out of files; what is wrong with a file is one sentence that names it.
+
+OpenCV and Pillow let pass, or report in ways that differ from release to release, what would train
+on wrong pixels: a JPEG that ends early, a label of 16 bits, a header that claims a giant image.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+
+import mmcv
+import numpy as np
+from mmengine import fileio
+from PIL import Image
+
+from wavemix_mm.errors import BadSampleError
+
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_MAX_LISTED = 8
+
+
+def read_bytes(path: str, what: str, backend_args: dict | None = None) -> bytes:
+    """Read a file by mmengine's file backend.
+
+    Args:
+        path: Path, or key of a database.
+        what: Start of the sentence in an error, e.g. 'image'.
+        backend_args: The backend; by default it follows from the path.
+
+    Raises:
+        BadSampleError: If it does not exist, cannot be read or is empty.
+    """
+    try:
+        data = fileio.get(path, backend_args=backend_args)
+    except MemoryError:
+        raise
+    except FileNotFoundError:
+        raise BadSampleError(f"{what} {path} does not exist.") from None
+    # A backend may be any class of any package.
+    except Exception as error:
+        raise BadSampleError(f"{what} {path} cannot be read: {_first_line(error)}.") from error
+    if data is None:  # how mmengine's LMDB answers
+        raise BadSampleError(f"{what} {path} does not exist in the database.")
+    if not len(data):
+        raise BadSampleError(f"{what} {path} is empty: it has 0 bytes.")
+    return bytes(data)
+
+
+def decode_image(
+    data: bytes, path: str, color_type: str = "color", backend: str = "cv2"
+) -> np.ndarray:
+    """Decode an image as mmcv's LoadImageFromFile does.
+
+    Args:
+        data: The file's bytes.
+        path: Its path, for the error.
+        color_type: mmcv's flag.
+        backend: mmcv's decoder.
+
+    Returns:
+        (H, W, 3) in BGR for 'color', (H, W) for 'grayscale'.
+
+    Raises:
+        BadSampleError: If it is truncated, damaged, no image, or larger than Pillow allows.
+    """
+    return _decode(data, f"image {path}", color_type, backend)
+
+
+def decode_label(data: bytes, path: str, backend: str = "pillow") -> np.ndarray:
+    """Decode the label of a segmentation image; palette images are their indices.
+
+    Args:
+        data: The file's bytes.
+        path: Its path, for the error.
+        backend: mmcv's decoder.
+
+    Returns:
+        (H, W), uint8.
+
+    Raises:
+        BadSampleError: As for an image, and if it has more channels than one or more than 8 bits.
+    """
+    label = _decode(data, f"label {path}", "unchanged", backend)
+    if label.ndim == 3 and label.shape[2] == 1:
+        label = label[..., 0]
+    if label.ndim != 2:
+        channels = label.shape[2] if label.ndim == 3 else label.shape
+        raise BadSampleError(
+            f"label {path} has {channels} channels: a label has one, the class index."
+        )
+    if label.dtype == bool:
+        label = label.astype(np.uint8)
+    if label.dtype != np.uint8:
+        raise BadSampleError(
+            f"label {path} has pixels of type {label.dtype}, values {label.min()} to "
+            f"{label.max()}: labels have 8 bits, to which mmseg would cut these."
+        )
+    return label
+
+
+def check_label_values(
+    label: np.ndarray, mapped: np.ndarray, path: str, num_classes: int, ignore_index: int
+) -> None:
+    """Check that each pixel is a class or ignored.
+
+    Args:
+        label: (H, W), uint8, as the file has it.
+        mapped: (H, W), uint8, what training gets of it.
+        path: The file, for the error.
+        num_classes: Number of classes.
+        ignore_index: Label of pixels that do not count.
+
+    Raises:
+        BadSampleError: If not; it names the values in the file and counts their pixels.
+    """
+    outside = mapped >= num_classes
+    outside &= mapped != ignore_index % 256
+    if not outside.any():
+        return
+    values = np.unique(label[outside])
+    listed = ", ".join(map(str, values[:_MAX_LISTED]))
+    more = ", ..." if len(values) > _MAX_LISTED else ""
+    after = "" if mapped is label else " after reduce_zero_label or the mapping of classes"
+    raise BadSampleError(
+        f"label {path} has values {listed}{more} ({np.count_nonzero(outside)} pixels), which are "
+        f"neither classes (0 to {num_classes - 1}) nor ignore_index={ignore_index}{after}."
+    )
+
+
+def check_label_size(
+    label_shape: tuple[int, ...], path: str, image_shape: tuple[int, ...], image_path: str
+) -> None:
+    """Check that label and image, (H, W) each, have one size.
+
+    Raises:
+        BadSampleError: Otherwise.
+    """
+    if tuple(label_shape[:2]) != tuple(image_shape[:2]):
+        raise BadSampleError(
+            f"label {path} is {label_shape[1]}x{label_shape[0]} pixels, but its image {image_path} "
+            f"is {image_shape[1]}x{image_shape[0]}."
+        )
+
+
+def label_table(reduce_zero_label: bool, label_map: Mapping[int, int] | None) -> np.ndarray | None:
+    """What mmseg's LoadAnnotations makes of each of the 256 values that a label can have.
+
+    Args:
+        reduce_zero_label: 0 becomes 255, as 255 stays; the others are one less.
+        label_map: New index of each old one, then.
+
+    Returns:
+        (256,), uint8; None if all stay as they are.
+    """
+    if not reduce_zero_label and not label_map:
+        return None
+    table = np.arange(256)
+    if reduce_zero_label:
+        table = np.where(table == 255, 255, (table - 1) % 256)
+    mapped = table.copy()
+    for old, new in (label_map or {}).items():
+        mapped[table == old] = new
+    return mapped.astype(np.uint8)
+
+
+def _decode(data: bytes, name: str, flag: str, backend: str) -> np.ndarray:
+    pixels, is_cut = _look_at(data)
+    limit = 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else None  # Pillow's own
+    if limit and pixels > limit:
+        raise BadSampleError(
+            f"{name} claims {pixels:,} pixels, more than the {limit:,} that Pillow allows "
+            "(PIL.Image.MAX_IMAGE_PIXELS): its header is damaged, or it needs to be cut."
+        )
+    if is_cut:
+        raise BadSampleError(f"{name} is truncated: the mark of its end is missing.")
+    try:
+        array = mmcv.imfrombytes(data, flag=flag, backend=backend)
+    except MemoryError:
+        raise
+    # What a decoder raises depends on where a file is damaged.
+    except Exception as error:
+        raise BadSampleError(f"{name} cannot be decoded: {_cause(data, error)}.") from error
+    if array is None or not array.size:
+        raise BadSampleError(f"{name} cannot be decoded: {_cause(data, None)}.")
+    return array
+
+
+def _look_at(data: bytes) -> tuple[int, bool]:
+    """Number of pixels that the header claims, and whether the end is missing."""
+    if data.startswith(_JPEG):
+        scan, pixels = _jpeg_header(data)
+        # inside of a scan these two bytes are the end and nothing else; before, a thumbnail's
+        return pixels, data.rfind(b"\xff\xd9", scan) < 0
+    if data.startswith(_PNG):
+        width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+        return width * height, data.rfind(b"IEND") < 0
+    try:
+        width, height = Image.open(io.BytesIO(data)).size
+    except Image.DecompressionBombError:
+        return 1 << 62, False
+    except Exception:  # a format that Pillow does not know may have another decoder
+        return 0, False
+    return width * height, False
+
+
+def _jpeg_header(data: bytes) -> tuple[int, int]:
+    """Where the first scan begins, and the number of pixels."""
+    position, pixels = 2, 0
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xDA:
+            break
+        if marker == 0xFF:  # filling
+            position += 1
+            continue
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height = int.from_bytes(data[position + 5 : position + 7], "big")
+            pixels = height * int.from_bytes(data[position + 7 : position + 9], "big")
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return position, pixels
+
+
+def _cause(data: bytes, error: Exception | None) -> str:
+    """What Pillow has to say, whose words are clearer than OpenCV's."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+    except Exception as found:
+        text = _first_line(found)
+        return "it is no image" if "cannot identify image" in text else text
+    return _first_line(error) if error else "it is damaged, or of a kind that OpenCV cannot read"
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

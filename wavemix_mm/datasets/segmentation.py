@@ -1,0 +1,62 @@
+"""mmseg's datasets, with checks of each image and label."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from mmengine import fileio
+from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
+from mmseg.datasets.basesegdataset import BaseSegDataset
+
+from wavemix_mm.datasets.checked_dataset import CheckedDataset
+from wavemix_mm.errors import UserInputError
+from wavemix_mm.registry import DATASETS
+
+
+@DATASETS.register_module()
+class CheckedSegDataset(CheckedDataset, BaseSegDataset):
+    """mmseg's BaseSegDataset, which names what is wrong with an image or label.
+
+    For a dataset of your own, or as the first base beside one of mmseg's.
+
+    Args:
+        **kwargs: The arguments of BaseSegDataset and `CheckedDataset`.
+
+    Raises:
+        UserInputError: If there is no image with the suffix; what CheckedDataset raises.
+    """
+
+    def load_data_list(self) -> list[dict]:
+        """Return the paths of each image and label."""
+        samples = super().load_data_list()
+        if samples or self.ann_file:
+            if not samples:
+                raise UserInputError(f"{self.ann_file} is empty: it lists no image.")
+            return samples
+        folder = self.data_prefix.get("img_path") or "."
+        names = fileio.list_dir_or_file(
+            folder, list_dir=False, recursive=True, backend_args=self.backend_args
+        )
+        endings = Counter("." + name.rpartition(".")[2] for name in names if "." in name)
+        there = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(3))
+        raise UserInputError(
+            f"{type(self).__name__}: no file in {folder} ends with img_suffix="
+            f"{self.img_suffix!r}; there are {there or 'no files'}."
+        )
+
+    def get_data_info(self, idx: int) -> dict:
+        """What mmseg gives, with ``num_classes`` and ``ignore_index``."""
+        info = super().get_data_info(idx)
+        classes = self.metainfo.get("classes")
+        if classes:
+            info.update(num_classes=len(classes), ignore_index=self.ignore_index)
+        return info
+
+    def _make_first_steps(self) -> list[Any]:
+        return []
+
+
+@DATASETS.register_module()
+class CityscapesDataset(CheckedSegDataset, MMSegCityscapesDataset):
+    """mmseg's CityscapesDataset, which names what is wrong with an image or label."""

@@ -1,0 +1,58 @@
+"""Load the label of a segmentation image, or say why not."""
+
+from __future__ import annotations
+
+import cv2
+from mmseg.datasets.transforms import LoadAnnotations as MMSegLoadAnnotations
+
+from wavemix_mm.datasets.files import (
+    check_label_size,
+    check_label_values,
+    decode_label,
+    label_table,
+    read_bytes,
+)
+from wavemix_mm.errors import BadSampleError, UserInputError
+from wavemix_mm.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class LoadAnnotations(MMSegLoadAnnotations):
+    """mmseg's LoadAnnotations, which names a label that training would suffer from in silence.
+
+    That is: missing, truncated or damaged; of several channels; of 16 bits, which mmseg cuts to 8,
+    so that class 256 becomes 0; of another size than its image; with values that are neither a
+    class nor ignored. The last needs ``num_classes`` and ``ignore_index`` among the results, and
+    `CheckedSegDataset` adds them; it puts this transform in the place of mmseg's, too.
+
+    Raises:
+        BadSampleError: In use, on such a label.
+        UserInputError: In use, if ``reduce_zero_label`` is given and the dataset's differs.
+    """
+
+    def _load_seg_map(self, results: dict) -> None:
+        image_path = results.get("img_path", "")
+        path = results.get("seg_map_path")
+        if path is None:
+            raise BadSampleError(
+                f"image {image_path} has no label: the dataset's data_prefix names no folder "
+                "seg_map_path."
+            )
+        label = decode_label(
+            read_bytes(path, "label", self.backend_args), path, self.imdecode_backend
+        )
+        if "ori_shape" in results:
+            check_label_size(label.shape, path, results["ori_shape"], image_path)
+        if self.reduce_zero_label is None:
+            self.reduce_zero_label = results["reduce_zero_label"]
+        if self.reduce_zero_label != results["reduce_zero_label"]:
+            raise UserInputError(
+                f"reduce_zero_label is {self.reduce_zero_label} in LoadAnnotations and "
+                f"{results['reduce_zero_label']} in the dataset: they must agree."
+            )
+        table = label_table(self.reduce_zero_label, results.get("label_map"))
+        mapped = label if table is None else cv2.LUT(label, table)
+        if "num_classes" in results:
+            check_label_values(label, mapped, path, results["num_classes"], results["ignore_index"])
+        results["gt_seg_map"] = mapped
+        results["seg_fields"].append("gt_seg_map")

@@ -1,0 +1,49 @@
+"""Load an image, or say why not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import LoadImageFromFile as MMCVLoadImageFromFile
+
+from wavemix_mm.datasets.files import decode_image, read_bytes
+from wavemix_mm.errors import BadSampleError, UserInputError
+from wavemix_mm.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class LoadImageFromFile(MMCVLoadImageFromFile):
+    """mmcv's LoadImageFromFile, which names a file that is damaged, truncated or empty.
+
+    `CheckedDataset` puts it in the place of mmcv's.
+
+    Args:
+        **kwargs: The arguments of mmcv's; not ``file_client_args``, which mmcv deprecates.
+
+    Raises:
+        BadSampleError: In use, if the image cannot be read wholly and ``ignore_empty`` is not set.
+        UserInputError: If ``file_client_args`` is given.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        if kwargs.get("file_client_args") is not None:
+            raise UserInputError(
+                "LoadImageFromFile takes backend_args, not file_client_args, which is deprecated."
+            )
+        super().__init__(**kwargs)
+
+    def transform(self, results: dict) -> dict | None:
+        """Add img, img_shape and ori_shape to results with img_path."""
+        path = results["img_path"]
+        try:
+            data = read_bytes(path, "image", self.backend_args)
+            image = decode_image(data, path, self.color_type, self.imdecode_backend)
+        except BadSampleError:
+            if self.ignore_empty:
+                return None
+            raise
+        if self.to_float32:
+            image = image.astype(np.float32)
+        results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
+        return results

@@ -1,0 +1,61 @@
+"""List the samples that a training replaced."""
+
+from __future__ import annotations
+
+from mmengine.dist import all_gather_object
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from wavemix_mm.datasets.checked_dataset import CheckedDataset, checked_datasets
+from wavemix_mm.errors import BadSampleError
+from wavemix_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class BadSampleHook(Hook):
+    """At the end of a training, list the samples that could not be used and were replaced.
+
+    That is, of training datasets with ``on_bad_sample='skip'``; see `CheckedDataset`. After each
+    epoch, and at the end, the samples that all processes met are counted together.
+
+    Raises:
+        BadSampleError: In use, if they are more than ``max_bad_samples``.
+
+    Example:
+        >>> default_hooks = dict(bad_samples=dict(type='wavemix_mm.BadSampleHook'))
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Find the datasets."""
+        self._datasets = [
+            dataset
+            for dataset in checked_datasets(runner.train_dataloader.dataset)
+            if dataset.on_bad_sample == "skip"
+        ]
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Check the budget over all processes."""
+        for dataset in self._datasets:
+            bad = _of_all_processes(dataset)
+            if len(bad) > dataset.max_bad_samples:
+                raise BadSampleError(
+                    f"{len(bad)} samples of {type(dataset).__name__} cannot be used, more than "
+                    f"max_bad_samples={dataset.max_bad_samples}; the first is: "
+                    + dataset.describe_bad_sample(bad[0])
+                )
+
+    def after_train(self, runner: Runner) -> None:
+        """List them."""
+        for dataset in self._datasets:
+            bad = _of_all_processes(dataset)
+            if not bad:
+                continue
+            lines = [f"  {dataset.describe_bad_sample(index)}" for index in bad]
+            runner.logger.warning(
+                f"{len(bad)} of {len(dataset)} samples could not be used and were replaced:\n"
+                + "\n".join(lines)
+            )
+
+
+def _of_all_processes(dataset: CheckedDataset) -> list[int]:
+    return sorted(set().union(*all_gather_object(dataset.bad_samples())))
