@@ -163,3 +163,9 @@ def test_loaders(path):
         if cfg.default_scope == "mmpretrain":
             assert loader.pin_memory
             assert loader.collate_fn == dict(type="default_collate")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_checkpoints_are_safe(path):
+    hooks = [node for node in dicts(Config.fromfile(path)._cfg_dict) if "max_keep_ckpts" in node]
+    assert [hook["type"] for hook in hooks] == ["wavemix_mm.SafeCheckpointHook"]

@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> None:
         "Train", "tools/train.py", CONFIG, "--work-dir", args.work_dir,
         *as_options(training_options),
     )  # fmt: skip
-    checkpoint = (ROOT / args.work_dir / "last_checkpoint").read_text().strip()
+    checkpoint = args.work_dir / (ROOT / args.work_dir / "last_checkpoint").read_text().strip()
     output, testing = run(
         "Evaluate", "tools/test.py", CONFIG, checkpoint, "--work-dir", args.work_dir / "test",
         *as_options(test_options),

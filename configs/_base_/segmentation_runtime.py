@@ -9,7 +9,11 @@ default_hooks = dict(
     logger=dict(type="LoggerHook", interval=50),
     param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(
-        type="CheckpointHook", interval=1, max_keep_ckpts=3, save_best="mIoU", rule="greater"
+        type="wavemix_mm.SafeCheckpointHook",
+        interval=1,
+        max_keep_ckpts=3,
+        save_best="mIoU",
+        rule="greater",
     ),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     # a run that is resumed ends as one that was not interrupted, with StatelessSampler

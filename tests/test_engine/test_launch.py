@@ -107,45 +107,6 @@ def test_work_dir_below_a_file(tmp_path):
         launch.set_work_dir(Config(), str(tmp_path / "file" / "w"), "a.py")
 
 
-@pytest.fixture
-def work_dir(tmp_path):
-    """A work dir whose newest checkpoint is epoch_2.pth."""
-    for name in ("epoch_1.pth", "epoch_2.pth"):
-        (tmp_path / name).write_text("")
-    (tmp_path / "last_checkpoint").write_text(str(tmp_path / "epoch_2.pth"))
-    return tmp_path
-
-
-def resumed(work_dir, option, **config):
-    cfg = Config(dict(work_dir=str(work_dir)) | config)
-    launch.set_resume(cfg, option)
-    return cfg.get("resume"), cfg.get("load_from")
-
-
-def test_resume_from_the_newest_or_a_given_checkpoint(work_dir):
-    newest = str(work_dir / "epoch_2.pth")
-    assert resumed(work_dir, "auto", load_from="pretrained.pth") == (True, newest)
-    assert resumed(work_dir, None, resume=True, load_from=None) == (True, newest)
-    assert resumed(work_dir, "epoch_1.pth") == (True, "epoch_1.pth")
-    assert resumed(work_dir, None, resume=False, load_from="a.pth") == (False, "a.pth")
-
-
-def test_resume_in_a_work_dir_that_was_moved(work_dir):
-    (work_dir / "last_checkpoint").write_text("/where/it/was/epoch_2.pth")
-    assert resumed(work_dir, "auto") == (True, str(work_dir / "epoch_2.pth"))
-
-
-def test_resume_when_the_newest_checkpoint_is_gone(work_dir):
-    (work_dir / "epoch_2.pth").unlink()
-    with pytest.raises(UserInputError, match=r"last_checkpoint names .*epoch_2\.pth"):
-        resumed(work_dir, "auto")
-
-
-def test_resume_without_a_checkpoint_keeps_load_from_and_warns(tmp_path, capsys):
-    assert resumed(tmp_path, "auto", load_from="pretrained.pth") == (False, "pretrained.pth")
-    assert "no checkpoint to resume from" in capsys.readouterr().err
-
-
 def machine_config():
     amp = dict(type="AmpOptimWrapper", loss_scale="dynamic", dtype="bfloat16", clip_grad=None)
     return Config(

@@ -14,7 +14,7 @@ import os
 import shutil
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -125,8 +125,9 @@ def find_newest_good(
 ) -> tuple[Path | None, list[tuple[Path, str]]]:
     """Find the newest training checkpoint that is whole.
 
-    The newest has the most iterations, as it says itself. Weights alone and the best checkpoints,
-    which have no optimizer state, do not count.
+    The newest has the most iterations, as it says itself; what was written before the one that
+    `last_checkpoint` names and has more is of an earlier run. Weights alone and the best
+    checkpoints, which have no optimizer state, do not count.
 
     Args:
         work_dir: Folder of the run.
@@ -141,7 +142,8 @@ def find_newest_good(
     if pointed and not pointed.is_file():
         state = "is a folder, which cannot be checked" if pointed.is_dir() else "does not exist"
         damaged.append((pointed, f"{POINTER} names it, but it {state}"))
-    candidates: list[tuple[tuple[int, int], Path]] = []
+    candidates: list[tuple[_Progress, Path]] = []
+    last: _Progress | None = None
     for path in _candidates(pointed, Path(work_dir), *map(Path, folders)):
         try:
             progress = _read_progress(path)
@@ -152,7 +154,11 @@ def find_newest_good(
         else:
             if progress is not None:
                 candidates.append((progress, path))
-    for _, path in sorted(candidates, reverse=True):
+            if pointed and path.resolve() == pointed.resolve():
+                last = progress
+    for progress, path in sorted(candidates, reverse=True):
+        if last and progress.iter > last.iter and progress.time < last.time:
+            continue  # of an earlier run
         cause = find_damage(path)
         if cause is None:
             return path, damaged
@@ -185,8 +191,14 @@ def _read_pointer(work_dir: Path) -> Path | None:
     return next((path for path in paths if path.exists()), paths[-1]) if named else None
 
 
-def _read_progress(path: Path) -> tuple[int, int] | None:
-    """Iterations and epochs of a training checkpoint, None if it is another kind of file.
+class _Progress(NamedTuple):
+    iter: int
+    epoch: int
+    time: str  # when the checkpoint was written, YYYYMMDD_HHMMSS
+
+
+def _read_progress(path: Path) -> _Progress | None:
+    """What a training checkpoint says of itself, None if it is another kind of file.
 
     Only what is not a tensor is read from the disk.
     """
@@ -195,8 +207,8 @@ def _read_progress(path: Path) -> tuple[int, int] | None:
     meta = content.get("meta") if isinstance(content, dict) else None
     if not isinstance(meta, dict) or "message_hub" not in content:
         return None
-    iteration, epoch = meta.get("iter"), meta.get("epoch")
-    return (iteration, epoch) if isinstance(iteration, int) and isinstance(epoch, int) else None
+    progress = _Progress(meta.get("iter"), meta.get("epoch"), str(meta.get("time", "")))
+    return progress if isinstance(progress.iter, int) and isinstance(progress.epoch, int) else None
 
 
 def _sha256(path: Path) -> str:
@@ -209,9 +221,13 @@ def _sha256(path: Path) -> str:
 
 def _write(path: Path, text: str) -> None:
     written = partial(path)
-    written.write_text(text)
-    _flush(written)
-    os.replace(written, path)
+    try:
+        written.write_text(text)
+        _flush(written)
+        os.replace(written, path)
+    except OSError:
+        written.unlink(missing_ok=True)
+        raise
     _flush(path.parent)
 
 

@@ -111,7 +111,7 @@ def changes_of_schedule(runner: Runner, checkpoint: dict) -> list[str]:
     ours, theirs = _flat(runner.param_schedulers), _flat(checkpoint.get("param_schedulers"))
     if theirs and len(ours) != len(theirs):
         changes.append(
-            f"param_scheduler has {len(ours)} schedulers in the config and {len(theirs)} in the "
+            f"the number of schedulers is {len(ours)} in the config and {len(theirs)} in the "
             "checkpoint."
         )
     for scheduler, state in zip(ours, theirs, strict=False):

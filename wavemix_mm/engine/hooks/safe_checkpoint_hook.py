@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import get_world_size, is_main_process, master_only
-from mmengine.fileio import LocalBackend
+from mmengine.fileio import FileClient, LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.runner.checkpoint import _load_checkpoint, save_checkpoint
@@ -104,9 +104,8 @@ class SafeCheckpointHook(CheckpointHook):
         for key, path in list(hub.runtime_info.items()):
             if key.startswith("best_ckpt") and path and not os.path.exists(path):
                 hub.update_info(key, str(folder / Path(path).name))  # the folder was moved
+        self._check_backend(runner)
         super().before_train(runner)
-        if not isinstance(getattr(self.file_backend, "client", self.file_backend), LocalBackend):
-            raise UserInputError(f"SafeCheckpointHook: out_dir {self.out_dir} is not a local path.")
         if self.max_keep_ckpts > 0:
             self._writer.remove(runner, map(self._path, kept[: -self.max_keep_ckpts]))
         if is_main_process():
@@ -117,6 +116,13 @@ class SafeCheckpointHook(CheckpointHook):
         self._protect_workers(runner)
         if runner._resume and self._resumed:
             self._take_over(runner)
+
+    def _check_backend(self, runner: Runner) -> None:
+        where = str(self.out_dir or runner.work_dir)
+        client = FileClient.infer_client(self.file_client_args, where).client
+        backend = get_file_backend(where, backend_args=self.backend_args)
+        if not isinstance(client, LocalBackend) or not isinstance(backend, LocalBackend):
+            raise UserInputError(f"SafeCheckpointHook: {where} is not a local folder.")
 
     def _take_over(self, runner: Runner) -> None:
         path = self._path(self._resumed["epoch" if self.by_epoch else "iter"])

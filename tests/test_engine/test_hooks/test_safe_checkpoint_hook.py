@@ -1,0 +1,444 @@
+"""Checkpoints of real runs: which there are, what fails, what a resumed run restores."""
+
+import os
+import resource
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import tiny_run
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.registry import METRICS, OPTIM_WRAPPERS
+from tiny_run import assert_same_state, config, iteration_based, train
+
+from wavemix_mm.engine.checkpoint_files import find_damage, find_newest_good
+from wavemix_mm.engine.checkpoint_writer import CheckpointWriter
+from wavemix_mm.engine.hooks import SafeCheckpointHook
+from wavemix_mm.engine.loading import read_checkpoint
+from wavemix_mm.errors import UserInputError
+
+BEST = dict(save_best="tiny/score", rule="greater")
+
+
+class Killed(BaseException):
+    """Ends a run without a chance to clean up."""
+
+
+def kill(runner):
+    raise Killed
+
+
+def checkpoints(folder) -> list[str]:
+    """Names of the checkpoints, after a look at what must hold for all."""
+    names = sorted(path.name for path in Path(folder).rglob("*.pth"))
+    for path in Path(folder).rglob("*.pth"):
+        assert find_damage(path) is None
+        assert path.with_name(path.name + ".sha256").is_file()
+    assert len(names) == len(list(Path(folder).rglob("*.sha256")))
+    assert not list(Path(folder).rglob("*.partial"))
+    return names
+
+
+def pointer(folder):
+    return (Path(folder) / "last_checkpoint").read_text()
+
+
+# What is saved and kept
+
+
+@pytest.mark.parametrize(
+    ("hook", "overrides"),
+    [
+        (dict(interval=1), {}),
+        (dict(interval=3), {}),
+        (dict(interval=3, save_last=False), {}),
+        (dict(interval=1, save_begin=3), {}),
+        (dict(interval=2, max_keep_ckpts=1, filename_tmpl="state_{}.pth"), {}),
+        (dict(interval=1, max_keep_ckpts=1, **BEST), {}),
+        (dict(interval=3, max_keep_ckpts=2, **BEST), {}),
+        (dict(interval=-1, save_last=False, **BEST), {}),
+        (dict(interval=1, save_best="auto", rule="less"), {}),
+        (dict(interval=3, by_epoch=False, max_keep_ckpts=2), {}),
+        (dict(interval=3, by_epoch=False, **BEST), iteration_based(16, val_interval=4)),
+        (dict(interval=4, by_epoch=False, max_keep_ckpts=1), iteration_based(10, val_interval=4)),
+        (dict(interval=1, out_dir=True, max_keep_ckpts=2, **BEST), {}),
+        (dict(interval=1, file_client_args=dict(backend="disk"), max_keep_ckpts=1), {}),
+        (dict(interval=1, backend_args=dict(backend="local")), {}),
+        (dict(interval=1, save_optimizer=False, save_param_scheduler=False), {}),
+    ],
+)
+def test_same_files_as_the_plain_hook(tmp_path, monkeypatch, hook, overrides):
+    monkeypatch.chdir(tmp_path)
+    runs = []
+    for kind in ("CheckpointHook", "wavemix_mm.SafeCheckpointHook"):
+        options = (
+            hook | dict(type=kind) | (dict(out_dir=f"{kind}/out") if "out_dir" in hook else {})
+        )
+        runs.append(train(config(f"{kind}/run", options, scores=[1, 3, 2, 4], **overrides)))
+    names = checkpoints(kind)
+    assert names and names == sorted(path.name for path in Path("CheckpointHook").rglob("*.pth"))
+    for path in Path(kind).rglob("*.pth"):
+        ours, plain = (
+            read_checkpoint(str(Path(start, *path.parts[1:]))) for start in (kind, "CheckpointHook")
+        )
+        assert ours.keys() == plain.keys()
+        for key in ("epoch", "iter"):
+            assert ours["meta"][key] == plain["meta"][key]
+    for key in ("best_score", "keep_ckpt_ids"):
+        assert runs[0].message_hub.get_info(key) == runs[1].message_hub.get_info(key)
+    last = runs[1].message_hub.get_info("last_ckpt")
+    if last:
+        assert pointer(f"{kind}/run") == os.path.relpath(last, f"{kind}/run")
+
+
+def test_several_best_checkpoints(tmp_path):
+    @METRICS.register_module(name="CheckpointTestScores", force=True)
+    class Scores(BaseMetric):
+        count = 0
+
+        def process(self, data_batch, data_samples):
+            self.results.append(0)
+
+        def compute_metrics(self, results):
+            Scores.count += 1
+            return dict(rising=Scores.count, falling=10 - Scores.count, noise=Scores.count == 2)
+
+    hook = dict(save_best=["rising", "noise", "falling"], rule=["greater", "greater", "less"])
+    hook["max_keep_ckpts"] = 1
+    cfg = config(tmp_path, hook, scores=[], val_evaluator=dict(type="CheckpointTestScores"))
+    train(cfg)
+    assert checkpoints(tmp_path) == [
+        "best_falling_epoch_4.pth",
+        "best_noise_epoch_2.pth",
+        "best_rising_epoch_4.pth",
+        "epoch_4.pth",
+    ]
+
+
+def test_published(tmp_path):
+    hook = dict(max_keep_ckpts=1, published_keys=["meta", "state_dict"])
+    train(config(tmp_path, hook, max_epochs=2))
+    (name,) = [name for name in checkpoints(tmp_path) if name != "epoch_2.pth"]
+    assert name.startswith("epoch_2-")
+    assert read_checkpoint(str(tmp_path / name)).keys() == {"meta", "state_dict"}
+    assert find_newest_good(tmp_path) == (tmp_path / "epoch_2.pth", [])
+
+
+def test_out_dir_on_a_server_is_refused(tmp_path):
+    with pytest.raises(UserInputError, match="http://host/folder is not a local folder"):
+        train(config(tmp_path, dict(out_dir="http://host/folder")))
+    with pytest.raises(UserInputError, match="is not a local folder"):
+        train(config(tmp_path, dict(file_client_args=dict(backend="http"))))
+
+
+def test_max_failures_of_nothing_is_refused():
+    with pytest.raises(UserInputError, match="max_failures=0"):
+        SafeCheckpointHook(max_failures=0)
+
+
+# Resume
+
+
+def resume(folder, hook=None, **options):
+    return train(config(folder, hook, resume=True, **options))
+
+
+SCHEDULERS = [
+    dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=6),
+    dict(type="MultiStepLR", by_epoch=True, milestones=[2], gamma=0.5, begin=1, end=4),
+]
+PLATEAU = [dict(type="ReduceOnPlateauLR", monitor="tiny/score", rule="greater", patience=1)]
+EMA = [dict(type="wavemix_mm.StatelessSeedHook"), dict(type="EMAHook", momentum=0.3)]
+MOMENTUM = dict(type="SGD", lr=0.05, momentum=0.9)
+SWITCH = dict(
+    type="wavemix_mm.SwitchOptimizerHook",
+    switch_epoch=2,
+    optim_wrapper=dict(optimizer=MOMENTUM),
+    param_scheduler=dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=9),
+)
+
+
+@OPTIM_WRAPPERS.register_module(name="CheckpointTestAmp")
+class _Amp(AmpOptimWrapper):
+    """mmengine's, which wants an accelerator, with a loss scale that doubles every three steps."""
+
+    def __init__(self, **kwargs):
+        super(AmpOptimWrapper, self).__init__(**kwargs)
+        self.loss_scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=3)
+        self._scale_update_param = None
+
+    def optim_context(self, model):
+        return OptimWrapper.optim_context(self, model)
+
+
+@pytest.mark.parametrize("killed_at", [6, 9, 13])
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(param_scheduler=SCHEDULERS),
+        dict(param_scheduler=PLATEAU, scores=[3, 2, 1, 0]),
+        dict(custom_hooks=EMA, scores=[1, 2, 3, 4]),
+        dict(custom_hooks=[dict(type="wavemix_mm.StatelessSeedHook"), SWITCH]),
+        dict(optim_wrapper=dict(type="CheckpointTestAmp", optimizer=MOMENTUM)),
+    ],
+    ids=["schedulers", "plateau", "ema", "switch", "amp"],
+)
+def test_resumed_run_ends_as_a_straight_one(tmp_path, options, killed_at):
+    """All state is restored: optimizer, schedulers, loss scale, EMA, message hub, best score."""
+    hook = dict(max_keep_ckpts=1) | (BEST if "scores" in options else {})
+    straight = train(config(tmp_path / "straight", hook, **options))
+    with pytest.raises(Killed):
+        train(config(tmp_path / "resumed", hook, **options), {killed_at: kill})
+    epoch = (killed_at - 1) // 4
+    options = dict(options)
+    if "scores" in options:
+        options["scores"] = options["scores"][epoch:]
+    resumed = resume(tmp_path / "resumed", hook, **options)
+    assert_same_state(straight, resumed)
+    for part in ("param_schedulers", "optim_wrapper"):
+        ours, theirs = (getattr(runner, part) for runner in (resumed, straight))
+        ours, theirs = (state if isinstance(state, list) else [state] for state in (ours, theirs))
+        for a, b in zip(ours, theirs, strict=True):
+            assert a is b is None or str(a.state_dict()) == str(b.state_dict())
+    names = checkpoints(tmp_path / "resumed")
+    assert names == checkpoints(tmp_path / "straight")
+    for name in names:
+        a, b = (read_checkpoint(str(tmp_path / kind / name)) for kind in ("straight", "resumed"))
+        for key in ("state_dict", "ema_state_dict"):
+            for tensor in a.get(key, {}):
+                assert torch.equal(a[key][tensor], b[key][tensor])
+    info = [r.message_hub.get_info("best_score") for r in (straight, resumed)]
+    assert info[0] == info[1]
+    scalars = [r.message_hub.get_scalar("train/loss").data for r in (straight, resumed)]
+    assert all((a == b).all() for a, b in zip(*scalars, strict=True))
+
+
+def test_old_ones_are_removed_after_a_resume(tmp_path):
+    for max_epochs, names in ((2, [1, 2]), (3, [2, 3]), (5, [4, 5])):
+        resume(tmp_path, dict(max_keep_ckpts=2), max_epochs=max_epochs)
+        assert checkpoints(tmp_path) == [f"epoch_{i}.pth" for i in names]
+    resume(tmp_path, dict(max_keep_ckpts=1), max_epochs=5)  # nothing to train
+    assert checkpoints(tmp_path) == ["epoch_5.pth"]
+
+
+def test_killed_before_the_removal(tmp_path, monkeypatch):
+    """What the killed process had no time for is done by the next, in a folder that was moved."""
+    hook = dict(max_keep_ckpts=1, **BEST)
+    train(config(tmp_path / "a", hook, max_epochs=1, scores=[1]))
+    with monkeypatch.context() as patch:
+        patch.setattr(CheckpointWriter, "remove", lambda _, runner, paths: list(paths) and kill(0))
+        with pytest.raises(Killed):
+            resume(tmp_path / "a", hook, max_epochs=2, scores=[2])
+    (tmp_path / "a" / ".epoch_3.pth.partial").write_bytes(b"half")
+    assert sorted(p.name for p in (tmp_path / "a").glob("epoch_*.pth")) == [
+        "epoch_1.pth",
+        "epoch_2.pth",
+    ]
+    (tmp_path / "a").rename(tmp_path / "b")
+    resume(tmp_path / "b", hook, max_epochs=3, scores=[2, 3])
+    assert checkpoints(tmp_path / "b") == ["best_tiny_score_epoch_3.pth", "epoch_3.pth"]
+
+
+def test_falls_back_to_the_one_before_and_says_so(tmp_path, capsys):
+    straight = train(config(tmp_path, max_epochs=3))
+    (tmp_path / "epoch_3.pth").write_bytes(b"")
+    resumed = resume(tmp_path, max_epochs=3)
+    assert "epoch_3.pth: it is empty; resuming from" in capsys.readouterr().err
+    assert_same_state(straight, resumed)
+    assert checkpoints(tmp_path) == [f"epoch_{i}.pth" for i in (1, 2, 3)]
+
+
+def test_no_silent_start_at_epoch_0(tmp_path):
+    train(config(tmp_path, max_epochs=1))
+    (tmp_path / "epoch_1.pth").write_bytes(b"")
+    with pytest.raises(UserInputError, match="has no checkpoint to resume from"):
+        resume(tmp_path)
+
+
+def test_missing_pointer(tmp_path):
+    train(config(tmp_path, max_epochs=1))
+    (tmp_path / "last_checkpoint").unlink()
+    assert resume(tmp_path, max_epochs=2).iter == 8
+    assert pointer(tmp_path) == "epoch_2.pth"
+
+
+# The validation that a kill prevented
+
+
+@pytest.mark.parametrize("by_epoch", [True, False])
+def test_validation_that_was_prevented_comes_first(tmp_path, monkeypatch, by_epoch):
+    options = {} if by_epoch else iteration_based(16, val_interval=4)
+    hook = dict(max_keep_ckpts=1, by_epoch=by_epoch, interval=1 if by_epoch else 4, **BEST)
+    with monkeypatch.context() as patch:
+        patch.setattr(tiny_run._Score, "compute_metrics", lambda self, results: kill(None))
+        with pytest.raises(Killed):
+            train(config(tmp_path, hook, scores=[], **options))
+    resumed = resume(tmp_path, hook, scores=[9, 3, 2, 1], **options)
+    # the best is the one that the killed process was about to measure
+    unit = "epoch_1" if by_epoch else "iter_4"
+    assert f"best_tiny_score_{unit}.pth" in checkpoints(tmp_path)
+    assert resumed.message_hub.get_info("best_score") == 9
+
+
+def test_validation_that_has_ended_does_not_come_again(tmp_path):
+    with pytest.raises(Killed):
+        train(config(tmp_path, BEST, scores=[2, 1]), {10: kill})
+    resumed = resume(tmp_path, BEST, scores=[0, 3])  # of epochs 3 and 4
+    assert resumed.message_hub.get_info("best_score") == 3
+    assert not resumed.val_evaluator.metrics[0].scores
+
+
+def test_validation_that_is_not_due(tmp_path):
+    """Not in an epoch without one, nor for a checkpoint from the middle of an epoch."""
+    options = dict(train_cfg=dict(by_epoch=True, max_epochs=4, val_interval=3))
+    with pytest.raises(Killed):
+        train(config(tmp_path, scores=[1], **options), {6: kill})
+    resumed = resume(tmp_path, scores=[1, 2], **options)
+    assert not resumed.val_evaluator.metrics[0].scores
+
+    hook = dict(by_epoch=False, interval=2)
+    with pytest.raises(Killed):
+        train(config(tmp_path / "b", hook, scores=[1, 2, 3, 4]), {11: kill})
+    assert pointer(tmp_path / "b") == "iter_10.pth"
+    resumed = resume(tmp_path / "b", hook, scores=[3, 4])
+    assert not resumed.val_evaluator.metrics[0].scores
+
+
+def test_no_metrics(tmp_path):
+    cfg = config(tmp_path, BEST, scores=[])
+    cfg.val_evaluator.name = None
+    train(cfg)
+    assert checkpoints(tmp_path) == [f"epoch_{i}.pth" for i in range(1, 5)]
+
+
+# What cannot be saved
+
+
+@pytest.fixture
+def small_files():
+    """A function that limits the size of files; the system then refuses to write more."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+BALLAST = dict(ballast=1 << 16)  # a quarter of a MiB
+
+
+def test_training_goes_on_when_a_checkpoint_cannot_be_written(tmp_path, capsys, small_files):
+    events = {6: lambda runner: small_files(1 << 17), 13: lambda runner: small_files(-1)}
+    runner = train(config(tmp_path, dict(max_keep_ckpts=1), **BALLAST), events)
+    assert runner.iter == 16
+    lines = [line for line in capsys.readouterr().out.splitlines() if "not written" in line]
+    assert len(lines) == 2
+    for number, line in enumerate(lines, 1):
+        assert f"epoch_{number + 1}.pth was not written: File too large" in line
+        assert "MiB are free in " in line and f"failure {number} of 3" in line
+    assert checkpoints(tmp_path) == ["epoch_4.pth"] and pointer(tmp_path) == "epoch_4.pth"
+
+
+def test_nothing_is_removed_and_no_half_of_a_file_stays(tmp_path, small_files):
+    hook = dict(max_keep_ckpts=1, max_failures=2, **BEST)
+    limit = {6: lambda runner: small_files(1 << 17)}
+    with pytest.raises(UserInputError, match=r"not written: File too large .* 2 failures in a row"):
+        train(config(tmp_path, hook, scores=[1, 2, 3, 4], **BALLAST), limit)
+    small_files(-1)
+    assert checkpoints(tmp_path) == ["best_tiny_score_epoch_1.pth", "epoch_1.pth"]
+    assert pointer(tmp_path) == "epoch_1.pth"
+    resumed = resume(tmp_path, hook, scores=[2, 3, 4], **BALLAST)
+    assert checkpoints(tmp_path) == ["best_tiny_score_epoch_4.pth", "epoch_4.pth"]
+    assert resumed.message_hub.get_info("best_score") == 4
+
+
+def test_last_checkpoint_is_tried_again_and_missed(tmp_path, small_files):
+    limit = {14: lambda runner: small_files(1 << 17)}
+    with pytest.raises(UserInputError, match="training has ended, but its last checkpoint is not"):
+        train(config(tmp_path, dict(max_keep_ckpts=1), **BALLAST), limit)
+    small_files(-1)
+    assert checkpoints(tmp_path) == ["epoch_3.pth"]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real file system of 1 MiB; only root may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    try:
+        mounted = subprocess.run(command, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip("no permission to mount a file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_full_disk(small_disk, tmp_path, capsys):
+    work_dir, out = tmp_path / "run", dict(out_dir=str(small_disk), max_keep_ckpts=1)
+    filler = small_disk / "filler"
+    events = {6: lambda runner: filler.write_bytes(bytes(500_000)), 13: lambda _: filler.unlink()}
+    train(config(work_dir, out, **BALLAST), events)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "not written" in line]
+    assert len(lines) == 2 and "No space left on device (0." in lines[0]
+    assert checkpoints(small_disk) == ["epoch_4.pth"]
+    assert pointer(work_dir) == os.path.relpath(small_disk / "run" / "epoch_4.pth", work_dir)
+
+
+def test_disk_that_became_read_only(small_disk, tmp_path, capsys):
+    def remount(mode):
+        subprocess.run(["mount", "-o", f"remount,{mode}", str(small_disk)], check=True)
+
+    out = dict(out_dir=str(small_disk), max_keep_ckpts=1)
+    train(
+        config(tmp_path / "run", out, max_epochs=3),
+        {6: lambda _: remount("ro"), 10: lambda _: remount("rw")},
+    )
+    lines = [line for line in capsys.readouterr().out.splitlines() if "not written" in line]
+    assert len(lines) == 1 and "Read-only file system" in lines[0]
+    assert checkpoints(small_disk) == ["epoch_3.pth"]
+
+
+def test_folder_that_became_a_file(tmp_path, capsys):
+    """As a permission that is missing, which root always has."""
+
+    def replace(runner):
+        shutil.rmtree(tmp_path / "out" / "run")
+        (tmp_path / "out" / "run").write_text("")
+
+    with pytest.raises(UserInputError, match=r"not written: .* 3 failures in a row"):
+        train(config(tmp_path / "run", dict(out_dir=str(tmp_path / "out"))), {6: replace})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, capsys, value):
+    def spoil(runner):
+        runner.model.layers[3].weight.data[0, 2] = value
+
+    hook = dict(max_keep_ckpts=1, max_failures=2, **BEST)
+    with pytest.raises(UserInputError, match=r"state_dict.* is not finite; 2 failures in a row"):
+        train(config(tmp_path, hook, scores=[1, 2, 3, 4]), {6: spoil})
+    assert "epoch_2.pth was not written: state_dict.layers" in capsys.readouterr().out
+    assert checkpoints(tmp_path) == ["best_tiny_score_epoch_1.pth", "epoch_1.pth"]
+    assert pointer(tmp_path) == "epoch_1.pth"
+
+
+def test_momentum_and_averages_must_be_finite_too(tmp_path, capsys):
+    def spoil(runner):
+        (ema,) = (hook for hook in runner.hooks if type(hook).__name__ == "EMAHook")
+        ema.ema_model.module.layers[0].weight.data.fill_(float("nan"))
+
+    cfg = config(tmp_path, dict(max_failures=1), custom_hooks=EMA)
+    with pytest.raises(UserInputError, match="is not finite"):
+        train(cfg, {6: spoil})
+    assert checkpoints(tmp_path) == ["epoch_1.pth"]
+
+    def spoil_momentum(runner):
+        state = runner.optim_wrapper.optimizer.state_dict()["state"]
+        state[0]["exp_avg_sq"][0, 0] = float("inf")
+
+    with pytest.raises(UserInputError, match=r"optimizer\.state\.0\.exp_avg_sq is not finite"):
+        train(config(tmp_path / "b", dict(max_failures=1)), {8: spoil_momentum})
