@@ -12,7 +12,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import BatchSampler, DataLoader
 
 from wavemix_mm.engine.samplers import StatelessInfiniteSampler, StatelessSampler
-from wavemix_mm.engine.seeding import seed_generators
+from wavemix_mm.engine.seeding import ITERATION, seed_generators
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import HOOKS
 
@@ -90,7 +90,7 @@ class StatelessSeedHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed this process for the iteration."""
-        seed = seed_generators(f"iteration {runner.seed} {runner.iter} {get_rank()}")
+        seed = seed_generators(ITERATION, runner.seed, runner.iter, get_rank())
         if not self._on_cpu:
             torch.manual_seed(seed)
         self._samples += self._samples_per_iter
