@@ -21,7 +21,7 @@ STAMP_OPENMMLAB := $(VENV_OPENMMLAB)/.installed
 PIP_INSTALL := -m pip --disable-pip-version-check install --quiet $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint format test-openmmlab doctor clean
+.PHONY: help env demo test test-reliability lint format test-openmmlab doctor clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ lint: $(STAMP)  ## ruff (lint and format), codespell, mypy; changes nothing
 format: $(STAMP)  ## let ruff format the code and mend what it can
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+test-reliability: $(STAMP)  ## kill a training 120 times and resume it (minutes)
+	$(VENV)/bin/python tests/reliability/kill_test.py --kills 120
 
 doctor: $(STAMP)  ## print the versions in .venv and what does not fit together
 	$(VENV)/bin/python -m wavemix_mm doctor
