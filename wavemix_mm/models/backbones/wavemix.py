@@ -136,7 +136,15 @@ class WaveMix(BaseModule):
 
         The maps, and their gradients, are in channels_last memory format, in which convolutions and
         the transform are fastest.
+
+        Raises:
+            UserInputError: If there is no image in the batch, or no pixel in the images; if one
+                patch of one image alone is given for training through batch norm.
         """
+        if not torch.compiler.is_compiling() and not x.numel():
+            raise UserInputError(
+                f"the input of WaveMix is empty: it is (N, C, H, W) = {tuple(x.shape)}."
+            )
         x = self.stem(x.contiguous(memory_format=torch.channels_last))
         outs = []
         for i, block in enumerate(self.blocks):

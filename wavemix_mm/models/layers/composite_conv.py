@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wavemix_mm.models.layers.strided_conv import strided_conv
+
 
 def compose(
     first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], stride: int = 1
@@ -69,19 +71,19 @@ def composite_conv(
     weight, bias = whole or compose((first.weight, first.bias), second, stride)
     pad = stride + 1
     x = F.pad(x, (pad, pad, pad, pad))
-    out = F.conv2d(x, weight, bias, stride=stride * second_stride)
+    out = strided_conv(x, weight, bias, stride * second_stride)
 
     # Take away what the product sees of the first layer's output one pixel outside of its border.
     rows, columns = (-(-(side - 2 * pad) // stride) for side in x.shape[-2:])
     for start, tap, line in _border(rows, out.shape[-2], stride, second_stride, kernel):
-        outside = F.conv2d(x[:, :, start : start + 3], first.weight, first.bias, stride)
-        seen = F.conv2d(outside, second[0][:, :, tap, None], stride=second_stride)
+        outside = strided_conv(x[:, :, start : start + 3], first.weight, first.bias, stride)
+        seen = strided_conv(outside, second[0][:, :, tap, None], None, second_stride)
         out = _SubtractLine.apply(out, seen, 2, line)
     inner = x[:, :, stride : stride * rows + 3]  # without the corners, which the rows contain
     for start, tap, line in _border(columns, out.shape[-1], stride, second_stride, kernel):
-        outside = F.conv2d(inner[..., start : start + 3], first.weight, first.bias, stride)
+        outside = strided_conv(inner[..., start : start + 3], first.weight, first.bias, stride)
         outside = F.pad(outside, (0, 0, 1, 1))
-        seen = F.conv2d(outside, second[0][..., tap, None], stride=second_stride)
+        seen = strided_conv(outside, second[0][..., tap, None], None, second_stride)
         out = _SubtractLine.apply(out, seen, 3, line)
     return out
 

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wavemix_mm.models.layers.strided_conv import strided_conv
+
 # LL, LH, HL, HH of a 2x2 cell as 2x2 filters, from the signs in ``dwt.py``.
 _HAAR_FILTERS = 0.5 * torch.tensor(
     [[[1, 1], [1, 1]], [[1, 1], [-1, -1]], [[1, -1], [1, -1]], [[1, -1], [-1, 1]]],
@@ -75,7 +77,7 @@ class FoldedHaarConv(nn.Module):
 
     def forward(self, approximation: Tensor, higher: Tensor | None) -> Tensor:
         """(N, C/4, H, W), (N, C/2, H/2, W/2) or None -> (N, hidden, H/2, W/2), rounded up."""
-        out = self.conv(approximation)
+        out = strided_conv(approximation, self.conv.weight, self.conv.bias, stride=2)
         return out if self.higher is None else out.add_(self.higher(higher))
 
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wavemix_mm.errors import UserInputError
 from wavemix_mm.models.layers.composite_conv import compose, composite_conv
 from wavemix_mm.models.layers.norm_act import build_act_layer, build_norm_layer
 from wavemix_mm.registry import MODELS
@@ -69,7 +70,7 @@ class StridedStem(_CompositeStem):
         return self._convolve(x, self.conv2.stride[0])
 
     def _following(self) -> tuple[Tensor, Tensor]:
-        return self.conv2.weight, self.conv2.bias
+        return self.conv2.weight, self.conv2.bias  # type: ignore[return-value]
 
 
 @MODELS.register_module()
@@ -107,15 +108,36 @@ class PatchStem(_CompositeStem):
         """(N, in_channels, H, W) -> (N, C, H/patch_size, W/patch_size), each side rounded down.
 
         An image smaller than one patch is zero-padded at the bottom and right to one patch.
+
+        Raises:
+            UserInputError: If one patch alone is to train a batch norm.
         """
         height, width = x.shape[-2:]
         if torch.compiler.is_exporting() or height < self.stride or width < self.stride:
             x = self.conv2(self.conv1(x))
             x = F.pad(x, (0, max(self.stride - width, 0), 0, max(self.stride - height, 0)))
-            x = self.patch_conv(x)
+            x = self._embed_patches(x)
         else:
             x = self._convolve(x, self.stride)
+        # not SyncBatchNorm, for which other processes have values too
+        trains_batch_norm = self.norm.training and isinstance(self.norm, nn.BatchNorm2d)
+        if trains_batch_norm and x.numel() == x.shape[1]:
+            raise UserInputError(
+                f"a batch of one image of {width}x{height} pixels is one patch of {self.stride}x"
+                f"{self.stride}: batch norm cannot be trained on a single value; take more images "
+                "or larger ones."
+            )
         return self.norm(self.act(x))
+
+    def _embed_patches(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_exporting():
+            return self.patch_conv(x)
+        # By hand, since with some widths oneDNN's bfloat16 convolution of patches is wrong on CPUs
+        # with AMX (torch 2.11); only images of less than one patch come here.
+        rows, columns = (side // self.stride for side in x.shape[-2:])
+        patches = F.unfold(x, self.stride, stride=self.stride).transpose(1, 2)
+        x = F.linear(patches, self.patch_conv.weight.flatten(1), self.patch_conv.bias)
+        return x.transpose(1, 2).unflatten(2, (rows, columns))
 
     def _following(self) -> tuple[Tensor, Tensor]:
         # The patches have no padding of their own: that of conv2 is the padding of the two.
