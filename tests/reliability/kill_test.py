@@ -70,7 +70,7 @@ class _Report(Hook):
     def before_train(self, runner):
         best = runner.message_hub.get_info("best_ckpt")
         if best is not None and find_damage(Path(runner.work_dir, Path(best).name)):
-            raise RuntimeError(f"the best checkpoint {best} is not whole")
+            self.tell("best is not whole")
         self.tell(f"resumed {runner.epoch}")
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
@@ -142,6 +142,7 @@ class Life:
     finished: int = 0
     writes: int = 0
     failed: bool = False
+    best_is_whole: bool = True
     rest: bytes = field(default=b"", repr=False)
 
     def listen(self, pipe: int, until: float) -> None:
@@ -162,6 +163,8 @@ class Life:
                 self.finished = int(number)
             elif word == "writing":
                 self.writes += 1
+            elif word == "best":
+                self.best_is_whole = False
             else:
                 self.failed = True
         return bool(data)
@@ -212,7 +215,7 @@ class Result:
         name = HOOKS[hook]["type"].removeprefix("wavemix_mm.")
         failures = Counter(self.failures)
         cells = [name, self.kills, self.in_writes, self.kills - len(self.failures)]
-        cells += [failures[kind] for kind in (NO_FILE, NO_RESUME, SILENT, TOO_OLD)]
+        cells += [failures[kind] for kind in FAILURES]
         return f"| {' | '.join(map(str, [*cells, self.lost_one, self.most_files]))} |"
 
 
@@ -220,10 +223,12 @@ NO_FILE = "no whole checkpoint left"
 NO_RESUME = "resume fails although one is left"
 SILENT = "starts at epoch 0, silently"
 TOO_OLD = "more than one interval lost"
+BAD_BEST = "best checkpoint lost"
+FAILURES = (NO_FILE, NO_RESUME, SILENT, TOO_OLD, BAD_BEST)
 HEAD = (
-    f"| hook | kills | of these in a write | survived | {NO_FILE} | {NO_RESUME} | {SILENT} | "
-    f"{TOO_OLD} | kills that cost one interval | most checkpoints at a time |\n"
-    f"|{'---|' * 10}"
+    f"| hook | kills | of these in a write | survived | {' | '.join(FAILURES)} | "
+    "kills that cost one interval | most checkpoints at a time |\n"
+    f"|{'---|' * 11}"
 )
 
 
@@ -275,7 +280,7 @@ def judge(life: Life, finished: int, left: list[Path]) -> str | None:
     if life.failed:
         return NO_RESUME if left else NO_FILE
     if life.resumed is None or finished - life.resumed <= 1:
-        return None
+        return None if life.best_is_whole else BAD_BEST
     if life.resumed == 0:
         return SILENT if left else NO_FILE
     return TOO_OLD

@@ -22,6 +22,7 @@ def test_survives_kills():
     [
         (Life(resumed=5), True, None),
         (Life(resumed=4), True, None),
+        (Life(resumed=5, best_is_whole=False), True, kill_test.BAD_BEST),
         (Life(resumed=3), True, kill_test.TOO_OLD),
         (Life(resumed=0), True, kill_test.SILENT),
         (Life(resumed=0), False, kill_test.NO_FILE),

@@ -7,11 +7,14 @@ import os
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any
 
 import torch
 from mmengine.dist import get_world_size
+from mmengine.runner import Runner
 from torch import distributed as torch_dist
 from torch.utils.data import DataLoader
 
@@ -22,13 +25,16 @@ class StopRequest:
     """Notes signals that ask the process to end, and tells when all processes know of one.
 
     A second SIGINT is obeyed at once, if it is not the same one on another way, as from torchrun.
+    So is every signal after an error has ended the training, when nobody would look at the note.
 
     Args:
+        runner: The runner whose training is to stop.
         names: The signals.
         timeout: Seconds that a process waits for the others; None means PyTorch's default.
     """
 
-    def __init__(self, names: Sequence[str], timeout: float | None = None) -> None:
+    def __init__(self, runner: Runner, names: Sequence[str], timeout: float | None = None) -> None:
+        self._runner = weakref.ref(runner)
         self.signal: signal.Signals | None = None
         self._time = 0.0
         self._group: Any = None
@@ -42,11 +48,23 @@ class StopRequest:
             for number in (signal.Signals[name] for name in names):
                 self._before[number] = signal.signal(number, self._note)
 
-    def _note(self, number: int, frame: Any) -> None:
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if not self._is_training(frame):
+            self.end()
+            os.kill(os.getpid(), number)
+            return
         if self.signal == number == signal.SIGINT and time.monotonic() - self._time > 1:
             raise KeyboardInterrupt
         if self.signal is None:
             self.signal, self._time = signal.Signals(number), time.monotonic()
+
+    def _is_training(self, frame: FrameType | None) -> bool:
+        runner = self._runner()
+        while frame is not None:
+            if frame.f_code.co_name == "train" and frame.f_locals.get("self") is runner:
+                return True
+            frame = frame.f_back
+        return False
 
     def end(self) -> None:
         """Let the signals do what they did before."""

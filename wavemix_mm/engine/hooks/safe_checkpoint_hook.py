@@ -112,7 +112,7 @@ class SafeCheckpointHook(CheckpointHook):
             remove_partial_files(folder)
             remove_partial_files(Path(runner.work_dir))
         timeout = (runner.cfg.get("env_cfg") or {}).get("dist_cfg", {}).get("timeout")
-        self._stop = StopRequest(self.stop_signals, timeout)
+        self._stop = StopRequest(runner, self.stop_signals, timeout)
         self._protect_workers(runner)
         if runner._resume and self._resumed:
             self._take_over(runner)
@@ -158,15 +158,14 @@ class SafeCheckpointHook(CheckpointHook):
         epoch_based = isinstance(runner.train_loop, EpochBasedTrainLoop)
         if epoch_based and self.end_of_epoch(runner.train_dataloader, batch_idx):
             return  # after_train_epoch comes next
-        should_update = getattr(runner.optim_wrapper, "should_update", None)
-        if should_update is None or should_update():
+        if _is_step_done(runner):
             self._end(runner, dict(epoch=runner.epoch, iter=runner.iter + 1))
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Save where it is time to, and stop if asked to."""
         super().after_train_epoch(runner)
         epoch_based = isinstance(runner.train_loop, EpochBasedTrainLoop)
-        if epoch_based and self._stop.is_agreed(wait=True):
+        if epoch_based and self._stop.is_agreed(wait=True) and _is_step_done(runner):
             self._end(runner, dict(epoch=runner.epoch + 1, iter=runner.iter))
 
     def after_val_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
@@ -335,6 +334,12 @@ class SafeCheckpointHook(CheckpointHook):
 
 def _trains(runner: Runner) -> bool:
     return runner._train_loop is not None and not isinstance(runner._train_loop, dict)
+
+
+def _is_step_done(runner: Runner) -> bool:
+    """Whether no gradients are accumulated that a checkpoint would not hold."""
+    should_update = getattr(runner.optim_wrapper, "should_update", None)
+    return should_update is None or should_update()
 
 
 def _meta_after_validation(runner: Runner) -> dict[str, Any]:
