@@ -45,6 +45,7 @@ EXTRAS = {
         "setuptools>=70.1",
         "pytest",
         "pytest-xdist",
+        "hypothesis",
         "lmdb",
         *AUTHORS,
         *DATASETS,

@@ -1,0 +1,81 @@
+"""Bad samples that several processes met are counted and listed together."""
+
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
+from processes import run_in_processes
+
+pytest.importorskip("mmpretrain")
+
+from wavemix_mm.datasets import CustomDataset
+from wavemix_mm.engine.hooks import BadSampleHook
+from wavemix_mm.errors import BadSampleError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Eight images of one class, of which 2 and 5 are truncated."""
+    (tmp_path / "data" / "cat").mkdir(parents=True)
+    for i in range(8):
+        path = tmp_path / "data" / "cat" / f"{i}.jpg"
+        cv2.imwrite(str(path), np.full((8, 8, 3), 30 * i, np.uint8))
+        if i in (2, 5):
+            path.write_bytes(path.read_bytes()[:-20])
+    return tmp_path / "data"
+
+
+def run(folder, max_bad_samples):
+    """Each process takes every second sample; returns what its log gets, or the error."""
+    torch.distributed.init_process_group("gloo")
+    rank = torch.distributed.get_rank()
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        dataset = CustomDataset(
+            data_root=str(folder),
+            pipeline=[dict(type="LoadImageFromFile")],
+            on_bad_sample="skip",
+            max_bad_samples=max_bad_samples,
+        )
+    log = folder.parent / f"{rank}-{max_bad_samples}.log"
+    logger = MMLogger("run", log_file=str(log))
+    runner = SimpleNamespace(
+        train_dataloader=SimpleNamespace(dataset=dataset), logger=logger, epoch=0
+    )
+    hook = BadSampleHook()
+    hook.before_train(runner)
+    for i in range(rank, 8, 2):
+        dataset[i]
+    try:
+        hook.after_train_epoch(runner)
+    except BadSampleError as error:
+        return str(error)
+    hook.after_train(runner)
+    return "".join(
+        path.read_text() for path in folder.parent.glob(f"*{rank}-{max_bad_samples}.log")
+    )
+
+
+def test_all_processes_know_what_each_met(folder):
+    log, _ = run_in_processes(2, run, folder, 2)
+    assert "2 of 8 samples could not be used" in log
+    assert "cat/2.jpg is truncated" in log and "cat/5.jpg is truncated" in log
+
+
+def test_the_budget_is_that_of_all(folder):
+    for message in run_in_processes(2, run, folder, 1):
+        assert message.startswith(
+            "2 samples of CustomDataset cannot be used, more than max_bad_samples=1; the first is: "
+            f"image {folder}/cat/2.jpg is truncated"
+        )
+
+
+def test_nothing_to_list():
+    runner = SimpleNamespace(train_dataloader=SimpleNamespace(dataset=[1, 2]), logger=None)
+    hook = BadSampleHook()
+    hook.before_train(runner)
+    hook.after_train_epoch(runner)
+    hook.after_train(runner)

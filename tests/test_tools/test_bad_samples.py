@@ -1,0 +1,88 @@
+"""Damaged data in whole runs of the tools."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from test_train import run_main, sentence
+
+WORKERS = [
+    f"{loader}.{key}"
+    for loader in ("train_dataloader", "val_dataloader")
+    for key in ("num_workers=2", "persistent_workers=True")
+]
+
+
+@pytest.fixture
+def data(camvid_folder, tmp_path):
+    """A copy of the tiny data that may be damaged."""
+    return shutil.copytree(camvid_folder, tmp_path / "data")
+
+
+def options(data, *more):
+    roots = [f"{loader}_dataloader.dataset.data_root={data}" for loader in ("train", "val", "test")]
+    return ["--cfg-options", *roots, *more]
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+@pytest.mark.parametrize("workers", [[], WORKERS], ids=["no worker", "workers"])
+def test_training_names_a_damaged_image(tiny_config, tmp_path, data, capfd, workers):
+    path = data / "img_dir" / "train" / "2.jpg"
+    truncate(path)
+    argv = (tiny_config, "--work-dir", tmp_path / "work", *options(data, *workers))
+    assert sentence(capfd, "train", *argv) == (
+        f"error: image {path} is truncated: the mark of its end is missing."
+    )
+
+
+def test_validation_names_a_label_of_16_bits(tiny_config, tmp_path, data, capfd):
+    path = data / "ann_dir" / "val" / "1.png"
+    cv2.imwrite(str(path), np.full((32, 48), 256, np.uint16))
+    argv = (tiny_config, "--work-dir", tmp_path / "work")
+    found = sentence(capfd, "train", *argv, *options(data, "train_cfg.val_interval=1", *WORKERS))
+    assert f"label {path} has pixels of type uint16, values 256 to 256" in found
+    # training needs it not
+    run_main("train", *argv, "--no-validate", *options(data))
+    found = sentence(capfd, "test", tiny_config, tmp_path / "work" / "epoch_2.pth", *options(data))
+    assert f"label {path} has pixels of type uint16" in found
+
+
+def test_no_image_with_the_suffix(tiny_config, tmp_path, data, capfd):
+    argv = (tiny_config, "--work-dir", tmp_path / "work")
+    found = sentence(
+        capfd, "train", *argv, *options(data, "train_dataloader.dataset.img_suffix=.png")
+    )
+    assert "ends with img_suffix='.png'; there are 4 .jpg." in found
+
+
+@pytest.mark.parametrize("workers", [[], WORKERS], ids=["no worker", "workers"])
+def test_bad_samples_are_replaced_and_listed(tiny_config, tmp_path, data, workers):
+    image = data / "img_dir" / "train" / "1.jpg"
+    label = data / "ann_dir" / "train" / "2.png"
+    truncate(image)
+    label.unlink()
+    skip = "train_dataloader.dataset.on_bad_sample=skip"
+    work_dir = tmp_path / "work"
+    run_main("train", tiny_config, "--work-dir", work_dir, *options(data, skip, *workers))
+    log = next(work_dir.glob("*/*.log")).read_text()
+    assert "2 of 4 samples could not be used and were replaced:" in log
+    listed = log.partition("were replaced:\n")[2].splitlines()[:2]
+    assert listed == [
+        f"  image {image} is truncated: the mark of its end is missing.",
+        f"  label {label} does not exist.",
+    ]
+    assert (work_dir / "epoch_2.pth").exists()
+
+
+def test_more_bad_samples_than_the_budget(tiny_config, tmp_path, data, capfd):
+    for i in range(2):
+        truncate(data / "img_dir" / "train" / f"{i}.jpg")
+    dataset = "train_dataloader.dataset"
+    more = (f"{dataset}.on_bad_sample=skip", f"{dataset}.max_bad_samples=1", *WORKERS)
+    argv = (tiny_config, "--work-dir", tmp_path / "work", *options(data, *more))
+    found = sentence(capfd, "train", *argv)
+    assert "2 samples cannot be used, more than max_bad_samples=1; the last is: image" in found
