@@ -13,9 +13,9 @@ from wavemix_mm.engine.checkpoint_files import (
     find_damage,
     find_newest_good,
     partial,
+    partial_files,
     put_in_place,
     remove_checkpoint,
-    remove_partial_files,
     sidecar,
     write_pointer,
 )
@@ -94,7 +94,7 @@ def test_everything_is_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("step", range(1, 7))
 def test_overwriting_is_good_at_every_moment(tmp_path, monkeypatch, step):
-    """Cut off at each flush to the disk, there is the old checkpoint or the new, and it is whole."""
+    """Cut off at each flush to the disk there is the old checkpoint or the new, whole."""
     path = save(tmp_path / "epoch_1.pth", 4)
     flushes = iter(range(1, 9))
     real = checkpoint_files._flush
@@ -233,7 +233,8 @@ def test_removal(tmp_path):
     folder = tmp_path / ".epoch_2.pth.partial"  # of several processes
     folder.mkdir()
     (folder / "rank0.pth").write_bytes(b"half")
-    remove_partial_files(tmp_path)
+    for leftover in partial_files(tmp_path):
+        remove_checkpoint(leftover)
     assert find_newest_good(tmp_path)[0] == path
     remove_checkpoint(path)
     assert not os.listdir(tmp_path)

@@ -78,14 +78,9 @@ def remove_checkpoint(path: Path) -> None:
     sidecar(path).unlink(missing_ok=True)
 
 
-def remove_partial_files(folder: Path) -> None:
-    """Remove what is half-written in a folder, after a failure or from a process that was killed.
-
-    Raises:
-        OSError: If it cannot be removed.
-    """
-    for path in folder.glob(f".*{_PARTIAL}"):
-        remove_checkpoint(path)
+def partial_files(folder: Path) -> list[Path]:
+    """What processes that were killed have left half-written in a folder."""
+    return list(folder.glob(f".*{_PARTIAL}"))
 
 
 def sidecar(path: Path) -> Path:

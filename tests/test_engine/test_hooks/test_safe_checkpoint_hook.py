@@ -12,6 +12,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import METRICS, OPTIM_WRAPPERS
+from mmengine.runner._flexible_runner import FlexibleRunner
 from tiny_run import assert_same_state, config, iteration_based, train
 
 from wavemix_mm.engine.checkpoint_files import find_damage, find_newest_good
@@ -442,3 +443,22 @@ def test_momentum_and_averages_must_be_finite_too(tmp_path, capsys):
 
     with pytest.raises(UserInputError, match=r"optimizer\.state\.0\.exp_avg_sq is not finite"):
         train(config(tmp_path / "b", dict(max_failures=1)), {8: spoil_momentum})
+
+
+def test_flexible_runner(tmp_path):
+    """mmengine's runner for sharded models writes and counts in ways of its own."""
+    hook = dict(max_keep_ckpts=1, **BEST)
+
+    def run(scores, **options):
+        cfg = config(tmp_path, hook, scores=scores, env_cfg={}, **options)
+        runner = FlexibleRunner.from_cfg(cfg)
+        runner.train()
+        return runner
+
+    run([1, 2], max_epochs=2)
+    assert checkpoints(tmp_path) == ["best_tiny_score_epoch_2.pth", "epoch_2.pth"]
+    meta = read_checkpoint(str(tmp_path / "epoch_2.pth"))["meta"]
+    assert (meta["epoch"], meta["iter"], meta["validation_follows"]) == (2, 8, False)
+    resumed = run([3, 4], max_epochs=4, resume=True, load_from=str(tmp_path / "epoch_2.pth"))
+    assert resumed.iter == 16
+    assert checkpoints(tmp_path) == ["best_tiny_score_epoch_4.pth", "epoch_4.pth"]

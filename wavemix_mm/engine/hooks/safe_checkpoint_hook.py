@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import get_world_size, is_main_process, master_only
+from mmengine.dist import get_world_size, master_only
 from mmengine.fileio import FileClient, LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.runner.checkpoint import _load_checkpoint, save_checkpoint
 
-from wavemix_mm.engine.checkpoint_files import partial, put_in_place, remove_partial_files
+from wavemix_mm.engine.checkpoint_files import partial, partial_files, put_in_place
 from wavemix_mm.engine.checkpoint_writer import CheckpointWriter
 from wavemix_mm.engine.resume import changes_of_schedule, find_checkpoint, samples_seen_again
 from wavemix_mm.engine.stopping import EXIT_STOPPED, StopRequest, protect_workers
@@ -108,9 +108,8 @@ class SafeCheckpointHook(CheckpointHook):
         super().before_train(runner)
         if self.max_keep_ckpts > 0:
             self._writer.remove(runner, map(self._path, kept[: -self.max_keep_ckpts]))
-        if is_main_process():
-            remove_partial_files(folder)
-            remove_partial_files(Path(runner.work_dir))
+        for place in (folder, Path(runner.work_dir)):
+            self._writer.remove(runner, partial_files(place))
         timeout = (runner.cfg.get("env_cfg") or {}).get("dist_cfg", {}).get("timeout")
         self._stop = StopRequest(runner, self.stop_signals, timeout)
         self._protect_workers(runner)
