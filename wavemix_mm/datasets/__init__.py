@@ -1,8 +1,13 @@
-"""Datasets that the toolboxes lack. Each needs its own toolbox; without it, it is left out."""
+"""Datasets that the toolboxes lack, and theirs with checks of each sample.
+
+Each needs its own toolbox; without it, it is left out.
+"""
 
 from importlib.util import find_spec
 
-__all__: list[str] = []
+from wavemix_mm.datasets.checked_dataset import CheckedDataset
+
+__all__ = ["CheckedDataset"]
 
 if find_spec("mmseg") is not None:
     from wavemix_mm.datasets.camvid import CamVidDataset

@@ -48,7 +48,7 @@ class CheckedSegDataset(CheckedDataset, BaseSegDataset):
     def get_data_info(self, idx: int) -> dict:
         """What mmseg gives, with ``num_classes`` and ``ignore_index``."""
         info = super().get_data_info(idx)
-        classes = self.metainfo.get("classes")
+        classes = self._metainfo.get("classes")  # metainfo is a deep copy each time
         if classes:
             info.update(num_classes=len(classes), ignore_index=self.ignore_index)
         return info
