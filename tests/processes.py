@@ -33,6 +33,18 @@ def run_in_processes(number: int, function: Callable, *args: Any) -> list:
         return [call.result(timeout=120) for call in calls]
 
 
+def start_in_processes(number: int, function: Callable, *args: Any) -> list:
+    """Call function(*args) in processes that may not end; returns them, by rank."""
+    port = free_port()
+    processes = [
+        _context().Process(target=_run_as, args=(rank, number, port, function, args))
+        for rank in range(number)
+    ]
+    for process in processes:
+        process.start()
+    return processes
+
+
 def exit_status(function: Callable, *args: Any) -> int:
     """Call function(*args) in a process; returns its exit status, -9 where SIGKILL ended it."""
     process = _context().Process(target=function, args=args)

@@ -15,8 +15,9 @@ processes=$3
 shift 3
 # an option in this place means that the number was forgotten
 [[ $processes =~ ^([1-9][0-9]*|auto|cpu|gpu)$ ]] || usage
-exec torchrun \
+tools=$(dirname "${BASH_SOURCE[0]}")
+exec python "$tools/torchrun.py" \
     --nnodes "${NNODES:-1}" --node-rank "${NODE_RANK:-0}" \
     --master-addr "${MASTER_ADDR:-127.0.0.1}" --master-port "${PORT:-29500}" \
     --nproc-per-node "$processes" \
-    "$(dirname "${BASH_SOURCE[0]}")/test.py" "$config" "$checkpoint" --launcher pytorch "$@"
+    "$tools/test.py" "$config" "$checkpoint" --launcher pytorch "$@"

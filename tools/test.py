@@ -149,3 +149,6 @@ def main(argv: list[str] | None = None) -> None:
 
 if __name__ == "__main__":
     main()
+    from wavemix_mm.engine.distributed import leave
+
+    leave()

@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
 
     try:
-        from wavemix_mm.engine import checks, distributed, launch, loading, resume, start
+        from wavemix_mm.engine import checks, distributed, launch, loading, restart, start
     except ImportError as error:  # no usable OpenMMLab stack; the message is a sentence
         sys.exit(f"error: {error}")
 
@@ -84,11 +84,11 @@ def main(argv: list[str] | None = None) -> None:
             apply_args(cfg, args)
         checks.check_data_paths(cfg, "train_dataloader", "val_dataloader")
         launch.set_work_dir(cfg, args.work_dir, args.config)
-        resume.set_resume(cfg, args.resume)
-        if cfg.get("load_from"):
-            loading.check_file(cfg.load_from)
         launch.adapt_to_machine(cfg, args.launcher)
         distributed.init_distributed(cfg, args.launcher)
+        restart.set_resume(cfg, args.resume)
+        if cfg.get("load_from"):
+            loading.check_file(cfg.load_from)
         with launch.building(f"config {args.config} cannot be built"):
             runner = start.build_runner(cfg)
             loops = [loop for loop in (runner.train_loop, runner.val_loop) if loop is not None]
@@ -103,3 +103,6 @@ def main(argv: list[str] | None = None) -> None:
 
 if __name__ == "__main__":
     main()
+    from wavemix_mm.engine.distributed import leave
+
+    leave()

@@ -1,12 +1,13 @@
 """Several processes: their start, the time limit, and what all of them must agree on."""
 
+import atexit
 import os
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_rank
-from processes import run_in_processes
+from processes import exit_status, free_port, run_in_processes
 from torch import distributed as torch_dist
 
 from wavemix_mm.engine import distributed
@@ -132,3 +133,18 @@ def test_a_sentence_is_said_once_on_a_machine(monkeypatch, tmp_path):
     assert distributed.is_first_to_say("b")
     monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "gone" / "0" / "error.json"))
     assert distributed.is_first_to_say("a") and distributed.is_first_to_say("a")
+
+
+def leave(path, port):
+    os.environ.update(
+        RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=port, CUDA_VISIBLE_DEVICES=""
+    )
+    distributed.leave()  # nothing for a process alone
+    distributed.init_distributed(Config(), "pytorch")
+    atexit.register(path.touch)
+    distributed.leave()
+
+
+def test_a_process_leaves_with_what_was_asked_for_its_end(tmp_path):
+    assert exit_status(leave, tmp_path / "left", str(free_port())) == 0
+    assert (tmp_path / "left").exists()

@@ -1,4 +1,4 @@
-"""dist_*.sh and slurm_*.sh, with programs in place of torchrun and srun that note the call."""
+"""dist_*.sh and slurm_*.sh, with programs in place of python and srun that note the call."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ ARGUMENTS = {"train": ["my config.py"], "test": ["my config.py", "a.pth"]}
 def call(tmp_path):
     """Run a script in another folder; gives the finished process, with one argument a line."""
     programs = {
-        "torchrun": 'printf "%s\\n" "$@"',
+        "python": 'printf "%s\\n" "$@"',
         # options up to the program to start, which the first node then runs
         "srun": 'while [ "$1" != bash ]; do printf "srun %s\\n" "$1"; shift; done; exec "$@"',
         "scontrol": "printf 'node7\\nnode8\\n'",
@@ -43,11 +43,16 @@ def after(lines, option):
 
 @pytest.mark.parametrize("tool", ["train", "test"])
 def test_dist(call, tool):
-    result = call(f"dist_{tool}.sh", *ARGUMENTS[tool], "2", "--amp", NNODES="3", PORT="29999")
+    result = call(
+        f"dist_{tool}.sh", *ARGUMENTS[tool], "2", "--amp",
+        NNODES="3", PORT="29999", MAX_RESTARTS="4",
+    )  # fmt: skip
     lines = result.stdout.splitlines()
     assert result.returncode == 0
     assert after(lines, "--nproc-per-node") == "2" and after(lines, "--nnodes") == "3"
     assert after(lines, "--node-rank") == "0" and after(lines, "--master-port") == "29999"
+    assert lines[0] == str(TOOLS / "torchrun.py")
+    assert tool == "test" or after(lines, "--max-restarts") == "4"
     tail = [str(TOOLS / f"{tool}.py"), *ARGUMENTS[tool], "--launcher", "pytorch", "--amp"]
     assert lines[-len(tail) :] == tail
 
@@ -56,7 +61,7 @@ def test_dist(call, tool):
 def test_slurm(call, tool):
     result = call(
         f"slurm_{tool}.sh", "part", "job", *ARGUMENTS[tool], "--cfg-options", "a=1",
-        GPUS="8", GPUS_PER_NODE="4", SRUN_ARGS="--time 5 --qos=x",
+        GPUS="8", GPUS_PER_NODE="4", SRUN_ARGS="--time 5 --qos=x", MAX_RESTARTS="4",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
@@ -64,6 +69,8 @@ def test_slurm(call, tool):
         assert f"srun {option}" in lines
     assert after(lines, "--nnodes") == "2" and after(lines, "--nproc-per-node") == "4"
     assert after(lines, "--node-rank") == "1" and after(lines, "--master-addr") == "node7"
+    assert str(TOOLS / "torchrun.py") in lines
+    assert tool == "test" or after(lines, "--max-restarts") == "4"
     tail = [str(TOOLS / f"{tool}.py"), *ARGUMENTS[tool], "--cfg-options", "a=1"]
     assert lines[-len(tail) - 2 :] == [*tail, "--launcher", "pytorch"]
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import datetime
 import hashlib
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -80,18 +82,38 @@ def init_distributed(cfg: Config, launcher: str) -> None:
     cfg.merge_from_dict({"env_cfg.dist_cfg.timeout": timeout})
     # as mmengine's runner does, which finds the process group there
     set_multi_processing(**env_cfg.get("mp_cfg", {}), distributed=True)
+    limit = datetime.timedelta(seconds=timeout)
     try:
         if get_device() in ACCELERATORS:
-            init_dist(launcher, **cfg.env_cfg.dist_cfg)
+            init_dist(launcher, **cfg.env_cfg.dist_cfg, **_store_of_attempt(limit))
         else:
             _set_variables(launcher)
             _set_cpu_wrapper(cfg)
-            torch_dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=timeout))
-    except torch_dist.DistError as error:
+            torch_dist.init_process_group("gloo", timeout=limit, **_store_of_attempt(limit))
+    except RuntimeError as error:
+        if not _is_of_the_network(error):
+            raise
         raise LostProcessError(
             f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']} did not find the others "
             f"within env_cfg.dist_cfg.timeout={timeout} s: {_first_line(error)}"
         ) from error
+
+
+def _store_of_attempt(limit: datetime.timedelta) -> dict[str, Any]:
+    """After a restart by torchrun, arguments that hide the addresses of the processes before.
+
+    PyTorch 2.11 keeps the store in which the processes find each other over restarts, and they
+    would connect to those that are gone.
+    """
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if attempt == "0" or not shared or get_device() not in ("cpu", "cuda"):
+        return {}
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = torch_dist.TCPStore(address, port, world_size, is_master=False, timeout=limit)
+    store = torch_dist.PrefixStore(f"attempt_{attempt}", store)
+    return dict(store=store, rank=rank, world_size=world_size)
 
 
 def _set_variables(launcher: str) -> None:
@@ -146,9 +168,24 @@ def agree(decide: Callable[[], T]) -> T:
     return outcome[0]
 
 
+def leave() -> None:
+    """End a process that was started with others, successfully; nothing for one alone.
+
+    When Python itself ends such a process, PyTorch 2.11 aborts it now and then over a thread of
+    gloo's ("terminate called without an active exception"): about one in ten starts.
+    """
+    if not torch_dist.is_initialized():
+        return
+    torch_dist.destroy_process_group()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
 def lost_process(error: Exception) -> LostProcessError | None:
     """What to say of an error if it means that another process is gone or does not answer."""
-    if not isinstance(error, torch_dist.DistError) and "gloo/transport" not in str(error):
+    if not _is_of_the_network(error):
         return None
     reason = _first_line(error)
     cause = (
@@ -160,6 +197,11 @@ def lost_process(error: Exception) -> LostProcessError | None:
         f"rank {get_rank()} of {get_world_size()} {cause}; --resume goes on from the last "
         f"checkpoint. {reason}"
     )
+
+
+def _is_of_the_network(error: Exception) -> bool:
+    # gloo raises plain RuntimeErrors that begin with the place in its source code
+    return isinstance(error, torch_dist.DistError) or "gloo/transport" in str(error)
 
 
 def is_first_to_say(message: str) -> bool:
@@ -179,6 +221,5 @@ def is_first_to_say(message: str) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    # gloo begins with the place in its source code
     text = str(error).splitlines()[0].rpartition("] ")[2] if str(error) else type(error).__name__
     return text.rstrip(".") + "."
