@@ -60,7 +60,7 @@ class StopRequest:
 
     def _is_training(self, frame: FrameType | None) -> bool:
         runner = self._runner()
-        while frame is not None:
+        while frame is not None and runner is not None:
             if frame.f_code.co_name == "train" and frame.f_locals.get("self") is runner:
                 return True
             frame = frame.f_back
