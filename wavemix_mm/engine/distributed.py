@@ -111,8 +111,8 @@ def _store_of_attempt(limit: datetime.timedelta) -> dict[str, Any]:
         return {}
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = torch_dist.TCPStore(address, port, world_size, is_master=False, timeout=limit)
-    store = torch_dist.PrefixStore(f"attempt_{attempt}", store)
+    whole = torch_dist.TCPStore(address, port, world_size, is_master=False, timeout=limit)
+    store = torch_dist.PrefixStore(f"attempt_{attempt}", whole)
     return dict(store=store, rank=rank, world_size=world_size)
 
 

@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 from mmengine.runner import Runner
+from mmengine.runner._flexible_runner import FlexibleRunner
 from torch import nn
 
 from wavemix_mm.engine.hooks.switch_optimizer_hook import SwitchOptimizerHook
@@ -338,3 +339,9 @@ def test_a_run_by_iterations_is_refused(tmp_path):
     config = _config(tmp_path, train_cfg=dict(by_epoch=False, max_iters=4))
     with pytest.raises(UserInputError, match="by_epoch=True"):
         _train(config)
+
+
+def test_a_flexible_runner_is_refused(tmp_path):
+    runner = FlexibleRunner.from_cfg(_config(tmp_path, env_cfg={}, launcher="none"))
+    with pytest.raises(UserInputError, match="a FlexibleRunner cannot change its optimizer"):
+        runner.train()

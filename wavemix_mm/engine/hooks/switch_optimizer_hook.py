@@ -33,7 +33,7 @@ class SwitchOptimizerHook(Hook):
 
     Raises:
         UserInputError: If not exactly one of switch_epoch and last_epochs is given, or the run is
-            not epoch-based, or the switch would lie outside of it.
+            not epoch-based or of a FlexibleRunner, or the switch would lie outside of it.
 
     Example:
         >>> custom_hooks = [
@@ -69,6 +69,11 @@ class SwitchOptimizerHook(Hook):
         """Turn ``last_epochs`` into ``switch_epoch``; validation and test runs pass through."""
         if runner._train_loop is None or isinstance(runner._train_loop, dict):
             return
+        if not hasattr(runner, "build_optim_wrapper"):
+            raise UserInputError(
+                f"SwitchOptimizerHook needs mmengine's Runner: a {type(runner).__name__} cannot "
+                "change its optimizer."
+            )
         max_epochs = runner.max_epochs
         if isinstance(runner.train_loop, IterBasedTrainLoop):
             raise UserInputError("SwitchOptimizerHook needs an epoch-based run (by_epoch=True).")
