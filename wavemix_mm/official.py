@@ -12,6 +12,7 @@ from wavemix_mm.errors import UserInputError
 # Buffers of the authors' wavelet transform: constants, which ours does not store.
 _WAVELET_BUFFER = re.compile(r"(.*\.)?[hg][01]_(col|row)")
 _BLOCK = re.compile(r"layers\.(\d+)\.(?:reduction|feedforward(\d*)\.(\d+))\.(.+)")
+_SHOWN_KEYS = 5
 # Index in the authors' nn.Sequential of a level -> index in ours.
 _PATH = {"0": 0, "3": 3, "4": 4, "5": 5}
 _STRIDED_STEM = {"0": "conv1", "1": "conv2"}
@@ -36,11 +37,11 @@ def convert_official(
         ``head.fc``) or mmseg's EncoderDecoder (``backbone``, ``decode_head``).
 
     Raises:
-        UserInputError: If keys are unknown, listing them; or if drop_void is asked of a
+        UserInputError: If keys are unknown, naming the first; or if drop_void is asked of a
             classification network.
     """
     state = {key.removeprefix("module."): value for key, value in state_dict.items()}
-    state = {key: value for key, value in state.items() if not _WAVELET_BUFFER.fullmatch(key)}
+    state = {key: value for key, value in state.items() if not is_wavelet_buffer(key)}
     rename = _renamer(state)
     converted, unknown = {}, []
     for key, value in state.items():
@@ -50,9 +51,11 @@ def convert_official(
         else:
             converted[new_key] = value
     if unknown or not converted:
+        more = len(unknown) - _SHOWN_KEYS
+        shown = ", ".join(unknown[:_SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "")
         raise UserInputError(
             "state_dict is not one of the authors' WaveMix networks; "
-            f"unknown keys: {', '.join(unknown) or '(it is empty)'}."
+            f"unknown keys: {shown or '(it is empty)'}."
         )
     if drop_void:
         final = [key for key in converted if key.startswith("decode_head.conv_seg.")]
@@ -61,6 +64,11 @@ def convert_official(
         for key in final:
             converted[key] = converted[key][1:]
     return converted
+
+
+def is_wavelet_buffer(key: str) -> bool:
+    """Whether a key is of a constant of their wavelet transform, which ours does not store."""
+    return _WAVELET_BUFFER.fullmatch(key) is not None
 
 
 def _renamer(state: Mapping[str, Tensor]) -> Callable[[str], str | None]:

@@ -111,7 +111,15 @@ def check_checkpoint(model: nn.Module, path: str) -> None:
     Raises:
         UserInputError: Otherwise; on another architecture with the first keys that differ.
     """
-    state = read_state_dict(path)
+    check_state_dict(model, read_state_dict(path), path)
+
+
+def check_state_dict(model: nn.Module, state: dict[str, Tensor], path: str) -> None:
+    """Check that the tensors read from a checkpoint fit the model exactly.
+
+    Raises:
+        UserInputError: Otherwise, with the first keys that differ.
+    """
     problems = _differences(state, _unwrap(model).state_dict())
     if problems:
         raise UserInputError(

@@ -42,6 +42,7 @@ _ADDRESSES = ("http://", "https://")
 _MODEL_ZOOS = ("open-mmlab://", "openmmlab://", "torchvision://", "modelzoo://", "mmcls://")
 # Stores of files to which mmengine has a way, and we have none that was tried.
 _STORES = (r"(\S+\:)?s3://", r"(\S+\:)?petrel://", "pavi://")
+TRUST_ADVICE = "; --trust-checkpoint loads the file of someone you trust"
 _EMPTY, _WEB_PAGE = "the file is empty.", "it is a web page, not a checkpoint."
 _trusted = False
 
@@ -93,6 +94,18 @@ def read_state_dict(path: str) -> dict[str, Tensor]:
         UserInputError: As `read_checkpoint`, or if there are none.
     """
     return get_state_dict(read_checkpoint(path), path)
+
+
+def local_copy(path: str) -> Path:
+    """Return the file that `read_checkpoint` reads for a path or an http(s) address.
+
+    Raises:
+        UserInputError: If it does not exist or cannot be fetched.
+    """
+    if path.startswith(_ADDRESSES):
+        return _fetch(path)
+    check_file(path)
+    return Path(os.path.expanduser(path))
 
 
 def get_state_dict(checkpoint: Any, path: str) -> dict[str, Tensor]:
@@ -175,8 +188,8 @@ def _cause(file: str, error: Exception) -> str:
         refused := re.search(r"GLOBAL (\S+)", str(error))
     ):
         return (
-            f"it holds {refused[1]}, which is not on the list of what cannot run code; "
-            "--trust-checkpoint loads the file of someone you trust."
+            f"it holds {refused[1]}, which is not on the list of what cannot run code"
+            f"{TRUST_ADVICE}."
         )
     return "it is truncated or not a PyTorch checkpoint."
 

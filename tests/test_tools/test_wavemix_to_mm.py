@@ -1,0 +1,358 @@
+"""tools/model_converters/wavemix_to_mm.py, on state dicts of the authors' networks.
+
+Every variant that the authors publish is made by their package, with random weights. The paper's
+depths and widths cost seconds, so that one of them is real and the others have two blocks.
+"""
+
+import hashlib
+import http.server
+import os
+import shlex
+import subprocess
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from official_package import OlderClassification, SegmentationOnClassification
+from test_untrusted_checkpoints import Payload
+
+from wavemix_mm.analysis.benchmark import authors
+from wavemix_mm.apis import init_model
+from wavemix_mm.engine.launch import load_config, parse_options
+from wavemix_mm.engine.loading import read_checkpoint
+from wavemix_mm.official import convert_official
+from wavemix_mm.official_variants import config_options, detect_variant, find_config
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = ROOT / "tools" / "model_converters" / "wavemix_to_mm.py"
+PATCH = dict(initial_conv="pachify")
+STRIDED = dict(initial_conv="strided")
+
+# File that the authors publish -> classes, width, depth, level, stem, our config.
+PUBLISHED = {
+    "ImageNet/imagenet_71.49.pth": (1000, 192, 16, 3, PATCH | dict(patch_size=4), "imagenet"),
+    "ImageNet/wavemix_192_16_75.06.pth": (1000, 192, 16, 3, PATCH | dict(patch_size=4), "imagenet"),
+    "ImageNet/wavemixlite_71.18.pth": (1000, 192, 16, 1, PATCH | dict(patch_size=4), "imagenet"),
+    "ImageNet/ImageNet73.03.pth": (1000, 256, 16, 3, PATCH | dict(patch_size=4), "imagenet"),
+    "ImageNet/imagenet4level_70.42.pth": (1000, 256, 16, 4, STRIDED | dict(stride=2), "imagenet"),
+    "Places365/places365_54.94.pth": (365, 256, 12, 2, PATCH | dict(patch_size=8), "places365"),
+    "galaxy10/galaxy_95.42.pth": (10, 192, 16, 3, PATCH | dict(patch_size=4), "galaxy10"),
+    "galaxy10/galaxy_90.23.pth": (10, 192, 16, 1, PATCH | dict(patch_size=4), "galaxy10"),
+    "cifar10/cifar10_94.58.pth": (10, 144, 7, 1, STRIDED | dict(stride=1), "cifar10"),
+    "cifar10/cifar10_95.37.pth": (10, 320, 8, 1, STRIDED | dict(stride=1), "cifar10"),
+    "cifar100/cifar100_76.91.pth": (100, 256, 7, 1, STRIDED | dict(stride=1), "cifar100"),
+    "cifar100/cifar100_77.82.pth": (100, 256, 8, 1, STRIDED | dict(stride=1), "cifar100"),
+    "cifar100/cifar100_78.81.pth": (100, 256, 10, 1, STRIDED | dict(stride=1), "cifar100"),
+    "tinyimagenet/tinyimagenet_62.51.pth":
+        (200, 256, 12, 1, STRIDED | dict(stride=1), "tiny_imagenet"),
+    "tinyimagenet/tiny_71.69.pth":
+        (200, 192, 16, 3, PATCH | dict(patch_size=4), "tiny_imagenet_in1k"),
+    "tinyimagenet/tiny_78.76.pth":
+        (200, 192, 16, 3, PATCH | dict(patch_size=4), "tiny_imagenet_in1k"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tool():
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("tool_wavemix_to_mm", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def network(official, randomize_norms):
+    """A function that builds a network of theirs for classification, small by default."""
+
+    def build(classes=10, dims=16, depth=2, level=3, stem=None, ff=None, mult=2):
+        stem = stem or PATCH | dict(patch_size=4)
+        common = dict(num_classes=classes, depth=depth, mult=mult, final_dim=dims, level=level)
+        model = official.classification.WaveMix(
+            ff_channel=ff or dims, dropout=0.5, **common, **stem
+        )
+        randomize_norms(model)
+        return model.eval()
+
+    return build
+
+
+@pytest.fixture
+def save(tmp_path):
+    """A function that saves what it is given in a folder for sources."""
+
+    def save(content, name="source.pth"):
+        (tmp_path / "source").mkdir(exist_ok=True)
+        torch.save(content, tmp_path / "source" / name)
+        return tmp_path / "source" / name
+
+    return save
+
+
+def convert(tool, capsys, *argv):
+    """Run the tool; return what it printed, and its last line as config and options."""
+    capsys.readouterr()
+    tool.main([str(argument) for argument in argv])
+    text = capsys.readouterr().out
+    _, script, config, out, *options = shlex.split(text.splitlines()[-1])
+    assert (script, out) == ("tools/test.py", str(argv[1]))
+    assert f"config: {config}\n" in text
+    return text, config, parse_options(options[1:])
+
+
+def check_outputs(theirs, config, options, out, images, skip=0):
+    """The config that was printed loads what was written, and computes what they do."""
+    ours = init_model(config, str(out), "cpu", options)
+    with torch.no_grad():
+        expected, got = theirs.eval()(images)[:, skip:], ours(images, mode="tensor")
+    assert got.shape == expected.shape
+    assert ((expected - got).abs().max() / expected.abs().max()).item() <= 1e-5
+    return ours
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_published_classification(name, tool, network, save, tmp_path, capsys):
+    classes, dims, depth, level, stem, expected_config = PUBLISHED[name]
+    state = network(classes, dims, 1, level, stem).state_dict()
+    # all blocks have the same shapes
+    for i in range(1, depth):
+        state |= {
+            key.replace("layers.0.", f"layers.{i}."): value
+            for key, value in state.items()
+            if key.startswith("layers.0.")
+        }
+    variant = detect_variant(convert_official(state))
+    assert (variant.num_classes, variant.embed_dims) == (classes, dims)
+    assert (variant.depth, variant.levels) == (depth, level)
+    assert variant.patch_size == stem.get("patch_size")
+    assert variant.stride == stem.get("stride", variant.stride)
+    assert (variant.ff_channels, variant.mlp_ratio, variant.head) == (dims, 2, ())
+    assert find_config(variant, name) == expected_config
+    config = str(ROOT / "configs" / "wavemix" / f"{expected_config}.py")
+    model = load_config(config).model
+    with torch.device("meta"):
+        ours = init_model(config, None, "meta", config_options(variant, model))
+    shapes = {key: value.shape for key, value in ours.state_dict().items()}
+    assert shapes == {key: value.shape for key, value in convert_official(state).items()}
+
+    # the same in small, all the way
+    theirs = network(classes, 16, 2, level, stem)
+    out = tmp_path / "out.pth"
+    source = save(theirs.state_dict(), name.replace("/", "_"))
+    text, config, options = convert(tool, capsys, source, out)
+    assert Path(config).stem == expected_config
+    assert "outputs equal to the authors' network" in text
+    side = 2**level * (stem.get("patch_size") or stem["stride"] ** 2)
+    check_outputs(theirs, config, options, out, torch.randn(2, 3, side, 2 * side))
+
+
+def test_the_cityscapes_network_at_its_size(tool, network, save, tmp_path, capsys):
+    theirs = SegmentationOnClassification(network(1000, 192, 16, 3), (128, 64), 20)
+    out = tmp_path / "new" / "cityscapes.pth"
+    source = save(theirs.state_dict())
+    text, config, options = convert(tool, capsys, source, out)
+    assert Path(config).stem == "cityscapes_in1k-192-16-l3" and not options
+    assert "void, the first of 20 outputs, dropped" in text
+    ours = check_outputs(theirs, config, options, out, torch.randn(1, 3, 32, 64), skip=1)
+    meta = read_checkpoint(str(out))["meta"]
+    assert meta["dataset_meta"]["classes"][:2] == ("road", "sidewalk")
+    assert len(meta["dataset_meta"]["classes"]) == len(meta["dataset_meta"]["palette"]) == 19
+    assert meta["dataset_meta"]["palette"][0] == [128, 64, 128]
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    assert meta["converted_from"] == dict(source="source.pth", sha256=digest)
+    assert meta["converter"] == "wavemix_mm 0.1.0"
+    assert ours.dataset_meta == meta["dataset_meta"]
+    side = (tmp_path / "new" / "cityscapes.pth.sha256").read_text()
+    assert side == f"{hashlib.sha256(out.read_bytes()).hexdigest()}  cityscapes.pth\n"
+    assert {path.name for path in out.parent.iterdir()} == {out.name, out.name + ".sha256"}
+
+
+@pytest.mark.parametrize("level", [1, 4])
+def test_their_segmentation_network(level, tool, official, randomize_norms, save, tmp_path, capsys):
+    theirs = official.SemSegment.WaveMix(
+        num_classes=20, depth=2, mult=3, ff_channel=24, final_dim=16, level=level, stride=2
+    )
+    randomize_norms(theirs)
+    out = tmp_path / "out.safetensors"
+    wrapped = {f"module.{key}": value for key, value in theirs.state_dict().items()}
+    source = save(dict(state_dict=wrapped | {"module.layers.0.xf1.h0_col": torch.zeros(2)}))
+    text, config, options = convert(tool, capsys, source, out)
+    assert Path(config).stem == "cityscapes"
+    assert "wavelet buffers dropped: 1; unknown keys: 0" in text
+    side = 4 * 2**level
+    check_outputs(theirs, config, options, out, torch.randn(1, 3, side, side), skip=1)
+
+
+def test_other_classes_and_the_older_head(tool, network, save, tmp_path, capsys):
+    seven = SegmentationOnClassification(network(7), (12, 5), 7)
+    out = tmp_path / "out.pth"
+    text, config, options = convert(tool, capsys, save(seven.state_dict()), out)
+    assert "the names of the 7 classes are not known" in text
+    assert "dataset_meta" not in read_checkpoint(str(out))["meta"]
+    check_outputs(seven, config, options, out, torch.randn(1, 3, 32, 32))
+    older = OlderClassification(network(3, ff=20, mult=3), 1024)
+    text, config, options = convert(tool, capsys, save(older.state_dict()), out)
+    check_outputs(older, config, options, out, torch.randn(1, 3, 32, 32))
+
+
+def test_a_config_of_the_users(tool, network, save, tmp_path, capsys):
+    """It decides the stride of the stem; another network is refused."""
+    theirs = network(10, 16, 2, 1, STRIDED | dict(stride=2))
+    config = tmp_path / "own.py"
+    base = ROOT / "configs" / "wavemix" / "cifar10.py"
+    config.write_text(
+        f"_base_ = [{str(base)!r}]\nmodel = dict(backbone=dict(embed_dims=16, depth=2, "
+        "stem=dict(stride=2)), head=dict(in_channels=16))\n"
+    )
+    out = tmp_path / "out.pth"
+    source = save(theirs.state_dict())
+    _, printed, options = convert(tool, capsys, source, out, "--config", config)
+    assert printed == str(config) and not options
+    check_outputs(theirs, config, None, out, torch.randn(2, 3, 8, 8))
+    before = out.read_bytes()
+    config.write_text(config.read_text() + "model['backbone']['depth'] = 3\n")
+    assert "does not fit the model" in error(tool, source, out, "--config", config)
+    assert out.read_bytes() == before
+
+
+def error(tool, *argv):
+    with pytest.raises(SystemExit) as stop:
+        tool.main([str(argument) for argument in argv])
+    message = str(stop.value.code)
+    assert message.startswith("error: ") and "\n" not in message
+    return message
+
+
+def test_outputs_that_differ_are_refused(tool, network, save, tmp_path, monkeypatch):
+    """A converter that mixes up two tensors of one shape is caught."""
+    source = save(network().state_dict())
+
+    def mixed_up(state, drop_void=False):
+        converted = convert_official(state, drop_void)
+        a, b = "backbone.blocks.0.reduction.weight", "backbone.blocks.1.reduction.weight"
+        return converted | {a: converted[b], b: converted[a]}
+
+    monkeypatch.setattr("wavemix_mm.official.convert_official", mixed_up)
+    out = tmp_path / "new" / "out.pth"
+    assert "gives other outputs than the authors' network" in error(tool, source, out)
+    assert not out.parent.exists()
+
+
+def test_without_the_authors_package(tool, network, save, tmp_path, capsys, monkeypatch):
+    source = save(network().state_dict())
+    find_spec = authors.importlib.util.find_spec
+    monkeypatch.setattr(
+        authors.importlib.util,
+        "find_spec",
+        lambda name, *args: None if name == "wavemix" else find_spec(name, *args),
+    )
+    text, *_ = convert(tool, capsys, source, tmp_path / "out.pth")
+    assert "outputs not compared: the authors' package is not installed" in text
+    assert (tmp_path / "out.pth").is_file()
+
+
+def test_bad_sources(tool, network, save, tmp_path):
+    good = save(network().state_dict())
+    state = network().state_dict()
+    marker, out = tmp_path / "marker", tmp_path / "new" / "out.pth"
+    truncated = good.with_name("truncated.pth")
+    truncated.write_bytes(good.read_bytes()[:-1000])
+    page = good.with_name("page.pth")
+    page.write_text("<!DOCTYPE html><html><body>Sign in</body></html>")
+    empty = good.with_name("empty.pth")
+    empty.touch()
+    without_block = {k: v for k, v in state.items() if not k.startswith("layers.0.")}
+    without_stem = {k: v for k, v in state.items() if not k.startswith("conv.")}
+    without_norm = {k: v for k, v in state.items() if "feedforward1.5.bias" not in k}
+    other = {f"encoder.{i}.weight": torch.zeros(1) for i in range(300)}
+    cases = {
+        truncated: "truncated.pth cannot be read: it is truncated",
+        page: "page.pth cannot be read: it is a web page",
+        empty: "empty.pth cannot be read: the file is empty",
+        good.with_name("absent.pth"): "absent.pth does not exist",
+        good.parent: "source is a folder",
+        save(state | {"payload": Payload(marker)}, "code.pth"): "code.pth cannot be read: it holds",
+        save(dict(other=1), "plain.pth"): "holds no state dict",
+        save(other, "other.pth"): "encoder.4.weight and 295 more",
+        save(state | {"surprise": torch.zeros(1)}, "key.pth"): "unknown keys: surprise",
+        save(without_block, "block.pth"): "is missing",
+        save(without_stem, "stem.pth"): "backbone.stem.conv2.weight is missing",
+        save(without_norm, "norm.pth"): "paths.0.5.bias (16,) is missing in the checkpoint",
+        save({}, "nothing.pth"): "holds no state dict",
+    }
+    for source, message in cases.items():
+        said = error(tool, source, out)
+        assert message in said and "--trust-checkpoint" not in said, said
+    state["layers.0.reduction.bias"][0] = float("nan")
+    assert "differ by nan" in error(tool, save(state, "nan.pth"), out)
+    assert not marker.exists() and not out.parent.exists()
+
+
+def test_bad_places_and_hashes(tool, network, save, tmp_path, capsys):
+    source = save(network().state_dict())
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    out = tmp_path / "out.pth"
+    assert "has the SHA-256" in error(tool, source, out, "--sha256", "0" * 64)
+    assert "must end in .pth or .safetensors" in error(tool, source, tmp_path / "out.bin")
+    (tmp_path / "folder.pth").mkdir()
+    assert "is a folder" in error(tool, source, tmp_path / "folder.pth")
+    before = source.read_bytes()
+    assert "is the source" in error(tool, source, source)
+    assert source.read_bytes() == before
+    (tmp_path / "file").touch()
+    assert "cannot be written" in error(tool, source, tmp_path / "file" / "out.pth")
+    assert "does not exist" in error(tool, source, out, "--config", tmp_path / "absent.py")
+    assert not out.exists() and not list(tmp_path.glob(".*"))
+    convert(tool, capsys, source, out, "--sha256", digest.upper())
+    assert out.is_file()
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """The address of the folder for sources, and a home for what is fetched from there."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    (tmp_path / "source").mkdir(exist_ok=True)
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    handler = partial(Quiet, directory=str(tmp_path / "source"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+
+
+def test_an_address(tool, server, network, save, tmp_path, capsys):
+    save(network().state_dict(), "galaxy.pth")
+    out = tmp_path / "out.pth"
+    _, config, _ = convert(tool, capsys, f"{server}/galaxy.pth", out)
+    assert Path(config).stem == "galaxy10"
+    content = read_checkpoint(str(out))
+    assert content["meta"]["converted_from"]["source"] == f"{server}/galaxy.pth"
+    (tmp_path / "source" / "page.pth").write_text("<html>Not here</html>")
+    new = tmp_path / "new" / "out.pth"
+    assert "it is a web page" in error(tool, f"{server}/page.pth", new)
+    assert "cannot be fetched" in error(tool, f"{server}/absent.pth", new)
+    assert "has the SHA-256" in error(tool, f"{server}/galaxy.pth", new, "--sha256", "0" * 64)
+    assert not new.parent.exists()
+
+
+def test_as_a_process(network, save, tmp_path):
+    """Run from another folder; the command that it prints names a config that exists there."""
+    source = save(network(100, 16, 1, 1, STRIDED | dict(stride=1)).state_dict())
+    command = [sys.executable, str(TOOL), str(source), "out.pth"]
+    run = partial(subprocess.run, cwd=tmp_path, capture_output=True, text=True, env=os.environ)
+    done = run(command)
+    assert done.returncode == 0, done.stderr
+    config = shlex.split(done.stdout.splitlines()[-1])[2]
+    assert (tmp_path / config).is_file() and Path(config).stem == "cifar100"
+    source.write_bytes(b"\x80")
+    done = run(command)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: checkpoint ")

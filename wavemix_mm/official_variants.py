@@ -1,0 +1,206 @@
+"""Which network of the authors' a converted state dict is of, and which config builds it here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from wavemix_mm.errors import UserInputError
+from wavemix_mm.models.backbones.wavemix import ARCHS, parse_arch
+
+# Configs by number of classes; of several, that of which the source's name holds the word.
+_PATCH_CONFIGS = {
+    10: {"galaxy": "galaxy10", "cifar": "cifar10_in1k", "svhn": "svhn_in1k"},
+    100: {"": "cifar100_in1k"},
+    200: {"": "tiny_imagenet_in1k"},
+    365: {"": "places365"},
+    1000: {"": "imagenet"},
+    10000: {"": "inat2021_mini"},
+}
+_STRIDED_CONFIGS = {
+    10: {"cifar": "cifar10", "svhn": "svhn"},
+    100: {"": "cifar100"},
+    200: {"": "tiny_imagenet"},
+    365: {"": "places365"},
+    1000: {"": "imagenet"},
+    10000: {"": "inat2021_mini"},
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of the authors' networks, as its tensors tell.
+
+    `patch_size` is None where the stem has two strided convolutions. `head` has the widths between
+    the backbone and the classes: two of a segmentation, one of a classification with a convolution
+    before the pooling, none of one without.
+    """
+
+    is_segmentation: bool
+    in_channels: int
+    embed_dims: int
+    depth: int
+    levels: int
+    ff_channels: int
+    mlp_ratio: float
+    patch_size: int | None
+    head: tuple[int, ...]
+    num_classes: int
+
+    @property
+    def arch(self) -> str:
+        """The paper's name of the backbone, as `WaveMix(arch=...)` takes it if the paper has it."""
+        name = f"{self.embed_dims}/{self.depth}"
+        return f"lite-{name}" if self.levels == 1 else f"{name}-l{self.levels}"
+
+    @property
+    def stride(self) -> int:
+        """Stride of each convolution of a strided stem.
+
+        It leaves no trace in the tensors. All released classifications of one level work at the
+        resolution of their small images; the others, as the segmentation, at a quarter of it.
+        """
+        return 1 if self.levels == 1 and not self.is_segmentation else 2
+
+    def __str__(self) -> str:
+        stem = f"patches of {self.patch_size}" if self.patch_size else "two strided convolutions"
+        task = "segmentation" if self.is_segmentation else "classification"
+        widths = " -> ".join(map(str, (self.embed_dims, *self.head, self.num_classes)))
+        extra = "" if self.ff_channels == self.embed_dims else f", ff {self.ff_channels}"
+        extra += "" if self.mlp_ratio == 2 else f", mul {self.mlp_ratio:g}"
+        return f"WaveMix {self.arch}{extra}, stem of {stem}, {task} head {widths}"
+
+
+def detect_variant(state_dict: Mapping[str, Tensor]) -> Variant:
+    """Detect the network from what `convert_official` returns.
+
+    Raises:
+        UserInputError: If a tensor that tells of it is missing.
+    """
+
+    def shape(key: str) -> tuple[int, ...]:
+        if key not in state_dict or state_dict[key].dim() < 2:
+            raise UserInputError(f"the checkpoint is incomplete: a tensor for {key} is missing.")
+        return tuple(state_dict[key].shape)
+
+    def numbers(pattern: str) -> list[int]:
+        return [int(match[1]) for key in state_dict if (match := re.match(pattern, key))]
+
+    stem = "backbone.stem.patch_conv.weight"
+    embed_dims = shape(stem if stem in state_dict else "backbone.stem.conv2.weight")[0]
+    is_segmentation = "decode_head.conv_seg.weight" in state_dict
+    head: tuple[int, ...] = ()
+    if is_segmentation:
+        head = tuple(shape(f"decode_head.upsamples.{i}.weight")[1] for i in (0, 1))
+    elif "neck.conv.weight" in state_dict:
+        head = shape("neck.conv.weight")[:1]
+    final = "decode_head.conv_seg.weight" if is_segmentation else "head.fc.weight"
+    path = "backbone.blocks.0.paths.0"
+    hidden = shape(f"{path}.0.weight")[0]
+    return Variant(
+        is_segmentation=is_segmentation,
+        in_channels=shape("backbone.stem.conv1.weight")[1],
+        embed_dims=embed_dims,
+        depth=max(numbers(r"backbone\.blocks\.(\d+)\.")) + 1,
+        levels=max(numbers(r"backbone\.blocks\.0\.paths\.(\d+)\.")) + 1,
+        ff_channels=shape(f"{path}.3.weight")[0],
+        mlp_ratio=hidden // embed_dims if hidden % embed_dims == 0 else hidden / embed_dims,
+        patch_size=state_dict[stem].shape[-1] if stem in state_dict else None,
+        head=head,
+        num_classes=shape(final)[0],
+    )
+
+
+def find_config(variant: Variant, source: str) -> str:
+    """Name the config in configs/wavemix/ that comes nearest, `config_options` does the rest.
+
+    Args:
+        variant: What is to be built.
+        source: Name of the checkpoint, for what the tensors do not tell: CIFAR-10 or SVHN.
+    """
+    if variant.is_segmentation:
+        return "cityscapes_in1k-192-16-l3" if variant.patch_size else "cityscapes"
+    configs = _PATCH_CONFIGS if variant.patch_size else _STRIDED_CONFIGS
+    named = configs.get(variant.num_classes) or configs[1000 if variant.patch_size else 10]
+    words = [word for word in named if word in source.lower()]
+    return named[words[0]] if words else next(iter(named.values()))
+
+
+def config_options(variant: Variant, model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `--cfg-options` with which a config builds the variant; none if it does already.
+
+    Args:
+        variant: What is to be built.
+        model: `model` of a config in configs/wavemix/.
+    """
+    backbone = model["backbone"]
+    options = _arch_options(variant, backbone)
+    wanted = dict(
+        in_channels=(variant.in_channels, backbone.get("in_channels", 3)),
+        ff_channels=(
+            variant.ff_channels,
+            backbone.get("ff_channels") or variant.embed_dims,
+        ),
+        mlp_ratio=(variant.mlp_ratio, backbone.get("mlp_ratio", 2)),
+    )
+    options |= {f"backbone.{key}": want for key, (want, have) in wanted.items() if want != have}
+    options |= _stem_options(variant, backbone.get("stem"))
+    options |= _head_options(variant, model)
+    return {f"model.{key}": value for key, value in options.items()}
+
+
+def _arch_options(variant: Variant, backbone: Mapping[str, Any]) -> dict[str, Any]:
+    keys = ("embed_dims", "depth", "levels")
+    arch = parse_arch(backbone.get("arch", "192/16-l3"))
+    have = {key: backbone.get(key) or of_arch for key, of_arch in zip(keys, arch, strict=True)}
+    wanted = {key: getattr(variant, key) for key in keys}
+    if have == wanted:
+        return {}
+    if variant.arch in ARCHS and not any(backbone.get(key) for key in keys):
+        return {"backbone.arch": variant.arch}
+    return {f"backbone.{key}": wanted[key] for key in keys if wanted[key] != have[key]}
+
+
+def _stem_options(variant: Variant, stem: Mapping[str, Any] | None) -> dict[str, Any]:
+    have = dict(stem or dict(type="wavemix_mm.PatchStem"))
+    if variant.patch_size:
+        kind, key, value, default = "PatchStem", "patch_size", variant.patch_size, 4
+    else:
+        kind, key, value, default = "StridedStem", "stride", variant.stride, 2
+    if have["type"] == f"wavemix_mm.{kind}":
+        same = have.get(key, default) == value
+        named = {} if stem else {"backbone.stem.type": f"wavemix_mm.{kind}"}
+        return {} if same else named | {f"backbone.stem.{key}": value}
+    replaced = {"backbone.stem._delete_": True} if stem else {}
+    return replaced | {
+        "backbone.stem.type": f"wavemix_mm.{kind}",
+        f"backbone.stem.{key}": value,
+    }
+
+
+def _head_options(variant: Variant, model: Mapping[str, Any]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if variant.is_segmentation:
+        name = "decode_head"
+        mid, last = variant.head
+        wanted = dict(in_channels=variant.embed_dims, mid_channels=mid, channels=last)
+    else:
+        name = "head"
+        neck, pooling = model["neck"], "GlobalAveragePooling"
+        if not variant.head and neck["type"] != pooling:
+            options = {"neck._delete_": True, "neck.type": pooling}
+        elif variant.head:
+            mixing = dict(
+                type="wavemix_mm.ChannelMixing",
+                in_channels=variant.embed_dims,
+                out_channels=variant.head[0],
+            )
+            options = {f"neck.{key}": v for key, v in mixing.items() if neck.get(key) != v}
+        wanted = dict(in_channels=(variant.head or (variant.embed_dims,))[0])
+    wanted["num_classes"] = variant.num_classes
+    have = model[name]
+    return options | {f"{name}.{key}": v for key, v in wanted.items() if have.get(key) != v}
