@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import IterBasedTrainLoop, Runner
 
-from wavemix_mm.engine.checkpoint_files import find_damage, find_newest_good
+from wavemix_mm.engine.checkpoint_files import find_damage, find_newest_good, sidecar
 from wavemix_mm.engine.launch import warn
 from wavemix_mm.errors import UserInputError
 
@@ -40,8 +41,10 @@ def set_resume(cfg: Config, resume: str | None) -> None:
         cfg.resume = newest is not None
         if newest:
             cfg.load_from = str(newest)
-    if cfg.get("resume") and os.path.isfile(cfg.load_from):
-        cause = find_damage(Path(cfg.load_from))
+    path = Path(cfg.load_from) if cfg.get("resume") else None
+    # the loader says better what is no checkpoint at all
+    if path and path.is_file() and (sidecar(path).is_file() or zipfile.is_zipfile(path)):
+        cause = find_damage(path)
         if cause:
             raise UserInputError(f"checkpoint {cfg.load_from} is damaged: {cause}.")
 
