@@ -27,7 +27,8 @@ def build_runner(cfg: Config) -> Runner:
     there at every turn, in the data structures and the optimizer wrapper.
     """
     runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
-    if isinstance(getattr(runner, "model", None), dict):  # FlexibleRunner builds it when the loop begins
+    # FlexibleRunner builds it when the loop begins; the checks before need it
+    if isinstance(getattr(runner, "model", None), dict):
         runner.model = runner.strategy.build_model(runner.model)
     options = runner.cfg.pop("compile", None)
     if options:
