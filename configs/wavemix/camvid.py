@@ -20,6 +20,7 @@ model = dict(
             class_weight=[0.88, 0.75, 3.63, 0.64, 1.7, 1.15, 3.32, 3.39, 1.49, 4.5, 6.66],
         ),
     ),
+    test_cfg=dict(crop_size=(320, 320), stride=(256, 256)),
 )
 optim_wrapper = dict(
     type="wavemix_mm.BFloat16OptimWrapper",

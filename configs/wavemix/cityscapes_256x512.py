@@ -9,4 +9,5 @@ _base_ = [
 model = dict(
     data_preprocessor=dict(size=(256, 512)),
     backbone=dict(arch="lite-256/16", ff_channels=512, mlp_ratio=3),
+    test_cfg=dict(crop_size=(256, 256), stride=(192, 192)),
 )

@@ -8,4 +8,5 @@ _base_ = [
 model = dict(
     data_preprocessor=dict(size=(512, 1024)),
     backbone=dict(arch="lite-256/16"),
+    test_cfg=dict(crop_size=(512, 512), stride=(384, 384)),
 )

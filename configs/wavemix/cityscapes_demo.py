@@ -20,6 +20,7 @@ model = dict(
         channels=16,
         loss_decode=dict(class_weight=class_weight),
     ),
+    test_cfg=dict(crop_size=(256, 256), stride=(192, 192)),
 )
 train_dataloader = dict(batch_size=2, num_workers=1, dataset=dict(data_root=data_root))
 val_dataloader = dict(num_workers=1, dataset=dict(data_root=data_root))

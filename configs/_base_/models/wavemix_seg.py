@@ -28,5 +28,7 @@ model = dict(
         loss_decode=dict(type="wavemix_mm.SoftmaxFocalLoss", gamma=2.0),
     ),
     train_cfg=dict(),
-    test_cfg=dict(mode="whole"),
+    # For images larger than memory model.test_cfg.mode=slide: overlapping windows. Their places are
+    # multiples of 64, 2**4 cells of the stem's stride, so that the transform sees the same cells.
+    test_cfg=dict(mode="whole", crop_size=(1024, 1024), stride=(768, 768)),
 )
