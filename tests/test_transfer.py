@@ -8,6 +8,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
 
 from wavemix_mm.engine.launch import load_config, parse_options
+from wavemix_mm.errors import UserInputError
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ["model.backbone.embed_dims=8", "model.backbone.depth=2"]
@@ -53,14 +54,7 @@ def init_weights(model, tmp_path):
         ("svhn_in1k", CLS_HEAD),
         ("tiny_imagenet_in1k", CLS_HEAD),
         ("galaxy10", CLS_HEAD),
-        (
-            "cityscapes_in1k-192-16-l3",
-            [
-                *SEG_HEAD,
-                "model.backbone.init_cfg.type=Pretrained",
-                "model.backbone.init_cfg.prefix=backbone.",
-            ],
-        ),
+        ("cityscapes_in1k-192-16-l3", SEG_HEAD),
     ],
 )
 def test_the_backbone_is_loaded_and_the_log_says_so(config, options, checkpoint, tmp_path):
@@ -75,6 +69,8 @@ def test_the_backbone_is_loaded_and_the_log_says_so(config, options, checkpoint,
     # nothing of the backbone is missing, and each parameter is accounted for
     assert f"load backbone. in model from: {checkpoint}" in log
     assert "do not match exactly" not in log
+    number = len(state)
+    assert f"WaveMix takes {number} of {number} tensors from {checkpoint}: stem 11/11, bl" in log
     said = {}
     for entry in log.split("\n\n"):
         name, _, text = entry.strip().partition(" - ")
@@ -83,6 +79,42 @@ def test_the_backbone_is_loaded_and_the_log_says_so(config, options, checkpoint,
         assert (f"PretrainedInit: load from {checkpoint}" in said[name]) == name.startswith(
             "backbone."
         ), name
+
+
+@pytest.mark.parametrize("stem", ["PatchStem", "StridedStem"])
+def test_level_4_with_its_strided_stem(stem, tmp_path):
+    """The stem of a classifier with patches cannot be loaded, all else can; the log says so."""
+    options = [*TINY, *IN1K_HEAD, "model.backbone.levels=4"]
+    if stem == "StridedStem":
+        options.append("model.backbone.stem.type=wavemix_mm.StridedStem")
+    classifier = build("imagenet", *options).state_dict()
+    source = {k: (v + torch.rand(v.shape)).to(v.dtype) for k, v in classifier.items()}
+    path = tmp_path / "level4.pth"
+    torch.save(dict(state_dict=source), path)
+    option = f"model.backbone.init_cfg.checkpoint={path}"
+    model = build("cityscapes_in1k-256-16-l4", *TINY, *SEG_HEAD, option)
+    before = {k: v.clone() for k, v in model.backbone.state_dict().items()}
+    log = init_weights(model, tmp_path)
+    taken = 0
+    for key, value in model.backbone.state_dict().items():
+        own = stem == "PatchStem" and key.startswith("stem.")
+        torch.testing.assert_close(value, before[key] if own else source[f"backbone.{key}"])
+        taken += not own
+    assert f"WaveMix takes {taken} of {len(before)} tensors from {path}: stem " in log
+    if stem == "PatchStem":
+        names = "stem.conv1.weight, stem.conv1.bias, stem.conv2.weight, stem.conv2.bias"
+        assert f": stem 0/4, blocks.0 46/46, blocks.1 46/46; as initialized stay {names}\n" in log
+        assert "unexpected key in source state_dict: stem.patch_conv.weight" in log
+    else:
+        assert ": stem 4/4, blocks.0 46/46, blocks.1 46/46\n" in log
+
+
+def test_a_checkpoint_of_which_nothing_fits(tmp_path):
+    path = tmp_path / "other.pth"
+    torch.save(dict(state_dict={"backbone.conv1.weight": torch.zeros(1)}), path)
+    model = build("cifar10_in1k", *TINY, *CLS_HEAD, f"model.backbone.init_cfg.checkpoint={path}")
+    with pytest.raises(UserInputError, match="no tensor that fits WaveMix; its first is conv1"):
+        model.init_weights()
 
 
 def test_any_image_size(checkpoint, tmp_path):

@@ -10,11 +10,12 @@ from contextlib import AbstractContextManager
 from functools import partial
 
 import torch
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, PretrainedInit
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from wavemix_mm.errors import UserInputError
+from wavemix_mm.models.backbones.initial_weights import log_taken
 from wavemix_mm.models.layers.memory_format import channels_last_gradient
 from wavemix_mm.models.layers.stems import PatchStem
 from wavemix_mm.models.layers.wavemix_block import WaveMixBlock, check_embed_dims
@@ -157,6 +158,19 @@ class WaveMix(BaseModule):
             if i in self.out_indices:
                 outs.append(channels_last_gradient(x))
         return tuple(outs)
+
+    def init_weights(self) -> None:
+        """Initialize as `init_cfg` says; the log names the tensors that a checkpoint gave.
+
+        Raises:
+            UserInputError: If the checkpoint has no tensor that fits.
+        """
+        is_first = not self.is_init
+        super().init_weights()
+        cfgs = self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg or {}]
+        for cfg in cfgs if is_first else []:
+            if cfg.get("type") in ("Pretrained", PretrainedInit):
+                log_taken(self, cfg)
 
     def train(self, mode: bool = True) -> WaveMix:
         """Set the mode; frozen stages stay in evaluation mode."""
