@@ -67,7 +67,7 @@ for key, inferencer in dict(
     assert (result["pred_scores"] == other["pred_scores"]).all()
     scores[key] = [result["pred_class"], result["pred_scores"].tolist()]
 weights = wavemix_mm.model_index.find_weights("mnist_8-10")
-no_weights = error(get_model, "cifar10_32-7", pretrained=True)
+no_weights = error(get_model, "cifar10_64-6", pretrained=True)
 weights.write_bytes(weights.read_bytes()[:-4] + bytes(4))
 print(json.dumps(dict(
     loaded=loaded,
@@ -187,7 +187,7 @@ def test_mmpretrain_api(layout, first, second, checkpoint, tmp_path, request):
         torch.testing.assert_close(torch.tensor(scores), expected, msg=key)
         assert name == DIGITS[int(expected.argmax())]
     assert answer["no_weights"].startswith(
-        "no weights of cifar10_32-7 come with wavemix_mm (only of: mnist_8-10); name a checkpoint"
+        "no weights of cifar10_64-6 come with wavemix_mm (only of: mnist_8-10); name a checkpoint"
     )
     assert "there is no config configs/wavemix/cifar11.py" in answer["no_model"]
     assert "mnist_8-10.safetensors are not those that were published" in answer["changed"]
@@ -282,25 +282,3 @@ def test_package_without_configs(monkeypatch):
     assert models == {}
     with pytest.raises(UserInputError, match="installed without its configs"):
         model_index.find_weights("mnist_8-10")
-
-
-def test_shipped_digits_are_recognized():
-    """Digits drawn in four fonts, white on black as in MNIST; guessing gets 4 of 40."""
-    classify = mmpretrain.ImageClassificationInferencer("mnist_8-10", device="cpu")
-    fonts = (
-        cv2.FONT_HERSHEY_SIMPLEX,
-        cv2.FONT_HERSHEY_DUPLEX,
-        cv2.FONT_HERSHEY_COMPLEX,
-        cv2.FONT_HERSHEY_SCRIPT_SIMPLEX,
-    )
-    images = []
-    for font in fonts:
-        for digit in range(10):
-            (width, height), _ = cv2.getTextSize(str(digit), font, 2.6, 8)
-            origin = (112 - width) // 2, (112 + height) // 2
-            image = np.zeros((112, 112, 3), np.uint8)
-            cv2.putText(image, str(digit), origin, font, 2.6, (255,) * 3, 8, cv2.LINE_AA)
-            images.append(cv2.resize(image, (28, 28), interpolation=cv2.INTER_AREA))
-    results = classify(images, batch_size=40)
-    right = sum(result["pred_label"] == i % 10 for i, result in enumerate(results))
-    assert right >= 30
