@@ -1,5 +1,5 @@
-# The model of cifar10_32-7.py in 40 epochs, for one CPU core and about two hours: AdamW with warm-up
-# and cosine in place of a constant rate and SGD at the end, small batches, mirrored images, bf16.
+# The model of cifar10_32-7.py in 40 epochs, two hours on one CPU core: AdamW with warm-up and cosine
+# in place of a constant rate and SGD at the end, small batches, mirrored images, bfloat16.
 _base_ = "./cifar10_32-7_folder.py"
 
 model = dict(backbone=dict(dropout=0.0))

@@ -119,7 +119,10 @@ COSINE = dict(type="CosineAnnealingLR", by_epoch=True, T_max=3, end=3)
             dict(max_epochs=5, param_scheduler=[STEPS, COSINE | dict(T_max=5, end=5)]),
             ["max_epochs is 5", "T_max is 5 in the config and 3 in the checkpoint, end is 5"],
         ),
-        (dict(param_scheduler=[STEPS]), ["the number of schedulers is 1 in the config and 2 in the checkpoint"]),
+        (
+            dict(param_scheduler=[STEPS]),
+            ["the number of schedulers is 1 in the config and 2 in the checkpoint"],
+        ),
     ],
 )  # fmt: skip
 def test_changed_schedule_is_said(tmp_path, capsys, change, expected):

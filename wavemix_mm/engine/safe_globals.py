@@ -18,7 +18,7 @@ import pickle
 import re
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -56,7 +56,7 @@ class _Array:
             raise pickle.UnpicklingError("a NumPy array is not one of numbers or text")
         if len(data) != math.prod(shape) * dtype.dtype.itemsize:
             raise pickle.UnpicklingError("a NumPy array has not the size that it claims")
-        order = "F" if is_fortran else "C"
+        order: Literal["C", "F"] = "F" if is_fortran else "C"
         self.value = np.frombuffer(data, dtype.dtype).reshape(shape, order=order).copy(order)
 
 
