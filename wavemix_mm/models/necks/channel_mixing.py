@@ -12,6 +12,9 @@ from wavemix_mm.registry import MODELS
 class ChannelMixing(BaseModule):
     """1x1 convolution, then global average pooling (Figure 1a; Tables 4, 9, 10).
 
+    Nothing stands between the two, so that they may change places: the mean of what the convolution
+    gives is what it gives for the mean, at the cost of one pixel.
+
     Args:
         in_channels: Channels C of the backbone.
         out_channels: Channels to give to the linear layer.
@@ -27,4 +30,4 @@ class ChannelMixing(BaseModule):
 
     def forward(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Tuple of (N, in_channels, H, W) -> tuple of (N, out_channels)."""
-        return tuple(self.pool(self.conv(x)).flatten(1) for x in inputs)
+        return tuple(self.conv(self.pool(x)).flatten(1) for x in inputs)
