@@ -1,5 +1,6 @@
 from wavemix_mm.engine.hooks.bad_sample_hook import BadSampleHook
 from wavemix_mm.engine.hooks.mean_loss_hook import MeanLossHook
+from wavemix_mm.engine.hooks.non_finite_hook import NonFiniteHook
 from wavemix_mm.engine.hooks.safe_checkpoint_hook import SafeCheckpointHook
 from wavemix_mm.engine.hooks.stateless_seed_hook import StatelessSeedHook
 from wavemix_mm.engine.hooks.switch_optimizer_hook import SwitchOptimizerHook
@@ -7,6 +8,7 @@ from wavemix_mm.engine.hooks.switch_optimizer_hook import SwitchOptimizerHook
 __all__ = [
     "BadSampleHook",
     "MeanLossHook",
+    "NonFiniteHook",
     "SafeCheckpointHook",
     "StatelessSeedHook",
     "SwitchOptimizerHook",

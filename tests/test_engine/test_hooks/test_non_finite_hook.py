@@ -1,0 +1,319 @@
+"""NonFiniteHook in real runs: what is left out, named, restored, and when it stops."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from processes import run_in_processes
+
+from wavemix_mm.engine.loading import read_checkpoint
+from wavemix_mm.engine.step_guard import StepGuard
+from wavemix_mm.errors import UserInputError
+
+
+class Images(torch.utils.data.Dataset):
+    """Eight images of 2x2; those in `bad` hold a nan."""
+
+    metainfo = dict(classes=("a",))
+
+    def __init__(self, bad=()):
+        self.bad = bad
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        image = torch.rand(1, 2, 2, generator=torch.Generator().manual_seed(index))
+        if index in self.bad:
+            image[0, 0, 0] = float("nan")
+        return dict(
+            inputs=image, data_samples=SimpleNamespace(img_path=f"{index}.png", sample_idx=index)
+        )
+
+
+class Net(BaseModel):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.conv = torch.nn.Conv2d(1, 2, 1)
+        self.norm = torch.nn.BatchNorm2d(2)
+        self.last = torch.nn.Conv2d(2, 1, 1)
+
+    def forward(self, inputs, data_samples, mode="tensor"):
+        return {"loss": self.last(self.norm(self.conv(torch.stack(inputs)))).square().mean()}
+
+
+def make_runner(work_dir, bad=(), epochs=1, hook=None, wrapper=None, hooks=(), **kwargs):
+    custom = [] if hook is None else [dict(type="wavemix_mm.NonFiniteHook", **hook)]
+    optimizer = dict(type="SGD", lr=0.1, momentum=0.9)
+    return Runner(
+        model=Net(),
+        work_dir=str(work_dir),
+        train_dataloader=dict(
+            batch_size=2,
+            dataset=Images(bad),
+            sampler=dict(type="DefaultSampler", shuffle=False),
+            collate_fn=dict(type="pseudo_collate"),
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        optim_wrapper=dict(optimizer=optimizer) | (wrapper or {}),
+        param_scheduler=kwargs.pop("param_scheduler", None),
+        custom_hooks=[*custom, *hooks],
+        experiment_name=f"{work_dir}_{epochs}",  # mmengine keeps one Runner for each
+        **kwargs,
+    )
+
+
+def log_of(work_dir):
+    return "".join(path.read_text() for path in work_dir.glob("*/*.log"))
+
+
+def finite(model):
+    return all(value.isfinite().all() for value in model.state_dict().values())
+
+
+def test_without_the_hook_all_is_lost(tmp_path):
+    runner = make_runner(tmp_path, bad=[3])
+    assert not finite(runner.train())
+
+
+@pytest.mark.parametrize("wrapper", ["OptimWrapper", "wavemix_mm.BFloat16OptimWrapper"])
+def test_step_is_left_out_and_its_files_named(tmp_path, wrapper):
+    runner = make_runner(tmp_path, bad=[3], hook={}, wrapper=dict(type=wrapper))
+    assert finite(runner.train())
+    log = log_of(tmp_path)
+    assert (
+        "Iteration 2: the loss is nan. The step is left out, 1 in a row, 1 in all. "
+        "Its images: 2.png, 3.png" in log
+    )
+    assert "1 steps were left out" in log
+    assert "step" not in vars(runner.optim_wrapper)
+    # the count is in the checkpoint, and goes on from there
+    info = read_checkpoint(str(tmp_path / "epoch_1.pth"))["message_hub"]["runtime_info"]
+    assert info["non_finite_steps"] == 1
+    resumed = make_runner(
+        tmp_path, bad=[7], epochs=2, hook={}, resume=True, load_from=str(tmp_path / "epoch_1.pth")
+    )
+    assert finite(resumed.train())
+    assert "Iteration 8: the loss is nan. The step is left out, 1 in a row, 2 in all" in log_of(
+        tmp_path
+    )
+
+
+def test_sound_run_is_unchanged(tmp_path):
+    schedule = dict(type="LinearLR", start_factor=0.5, by_epoch=False, end=6)
+    with_hook, without = (
+        make_runner(tmp_path / name, epochs=2, hook=hook, param_scheduler=dict(schedule)).train()
+        for name, hook in (("with", {}), ("without", None))
+    )
+    for key, value in with_hook.state_dict().items():
+        assert torch.equal(value, without.state_dict()[key]), key
+    assert "left out" not in log_of(tmp_path / "with")
+
+
+def test_accumulation_names_all_its_batches(tmp_path):
+    runner = make_runner(tmp_path, bad=[0, 4], hook={}, wrapper=dict(accumulative_counts=2))
+    before = {key: value.clone() for key, value in runner.model.state_dict().items()}
+    model = runner.train()
+    for key, value in model.state_dict().items():  # both steps have a bad half
+        assert torch.equal(value, before[key]), key
+    log = log_of(tmp_path)
+    assert "Iteration 2: the loss is nan. The step is left out, 1 in a row" in log
+    assert "Its images: 0.png, 1.png\n" in log and "Its images: 4.png, 5.png\n" in log
+
+
+def test_switch_of_the_optimizer(tmp_path):
+    switch = dict(
+        type="wavemix_mm.SwitchOptimizerHook",
+        switch_epoch=1,
+        optim_wrapper=dict(optimizer=dict(type="AdamW", lr=0.01)),
+    )
+    runner = make_runner(tmp_path, bad=[3], epochs=2, hook={}, hooks=[switch])
+    assert finite(runner.train())
+    assert type(runner.optim_wrapper.optimizer).__name__ == "AdamW"
+    log = log_of(tmp_path)
+    assert "Iteration 2:" in log and "Iteration 6:" in log
+
+
+def test_gradient_alone(tmp_path):
+    """Where no loss tells which batch it was, all files of the step are named."""
+
+    class Rooted(Net):
+        def forward(self, inputs, data_samples, mode="tensor"):
+            loss = super().forward(inputs, data_samples, mode)["loss"]
+            root = 0.0 if data_samples[0].sample_idx == 4 else 1.0
+            return {"loss": loss + (self.last.bias * root).abs().sum().sqrt()}
+
+    runner = make_runner(tmp_path, hook={})
+    runner.model = Rooted()
+    assert finite(runner.train())
+    assert (
+        "Iteration 3: a gradient is not finite. The step is left out, 1 in a row, 1 in all. "
+        "Its images: 4.png, 5.png" in log_of(tmp_path)
+    )
+
+
+def poison(model):
+    """As after steps that were too large, but not enough for a value that is not finite."""
+    with torch.no_grad():
+        model.last.weight.fill_(float("nan"))
+
+
+class Poison:
+    """Spoils the weights within the third epoch."""
+
+
+def spoil(runner, at):
+    """Have the weights turn nan before some iteration, and stay so until something is done."""
+    original = runner.model.train_step
+
+    def train_step(data, optim_wrapper):
+        if runner.iter == at:
+            poison(runner.model)
+        return original(data, optim_wrapper)
+
+    runner.model.train_step = train_step
+
+
+@pytest.mark.parametrize("ema", [False, True])
+def test_restores_the_last_good_checkpoint(tmp_path, ema):
+    hooks = [dict(type="EMAHook", momentum=0.5)] if ema else []
+    hook = dict(max_consecutive=2, lr_factor=0.25)
+    schedule = dict(type="ConstantLR", factor=0.5, end=2)
+    runner = make_runner(tmp_path, epochs=3, hook=hook, hooks=hooks, param_scheduler=schedule)
+    spoil(runner, at=9)  # in the third epoch
+    restored = {}
+
+    def note(model):
+        if runner.iter == 10 and not restored:
+            restored.update({k: v.clone() for k, v in model.state_dict().items()})
+            state = runner.optim_wrapper.optimizer.state_dict()["state"]
+            restored["momentum"] = state[0]["momentum_buffer"].clone()
+            restored["lr"] = runner.optim_wrapper.get_lr()["lr"][0]
+            restored["base"] = runner.param_schedulers[0].base_values
+
+    step = runner.call_hook
+
+    def call_hook(name, **kwargs):
+        step(name, **kwargs)
+        if name == "after_train_iter":
+            note(runner.model)
+
+    runner.call_hook = call_hook
+    model = runner.train()
+    checkpoint = read_checkpoint(str(tmp_path / "epoch_2.pth"))
+    raw = checkpoint["state_dict"]
+    if ema:  # the checkpoint has the averages in their place
+        raw = {key[7:]: value for key, value in checkpoint["ema_state_dict"].items() if "." in key}
+    for key in model.state_dict():
+        assert torch.equal(restored[key], raw[key]), key
+    momentum = checkpoint["optimizer"]["state"][0]["momentum_buffer"]
+    assert torch.equal(restored["momentum"], momentum)
+    assert restored["lr"] == pytest.approx(0.1 * 0.25)  # the schedule has come to its end
+    assert restored["base"] == [pytest.approx(0.1 * 0.25)]
+    assert finite(model)
+    if ema:
+        (hook,) = (hook for hook in runner.hooks if type(hook).__name__ == "EMAHook")
+        assert finite(hook.ema_model)
+    log = log_of(tmp_path)
+    assert "Training diverged at iteration 11: 2 steps in a row had" in log
+    assert f"Restored {tmp_path / 'epoch_2.pth'}; the learning rate is now 0.025." in log
+    assert runner.iter == 12
+
+
+def test_restores_across_a_switch(tmp_path):
+    """The state of the optimizer before is not given to the one after."""
+    switch = dict(
+        type="wavemix_mm.SwitchOptimizerHook",
+        switch_epoch=1,
+        optim_wrapper=dict(optimizer=dict(type="AdamW", lr=0.01)),
+    )
+    runner = make_runner(tmp_path, epochs=2, hook=dict(max_consecutive=2), hooks=[switch])
+    spoil(runner, at=5)
+    assert finite(runner.train())
+    assert runner.optim_wrapper.get_lr()["lr"] == [0.005]
+    assert "learning rate is now 0.005" in log_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("hook", "checkpoint", "message"),
+    [
+        (dict(on_failure="stop"), True, "are not finite."),
+        (dict(), False, "has no checkpoint to restore."),
+        (dict(max_restores=0), True, "after 0 restored checkpoints."),
+    ],
+    ids=["stop", "nothing to restore", "too often"],
+)
+def test_stops(tmp_path, hook, checkpoint, message):
+    bad = range(8)
+    if checkpoint:
+        make_runner(tmp_path).train()
+    runner = make_runner(tmp_path, bad=bad, epochs=3, hook=dict(max_consecutive=3) | hook)
+    with pytest.raises(UserInputError) as caught:
+        runner.train()
+    assert str(caught.value).startswith("training diverged at iteration 3: 3 steps in a row had")
+    assert str(caught.value).endswith(message)
+    assert finite(runner.model)
+
+
+def test_restores_again_and_again_then_stops(tmp_path):
+    make_runner(tmp_path).train()
+    hook = dict(max_consecutive=3, max_restores=2)
+    runner = make_runner(tmp_path, bad=range(8), epochs=5, hook=hook)
+    with pytest.raises(UserInputError, match="iteration 9.*after 2 restored checkpoints"):
+        runner.train()
+    assert runner.optim_wrapper.get_lr()["lr"] == [pytest.approx(0.1 / 4)]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [dict(max_consecutive=0), dict(on_failure="retry"), dict(lr_factor=0), dict(lr_factor=1.5)],
+    ids=str,
+)
+def test_arguments(tmp_path, arguments):
+    (name,) = arguments
+    with pytest.raises(UserInputError, match=f"NonFiniteHook: {name}="):
+        make_runner(tmp_path, hook=arguments)
+
+
+def test_answers_that_come_late(tmp_path, monkeypatch):
+    """As on a GPU: each step is told of at the next one, the last at the end."""
+    monkeypatch.setattr(
+        "wavemix_mm.engine.hooks.non_finite_hook.StepGuard",
+        lambda wrapper, model: StepGuard(wrapper, model, on_device=True),
+    )
+    runner = make_runner(tmp_path, bad=[3, 7], hook={})
+    assert finite(runner.train())
+    log = log_of(tmp_path)
+    assert "Iteration 2: the loss is nan. The step is left out, 1 in a row, 1 in all" in log
+    assert "Iteration 4: the loss is nan. The step is left out, 1 in a row, 2 in all" in log
+    assert "Its images: 6.png, 7.png" in log
+
+
+def train_in_two(work_dir):
+    """Two processes with half of the images each; the second has the bad one."""
+    torch.distributed.init_process_group("gloo")
+    runner = make_runner(
+        work_dir,
+        bad=[3],  # the second of the second process
+        hook={},
+        launcher="pytorch",
+        cfg=dict(model_wrapper_cfg=dict(type="MMDistributedDataParallel", device_ids=None)),
+        env_cfg=dict(dist_cfg=dict(backend="gloo")),
+    )
+    model = runner.train()
+    return {key: value.numpy() for key, value in model.module.state_dict().items()}
+
+
+def test_several_processes(tmp_path):
+    first, second = run_in_processes(2, train_in_two, tmp_path)
+    for key in ("conv.weight", "last.weight"):
+        assert (first[key] == second[key]).all()
+        assert abs(first[key]).max() < 100
+    # the log is the first process's, the file one of the second
+    message = (
+        "the loss is nan. The step is left out, 1 in a row, 1 in all. Its images: 1.png, 3.png"
+    )
+    assert message in log_of(tmp_path)

@@ -1,0 +1,212 @@
+"""Train on where a loss or gradient is not finite, or stop with a reason."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+from mmengine.runner.checkpoint import load_state_dict
+
+from wavemix_mm.engine.checkpoint_files import find_newest_good
+from wavemix_mm.engine.loading import read_checkpoint
+from wavemix_mm.engine.step_guard import Step, StepGuard
+from wavemix_mm.errors import UserInputError
+from wavemix_mm.registry import HOOKS
+
+_COUNT = "non_finite_steps"  # in the message hub, and with it in checkpoints
+
+
+@HOOKS.register_module()
+class NonFiniteHook(Hook):
+    """Leave out each optimizer step whose loss or gradients are not finite.
+
+    Plain mmengine steps, after which every weight is nan, and ends with status 0. Here the weights,
+    the optimizer's state and the statistics of batch norm stay as they were, a warning names the
+    files of the batch, and the message hub counts the steps that were left out. `StepGuard` says
+    what differs on a GPU.
+
+    After ``max_consecutive`` of them in a row the weights are taken to be at fault: the newest
+    checkpoint that is whole is restored, with the state of the optimizer and of EMA, and all
+    learning rates are multiplied by ``lr_factor``. The run goes on from where it is: epoch,
+    iteration, schedule and log are not set back.
+
+    In float16 (AmpOptimWrapper) steps that the loss scale was too large for count too, without a
+    warning. From its initial 65,536 it takes 16 of them in a row to come to 1.
+
+    Args:
+        max_consecutive: How many steps in a row may be left out.
+        on_failure: What happens then: 'restore' or 'stop'.
+        lr_factor: Between 0 and 1.
+        max_restores: How often to restore; the next failure stops the run.
+
+    Raises:
+        UserInputError: If an argument is not one of these, the run has several optimizers, or the
+            run is stopped.
+
+    Example:
+        >>> default_hooks = dict(non_finite=dict(type='wavemix_mm.NonFiniteHook'))
+    """
+
+    # its results are there before other hooks look at the weights
+    priority = "VERY_HIGH"
+
+    def __init__(
+        self,
+        max_consecutive: int = 20,
+        on_failure: str = "restore",
+        lr_factor: float = 0.5,
+        max_restores: int = 3,
+    ) -> None:
+        if max_consecutive < 1:
+            raise UserInputError(f"NonFiniteHook: max_consecutive={max_consecutive} is below 1.")
+        if on_failure not in ("restore", "stop"):
+            raise UserInputError(
+                f"NonFiniteHook: on_failure={on_failure!r} is neither 'restore' nor 'stop'."
+            )
+        if not 0 < lr_factor <= 1:
+            raise UserInputError(f"NonFiniteHook: lr_factor={lr_factor} is not in (0, 1].")
+        self.max_consecutive = max_consecutive
+        self.on_failure = on_failure
+        self.lr_factor = lr_factor
+        self.max_restores = max_restores
+        self._guard: StepGuard | None = None
+        self._in_a_row = 0
+        self._restores = 0
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Guard the optimizer wrapper, which another hook may have replaced."""
+        if self._guard is None or self._guard.wrapper is not runner.optim_wrapper:
+            self._release()
+            if not isinstance(runner.optim_wrapper, OptimWrapper):
+                raise UserInputError("NonFiniteHook needs a run with a single optimizer.")
+            self._guard = StepGuard(runner.optim_wrapper, runner.model)
+        samples = data_batch.get("data_samples") if isinstance(data_batch, dict) else None
+        self._guard.begin((runner.iter + 1, samples))
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        """Count and tell; restore or stop if it is enough."""
+        self._look(runner, wait=False)
+
+    def after_train(self, runner: Runner) -> None:
+        """Look at the last step, and tell how many were left out."""
+        self._look(runner, wait=True)
+        self._release()
+        count = runner.message_hub.get_info(_COUNT, 0)
+        if count:
+            runner.logger.warning(
+                f"{count} steps were left out, their loss or gradients not finite."
+            )
+
+    def _release(self) -> None:
+        if self._guard is not None:
+            self._guard.remove()
+            self._guard = None
+
+    def _look(self, runner: Runner, wait: bool) -> None:
+        if self._guard is None:
+            return
+        for step in self._guard.results(wait):
+            if step.is_finite:
+                self._in_a_row = 0
+                continue
+            self._in_a_row += 1
+            count = runner.message_hub.get_info(_COUNT, 0) + 1
+            runner.message_hub.update_info(_COUNT, count)
+            self._tell(runner, step, count)
+        if self._in_a_row >= self.max_consecutive:
+            self._in_a_row = 0
+            self._fail(runner)
+
+    def _tell(self, runner: Runner, step: Step, count: int) -> None:
+        """Warn of a step, with the files of those batches whose loss is not finite, else of all."""
+        own = [
+            (iteration, float(loss), _files(samples))
+            for (iteration, samples), loss in zip(step.notes, step.losses, strict=False)
+        ]
+        batches = [batch for batches in all_gather_object(own) for batch in batches]
+        at_fault = [batch for batch in batches if not math.isfinite(batch[1])]
+        if not at_fault and hasattr(runner.optim_wrapper, "loss_scaler"):
+            return
+        cause = f"the loss is {at_fault[0][1]}" if at_fault else "a gradient is not finite"
+        files = [file for batch in at_fault or batches for file in batch[2]]
+        runner.logger.warning(
+            f"Iteration {step.notes[-1][0]}: {cause}. The step is left out, "
+            f"{self._in_a_row} in a row, {count} in all. "
+            f"Its images: {', '.join(files) or 'unknown'}"
+        )
+
+    def _fail(self, runner: Runner) -> None:
+        failure = (
+            f"training diverged at iteration {runner.iter + 1}: {self.max_consecutive} steps in a "
+            "row had a loss or gradients that are not finite"
+        )
+        if self.on_failure == "stop":
+            raise UserInputError(f"{failure}.")
+        if self._restores >= self.max_restores:
+            raise UserInputError(f"{failure}, after {self._restores} restored checkpoints.")
+        path = _find_checkpoint(runner)
+        if path is None:
+            raise UserInputError(f"{failure}, and {runner.work_dir} has no checkpoint to restore.")
+        self._restores += 1
+        rates = _restore(runner, path, self.lr_factor)
+        runner.logger.warning(
+            f"{failure[0].upper()}{failure[1:]}. Restored {path}; the learning rate is now "
+            f"{', '.join(f'{rate:.4g}' for rate in rates)}."
+        )
+
+
+def _files(samples: Any) -> list[str]:
+    """The paths of a batch's images, or their numbers in the data set."""
+    names = []
+    for sample in samples or []:
+        index = getattr(sample, "sample_idx", None)
+        name = getattr(sample, "img_path", None) or (None if index is None else f"number {index}")
+        if name is not None:
+            names.append(str(name))
+    return names
+
+
+def _find_checkpoint(runner: Runner) -> str | None:
+    """The path of the newest whole checkpoint, the same in all processes."""
+    found: list[Any] = [None]
+    if is_main_process():
+        hooks = (hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
+        path, _ = find_newest_good(runner.work_dir, *(hook.out_dir for hook in hooks))
+        found = [None if path is None else str(path)]
+    broadcast_object_list(found)
+    return found[0]
+
+
+def _restore(runner: Runner, path: str, lr_factor: float) -> list[float]:
+    """Load weights and states, and return the lowered learning rates."""
+    checkpoint = read_checkpoint(path)
+    for hook in runner.hooks:
+        if isinstance(hook, EMAHook):
+            # It exchanges the averaged weights for the raw ones on resume alone.
+            was_resumed, runner._resume = runner._resume, True
+            hook.after_load_checkpoint(runner, checkpoint)
+            runner._resume = was_resumed
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    load_state_dict(model, checkpoint["state_dict"], strict=True)
+    wrapper = runner.optim_wrapper
+    groups = wrapper.optimizer.param_groups
+    rates = [group["lr"] for group in groups]
+    saved = checkpoint.get("optimizer", {})
+    if [set(group) for group in saved.get("param_groups", [])] == [set(group) for group in groups]:
+        wrapper.load_state_dict(saved)
+        groups = wrapper.optimizer.param_groups
+    else:  # of another optimizer, from before a switch
+        wrapper.optimizer.state.clear()
+    for group, rate in zip(groups, rates, strict=True):
+        group["lr"] = rate * lr_factor
+        if "initial_lr" in group:
+            group["initial_lr"] *= lr_factor
+    for scheduler in runner.param_schedulers or []:
+        if getattr(scheduler, "param_name", None) == "lr":
+            scheduler.base_values = [value * lr_factor for value in scheduler.base_values]
+    return [group["lr"] for group in groups]
