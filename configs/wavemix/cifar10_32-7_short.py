@@ -1,4 +1,4 @@
-# The model of cifar10_32-7.py in 40 epochs, two hours on one CPU core: AdamW with warm-up and cosine
+# The model of cifar10_32-7.py in 40 epochs, two hours on a CPU core: AdamW with warm-up and cosine
 # in place of a constant rate and SGD at the end, small batches, mirrored images, bfloat16.
 _base_ = "./cifar10_32-7_folder.py"
 
