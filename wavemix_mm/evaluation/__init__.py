@@ -1,0 +1,3 @@
+from wavemix_mm.evaluation.per_class_iou_metric import PerClassIoUMetric
+
+__all__ = ["PerClassIoUMetric"]
