@@ -205,8 +205,7 @@ def plan_runs(
             text = make_run(entry.cfg, epochs[entry.name], seed).pretty_text
             place = folder / entry.name / f"seed_{seed}"
             runs.append(_begin(Run(entry.name, seed, epochs[entry.name], place, text)))
-    for run in runs:
-        write_file(run.config, run.text)
+    _write_configs(runs)
     return runs
 
 
@@ -220,8 +219,7 @@ def plan_probes(entries: Sequence[Entry], folder: Path) -> list[Run]:
     for entry in entries:
         text = make_probe(entry.cfg).pretty_text
         probes.append(_begin(Run(entry.name, None, 1, folder / entry.name / "probe", text)))
-    for probe in probes:
-        write_file(probe.config, probe.text)
+    _write_configs(probes)
     return probes
 
 
@@ -235,6 +233,12 @@ def _begin(run: Run) -> Run:
             "remove that folder."
         )
     return run
+
+
+def _write_configs(runs: Sequence[Run]) -> None:
+    for run in runs:
+        if not run.config.exists():
+            write_file(run.config, run.text)
 
 
 def write_file(path: Path, text: str) -> None:

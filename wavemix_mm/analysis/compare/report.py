@@ -162,28 +162,33 @@ def _plot(comparison: Comparison, path: Path) -> None:
         (("parameters", 1e-6, "parameters, M"), ("latency_ms", 1, "latency, ms")),
         strict=True,
     ):
-        at: list[float] = []
+        points: list[tuple[int, str, float, float]] = []
         for i, name in enumerate(comparison.names):
             found = [result.metrics.get("mIoU") for result in comparison.finished(name)]
             x = getattr(comparison.costs.get(name), column, None)
             y = mean_and_deviation(found)
             if x is None or y is None:
                 continue
-            at.append(x * factor)
             error = y[1] if len(found) > 1 else None
             axis.errorbar(x * factor, y[0], yerr=error, fmt="o", capsize=3, color=f"C{i}")
+            points.append((i, name, x * factor, y[0]))
+        at = [x for _, _, x, _ in points]
+        if at and max(at) > 5 * min(at):
+            axis.set_xscale("log")
+            axis.xaxis.set_major_formatter("{x:g}")
+        for i, name, x, y in points:
+            is_right = x > math.sqrt(max(at) * min(at))  # its label stands on the inner side
             axis.annotate(
                 name,
-                (x * factor, y[0]),
-                xytext=(6, 6 if i % 2 else -12),
+                (x, y),
+                xytext=(-6 if is_right else 6, 6 if i % 2 else -12),
                 textcoords="offset points",
+                ha="right" if is_right else "left",
                 fontsize=8,
                 color=f"C{i}",
             )
-        if at and max(at) > 5 * min(at):
-            axis.set_xscale("log")
         axis.set(xlabel=label)
-        axis.margins(x=0.25, y=0.12)
+        axis.margins(x=0.15, y=0.12)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("mIoU, %")
     figure.tight_layout()
