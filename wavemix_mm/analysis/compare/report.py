@@ -165,13 +165,13 @@ def _plot(comparison: Comparison, path: Path) -> None:
         points: list[tuple[int, str, float, float]] = []
         for i, name in enumerate(comparison.names):
             found = [result.metrics.get("mIoU") for result in comparison.finished(name)]
-            x = getattr(comparison.costs.get(name), column, None)
-            y = mean_and_deviation(found)
-            if x is None or y is None:
+            cost = getattr(comparison.costs.get(name), column, None)
+            miou = mean_and_deviation(found)
+            if cost is None or miou is None:
                 continue
-            error = y[1] if len(found) > 1 else None
-            axis.errorbar(x * factor, y[0], yerr=error, fmt="o", capsize=3, color=f"C{i}")
-            points.append((i, name, x * factor, y[0]))
+            points.append((i, name, cost * factor, miou[0]))
+            error = miou[1] if len(found) > 1 else None
+            axis.errorbar(*points[-1][2:], yerr=error, fmt="o", capsize=3, color=f"C{i}")
         at = [x for _, _, x, _ in points]
         if at and max(at) > 5 * min(at):
             axis.set_xscale("log")
