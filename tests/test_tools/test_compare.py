@@ -127,6 +127,15 @@ def in_this_process(monkeypatch):
     monkeypatch.setattr(Tools, "run", lambda self, tool, *words: run_main(tool, *words))
 
 
+def test_a_stop_between_training_and_test(finished, in_this_process, capfd):
+    record = finished.run / "result.json"
+    before = record.read_text()
+    record.unlink()
+    compare.main(finished.arguments)
+    assert "Epoch(train)" not in capfd.readouterr().out
+    assert record.read_text() == before
+
+
 def test_minutes(finished, config_text, tmp_path, in_this_process, capfd):
     other = tmp_path / "other.py"
     other.write_text(config_text + 'model["backbone"]["depth"] = 2\n')

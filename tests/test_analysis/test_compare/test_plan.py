@@ -59,6 +59,7 @@ def test_probes(entries, tmp_path):
         ("train_dataloader['batch_size'] = 2", "differ in train_dataloader.batch_size"),
         ("train_dataloader['dataset']['pipeline'] = []", "train_dataloader.dataset.pipeline"),
         ("val_dataloader['dataset']['type'] = 'Cityscapes'", "val_dataloader.dataset.type"),
+        ("val_evaluator = dict(ignore_index=255)", "val_evaluator.ignore_index"),
         ("model['data_preprocessor']['size'] = (64, 64)", "model.data_preprocessor.size"),
         ("train_cfg = dict(by_epoch=False, _delete_=True, max_iters=5)", "does not train by"),
         ("train_cfg = dict(type='IterBasedTrainLoop', max_iters=5)", "does not train by"),

@@ -25,6 +25,7 @@ _COMMON = (
     "train_dataloader.dataset",
     "train_dataloader.batch_size",
     "val_dataloader.dataset",
+    "val_evaluator",
     "model.data_preprocessor.size",
 )
 
