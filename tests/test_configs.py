@@ -144,7 +144,7 @@ def test_our_types_carry_the_prefix():
     ours = {"WaveMix", "TransposedConvHead", "SoftmaxFocalLoss", "ChannelMixing", "PatchStem",
             "StridedStem", "DWTMixer", "SwitchOptimizerHook", "CamVidDataset",
             "BFloat16OptimWrapper", "TorchvisionDataset", "StatelessSampler",
-            "StatelessSeedHook"}  # fmt: skip
+            "StatelessSeedHook", "NonFiniteHook", "SafeCheckpointHook"}  # fmt: skip
     for path in CONFIGS:
         types = {node["type"] for node in dicts(Config.fromfile(path)._cfg_dict) if "type" in node}
         assert not types & ours, path.name
@@ -154,6 +154,7 @@ def test_our_types_carry_the_prefix():
 def test_loaders(path):
     cfg = Config.fromfile(path)
     assert cfg.default_hooks.stateless_seed == dict(type="wavemix_mm.StatelessSeedHook")
+    assert cfg.default_hooks.non_finite == dict(type="wavemix_mm.NonFiniteHook")
     for name in ("train", "val", "test"):
         loader = cfg[f"{name}_dataloader"]
         assert loader.num_workers > 0 and loader.persistent_workers

@@ -18,6 +18,8 @@ default_hooks = dict(
     sampler_seed=dict(type="DistSamplerSeedHook"),
     # a run that is resumed ends as one that was not interrupted, with StatelessSampler
     stateless_seed=dict(type="wavemix_mm.StatelessSeedHook"),
+    # steps whose loss or gradients are not finite are left out
+    non_finite=dict(type="wavemix_mm.NonFiniteHook"),
     # what a training dataset with on_bad_sample="skip" replaced
     bad_samples=dict(type="wavemix_mm.BadSampleHook"),
     # with several processes: the loss of the whole batch, and batch norm statistics of all of it
