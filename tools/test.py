@@ -42,7 +42,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--wait-time", type=float, default=2, help="seconds a window stays")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation")
     parser.add_argument(
-        "--deploy", action="store_true", help="fold norms and the transform before the test"
+        "--deploy",
+        action="store_true",
+        help="fold norms and the transform before the test; the checkpoint may be of either kind",
     )
     parser.add_argument(
         "--cfg-options",
@@ -133,7 +135,10 @@ def main(argv: list[str] | None = None) -> None:
             runner = start.build_runner(cfg)
             dataset = runner.test_loop.dataloader.dataset
         checks.check_num_classes(runner.model, dataset, args.config)
-        checks.check_checkpoint(runner.model, args.checkpoint)
+        state = loading.read_state_dict(args.checkpoint)
+        if args.deploy and checks.lacks_tensors(runner.model, state):  # saved when it was folded
+            launch.switch_to_deploy(runner.model)
+        checks.check_state_dict(runner.model, state, args.checkpoint)
         if args.deploy:
             with launch.building(f"--deploy: checkpoint {args.checkpoint} cannot be folded"):
                 runner.load_or_resume()

@@ -13,6 +13,8 @@ import torch
 from mmengine.config import Config
 from test_train import ROOT, load_tool, run_main, sentence, weights
 
+from wavemix_mm.apis import init_model
+from wavemix_mm.engine.launch import switch_to_deploy
 from wavemix_mm.errors import UserInputError
 
 TTA = """
@@ -73,6 +75,20 @@ def test_deploy_and_tta_give_the_expected_miou(checkpoint, tmp_path):
         results[name] = miou(log_of(tmp_path / name))
     assert results["deploy"] == pytest.approx(results["plain"], abs=0.02)
     assert "SegTTAModel" in log_of(tmp_path / "tta")
+
+
+def test_a_folded_checkpoint_reloads(checkpoint, tmp_path, capfd):
+    config, path = checkpoint
+    model = init_model(config, path, "cpu")
+    switch_to_deploy(model)
+    folded = tmp_path / "folded.pth"
+    torch.save(dict(state_dict=model.state_dict()), folded)
+    run_main("test", config, path, "--work-dir", tmp_path / "plain")
+    run_main("test", config, folded, "--work-dir", tmp_path / "folded", "--deploy")
+    expected = miou(log_of(tmp_path / "plain"))
+    assert miou(log_of(tmp_path / "folded")) == pytest.approx(expected, abs=0.02)
+    message = sentence(capfd, "test", config, folded, "--work-dir", tmp_path / "plain")
+    assert "does not fit the model" in message
 
 
 def test_checkpoint_of_another_architecture(checkpoint, tmp_path, capfd):

@@ -128,6 +128,11 @@ def check_state_dict(model: nn.Module, state: dict[str, Tensor], path: str) -> N
         )
 
 
+def lacks_tensors(model: nn.Module, state: dict[str, Tensor]) -> bool:
+    """Whether the model has tensors that the ones read from a checkpoint do not name."""
+    return not _unwrap(model).state_dict().keys() <= state.keys()
+
+
 def check_initial_weights(model: nn.Module, path: str) -> None:
     """Check a checkpoint to start from: whole, without code, of some use to the model.
 
