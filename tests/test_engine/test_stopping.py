@@ -23,6 +23,14 @@ from wavemix_mm.errors import UserInputError
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Python's own handler: a shell has processes in the background ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def ask(name="SIGTERM"):
     """An event of a run: the signal comes to this process."""
     return lambda runner: os.kill(os.getpid(), getattr(signal, name))
