@@ -132,6 +132,9 @@ def test_slide_equals_whole_far_from_the_windows_edges(run):
     assert largest_difference(model, torch.randn(1, 3, 452, 644), 196) > 1e-3
 
 
+CAMVID = 480, 360  # pixels of an image
+
+
 @pytest.mark.parametrize("path", SEGMENTATION, ids=lambda path: path.stem)
 def test_every_segmentation_config_has_both(path):
     cfg = Config.fromfile(path)
@@ -140,8 +143,12 @@ def test_every_segmentation_config_has_both(path):
     scales, flips = step.transforms[:2]
     assert len(scales) == 3 and [flip.prob for flip in flips] == [0.0, 1.0]
     (resize,) = [step for step in cfg.test_dataloader.dataset.pipeline if step.type == "Resize"]
-    sizes = [scale.get("scale") for scale in scales]
-    assert resize.scale in sizes or [scale.get("scale_factor") for scale in scales][0] == 1.0
+    width, height = CAMVID  # whose configs give factors
+    sizes = [
+        scale.get("scale") or (scale.scale_factor * width, scale.scale_factor * height)
+        for scale in scales
+    ]
+    assert resize.scale in sizes
     test_cfg = cfg.model.test_cfg
     assert test_cfg.mode == "whole"  # as the paper evaluates
     assert all(stride % 64 == 0 for stride in test_cfg.stride)
