@@ -3,7 +3,7 @@
 #   --cfg-options load_from=work_dirs/camvid/epoch_110.pth
 _base_ = "./camvid.py"
 crop_size = (384, 384)
-scale = (720, 540)  # poles of two pixels need features of more than a quarter of 480x360
+scale = (720, 540)  # for what is small at 480x360: features have a quarter of the resolution
 model = dict(
     data_preprocessor=dict(size=crop_size),
     decode_head=dict(

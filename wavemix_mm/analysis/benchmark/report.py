@@ -19,22 +19,22 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
     "size": lambda row: f"{row.height}x{row.width}",
     "depth": lambda row: "" if row.depth is None else str(row.depth),
     "parameters, M": lambda row: f"{row.parameters / 1e6:.2f}",
-    "MACs, G": lambda row: _number(row.macs, 1e-9),
+    "MACs, G": lambda row: number(row.macs, 1e-9),
     "batch": lambda row: str(row.batch or ""),
-    "median, ms": lambda row: _number(row.latency_ms),
-    "p95, ms": lambda row: _number(row.latency_p95_ms),
-    "images/s": lambda row: _number(row.images_per_s),
+    "median, ms": lambda row: number(row.latency_ms),
+    "p95, ms": lambda row: number(row.latency_p95_ms),
+    "images/s": lambda row: number(row.images_per_s),
     "of the ceiling": lambda row: _percent(row.share),
     "times faster": lambda row: _ratio(row.speedup, row.speedup_low, row.speedup_high),
-    "memory, MiB": lambda row: _number(row.memory_mib),
+    "memory, MiB": lambda row: number(row.memory_mib),
     "training batch": lambda row: str(row.train_batch or ""),
-    "training step, ms": lambda row: _number(row.train_ms),
-    "training images/s": lambda row: _number(row.train_images_per_s),
+    "training step, ms": lambda row: number(row.train_ms),
+    "training images/s": lambda row: number(row.train_images_per_s),
     "training of the ceiling": lambda row: _percent(row.train_share),
     "training times faster": lambda row: _ratio(
         row.train_speedup, row.train_speedup_low, row.train_speedup_high
     ),
-    "training memory, MiB": lambda row: _number(row.train_memory_mib),
+    "training memory, MiB": lambda row: number(row.train_memory_mib),
     "largest batch": lambda row: "" if row.largest_batch is None else str(row.largest_batch),
     "difference": lambda row: "" if row.difference is None else f"{row.difference:.1e}",
     "note": lambda row: row.note,
@@ -43,12 +43,12 @@ _DWT_COLUMNS: dict[str, Callable[[DwtRow], str]] = {
     "transform": lambda row: row.transform,
     "dtype": lambda row: row.dtype,
     "shape": lambda row: f"{row.batch}x{row.channels}x{row.height}x{row.width}",
-    "forward, ms": lambda row: _number(row.forward_ms),
+    "forward, ms": lambda row: number(row.forward_ms),
     "times faster": lambda row: _ratio(
         row.forward_speedup, row.forward_speedup_low, row.forward_speedup_high
     ),
     "of a copy's rate": lambda row: _percent(row.forward_copy_share),
-    "forward and backward, ms": lambda row: _number(row.both_ms),
+    "forward and backward, ms": lambda row: number(row.both_ms),
     "both times faster": lambda row: _ratio(
         row.both_speedup, row.both_speedup_low, row.both_speedup_high
     ),
@@ -93,9 +93,18 @@ def dwt_table(rows: Sequence[DwtRow]) -> list[str]:
 def _table(rows: Sequence[_Row], columns: Mapping[str, Callable[[_Row], str]]) -> list[str]:
     cells = {name: [cell(row) for row in rows] for name, cell in columns.items()}
     names = [name for name, column in cells.items() if any(column)]
-    lines = [names, ["---" if name in _TEXTS else "---:" for name in names]]
-    lines += [[cells[name][i].replace("|", "/") or "-" for name in names] for i in range(len(rows))]
-    return ["| " + " | ".join(line) + " |" for line in lines]
+    return markdown_table([names, *([cells[name][i] for name in names] for i in range(len(rows)))])
+
+
+def markdown_table(rows: Sequence[Sequence[str]], texts: Sequence[str] = _TEXTS) -> list[str]:
+    """Return the lines of a markdown table, the columns in `texts` aligned left.
+
+    Args:
+        rows: Cells; the first row is the head.
+        texts: Headings of columns that hold no numbers.
+    """
+    lines = [rows[0], ["---" if name in texts else "---:" for name in rows[0]], *rows[1:]]
+    return ["| " + " | ".join(c.replace("|", "/") or "-" for c in line) + " |" for line in lines]
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
@@ -122,7 +131,7 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     labels = [shorten(row.label, 70) for row in rows]
     for axis, (title, values) in zip(axes[0], panels.items(), strict=True):
         bars = axis.barh(range(len(rows)), values)
-        axis.bar_label(bars, [_number(value or None) for value in values], padding=3, fontsize=8)
+        axis.bar_label(bars, [number(value or None) for value in values], padding=3, fontsize=8)
         axis.set(xlabel=title)
         axis.margins(x=0.15)
         axis.grid(axis="x", alpha=0.3)
@@ -133,7 +142,8 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     plt.close(figure)
 
 
-def _number(value: float | None, factor: float = 1) -> str:
+def number(value: float | None, factor: float = 1) -> str:
+    """Three digits, or a whole number with thousands set off; nothing for None."""
     if value is None:
         return ""
     value *= factor

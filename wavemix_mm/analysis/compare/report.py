@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wavemix_mm.analysis.benchmark.report import markdown_table, number
 from wavemix_mm.analysis.compare.costs import Cost
 from wavemix_mm.analysis.compare.plan import write_file
 from wavemix_mm.analysis.compare.runs import Result
@@ -90,14 +91,15 @@ class Comparison:
         lines.append("- IoU in %: of the last checkpoint, on the validation set")
         if any(len(self.finished(name)) > 1 for name in self.names):
             lines.append("- ±: sample standard deviation over the seeds")
-        lines += ["", *_table(self._overview()), ""]
+        overview = self._overview()
+        lines += ["", *markdown_table(overview, overview[0][:1]), ""]
         if classes := self.classes():
             rows = [["IoU of each class", *classes]]
             for name in self.names:
                 found = self.finished(name)
                 values = [[result.iou.get(c) for result in found] for c in classes]
                 rows.append([name, *(_mean(column, 1) for column in values)])
-            lines += [*_table(rows), ""]
+            lines += [*markdown_table(rows, rows[0][:1]), ""]
         notes = [f"{r.name}, seed {r.seed}: {r.note}" for r in self.results if r.note]
         notes += [f"{name}: {cost.note}" for name, cost in self.costs.items() if cost.note]
         lines += [f"- {note}" for note in notes]
@@ -113,10 +115,10 @@ class Comparison:
             epochs = dict.fromkeys(str(result.epochs) for result in found)
             row = [name, _mean([result.metrics.get("mIoU") for result in found], 2)]
             row += [str(len(found)), ", ".join(epochs)]
-            row.append(_number(statistics.fmean(minutes)) if minutes else "")
+            row.append(number(statistics.fmean(minutes)) if minutes else "")
             row.append(f"{cost.parameters / 1e6:.2f}" if cost else "")
-            row.append(_number(cost.macs / 1e9) if cost and cost.macs else "")
-            row += [_number(getattr(cost, column, None)) for column in _COST_COLUMNS[3:]]
+            row.append(number(cost.macs / 1e9) if cost and cost.macs else "")
+            row += [number(getattr(cost, column, None)) for column in _COST_COLUMNS[3:]]
             rows.append(row)
         return rows
 
@@ -135,18 +137,6 @@ def _mean(values: Sequence[float | None], digits: int) -> str:
         return ""
     spread = f" ± {found[1]:.{digits}f}" if len(values) > 1 else ""
     return f"{found[0]:.{digits}f}{spread}"
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a markdown table; the first row is its head."""
-    lines = [rows[0], ["---", *["---:"] * (len(rows[0]) - 1)], *rows[1:]]
-    return ["| " + " | ".join(c.replace("|", "/") or "-" for c in line) + " |" for line in lines]
 
 
 def _plot(comparison: Comparison, path: Path) -> None:
