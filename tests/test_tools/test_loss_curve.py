@@ -74,6 +74,17 @@ def test_draws_a_picture(tool, tmp_path, capsys, miou):
     assert np.any((picture[..., 0] > 150) & (picture[..., 2] < 60))
 
 
+def test_the_highest_value_is_inside(tool, tmp_path):
+    import matplotlib.pyplot as plt
+
+    entries = [validate(5, 64.0), validate(10, 65.0)]  # a range that gives a thin margin
+    log(tmp_path, "a", train(1, 10, 3.0), *entries)
+    tool.main([str(tmp_path)])
+    low, high = plt.gcf().axes[1].get_ylim()
+    assert low == 0 and high > 65 + 2
+    plt.close("all")
+
+
 def test_bad_input(tool, tmp_path):
     with pytest.raises(UserInputError, match="no run was logged there"):
         tool.read_scalars(tmp_path)

@@ -95,7 +95,9 @@ def main(argv: list[str] | None = None) -> None:
         axes[0][0].set(xlabel="iteration", ylabel="training loss", yscale="log")
         for name, values in metrics.items():
             axes[0][1].plot(list(values), list(values.values()), marker="o", label=name)
-            axes[0][1].set(xlabel=unit, ylabel="validation, %", ylim=(0, None))
+        if metrics:
+            highest = max(value for values in metrics.values() for value in values.values())
+            axes[0][1].set(xlabel=unit, ylabel="validation, %", ylim=(0, 1.06 * highest or 1))
             axes[0][1].legend()
         for axis in axes[0]:
             axis.grid(alpha=0.3)

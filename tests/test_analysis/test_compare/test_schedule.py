@@ -107,9 +107,11 @@ def test_hooks():
         dict(type="EMAHook", begin_epoch=55),
     ]
     cfg = camvid(custom_hooks=hooks)
+    cfg.default_hooks.update(averaging=dict(type="EMAHook", begin_epoch=22), off=None)
     rescale(cfg, 10)
     switch, ema = cfg.custom_hooks
     assert (switch.last_epochs, switch.param_scheduler[0].end, ema.begin_epoch) == (2, 2, 5)
+    assert cfg.default_hooks.averaging.begin_epoch == 2
     rescale(cfg, 1)
     assert cfg.custom_hooks[0].last_epochs == 1
 

@@ -11,7 +11,7 @@ from wavemix_mm.engine.launch import type_name
 
 # Numbers of epochs, or of iterations where by_epoch=False, in a parameter scheduler.
 _SCHEDULER_KEYS = ("begin", "end", "T_max", "milestones", "step_size", "total_steps", "periods")
-# Numbers of epochs in custom_hooks: of SwitchOptimizerHook, and of mmengine's EMAHook.
+# Numbers of epochs of hooks: of SwitchOptimizerHook, and of mmengine's EMAHook.
 _HOOK_KEYS = ("switch_epoch", "last_epochs", "begin_epoch")
 _NEVER = 10**9  # mmengine's `end` of a scheduler that does not end
 
@@ -39,7 +39,8 @@ def rescale(cfg: Config, epochs: int) -> None:
     cfg.train_cfg.update(max_epochs=epochs, val_interval=epochs)
     if cfg.get("param_scheduler"):
         cfg.param_scheduler = _rescale_schedulers(cfg.param_scheduler, scale, epochs)
-    for hook in cfg.get("custom_hooks") or []:
+    default_hooks = (cfg.get("default_hooks") or {}).values()  # None: one that is switched off
+    for hook in [*filter(None, default_hooks), *(cfg.get("custom_hooks") or [])]:
         for key in _HOOK_KEYS:
             if hook.get(key):
                 hook[key] = scale(hook[key])
