@@ -145,6 +145,7 @@ def _plot(comparison: Comparison, path: Path) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     figure, axes = plt.subplots(1, 2, figsize=(12, 5), sharey=True)
     for axis, (column, factor, label) in zip(
@@ -152,35 +153,30 @@ def _plot(comparison: Comparison, path: Path) -> None:
         (("parameters", 1e-6, "parameters, M"), ("latency_ms", 1, "latency, ms")),
         strict=True,
     ):
-        points: list[tuple[int, str, float, float]] = []
+        at = []
         for i, name in enumerate(comparison.names):
             found = [result.metrics.get("mIoU") for result in comparison.finished(name)]
             cost = getattr(comparison.costs.get(name), column, None)
             miou = mean_and_deviation(found)
             if cost is None or miou is None:
                 continue
-            points.append((i, name, cost * factor, miou[0]))
+            at.append(cost * factor)
             error = miou[1] if len(found) > 1 else None
-            axis.errorbar(*points[-1][2:], yerr=error, fmt="o", capsize=3, color=f"C{i}")
-        at = [x for _, _, x, _ in points]
+            axis.errorbar(
+                at[-1], miou[0], yerr=error, fmt="o", capsize=3, color=f"C{i}", label=name
+            )
         if at and max(at) > 5 * min(at):
             axis.set_xscale("log")
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.xaxis.set_major_formatter("{x:g}")
-        for i, name, x, y in points:
-            is_right = x > math.sqrt(max(at) * min(at))  # its label stands on the inner side
-            axis.annotate(
-                name,
-                (x, y),
-                xytext=(-6 if is_right else 6, 6 if i % 2 else -12),
-                textcoords="offset points",
-                ha="right" if is_right else "left",
-                fontsize=8,
-                color=f"C{i}",
-            )
+            axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set(xlabel=label)
         axis.margins(x=0.15, y=0.12)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("mIoU, %")
     figure.tight_layout()
-    figure.savefig(path, dpi=110, format="png")
+    handles, names = axes[1].get_legend_handles_labels()
+    if names:
+        figure.legend(handles, names, loc="lower center", ncols=3, bbox_to_anchor=(0.5, 1.0))
+    figure.savefig(path, dpi=110, format="png", bbox_inches="tight")
     plt.close(figure)
