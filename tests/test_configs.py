@@ -170,3 +170,22 @@ def test_loaders(path):
 def test_checkpoints_are_safe(path):
     hooks = [node for node in dicts(Config.fromfile(path)._cfg_dict) if "max_keep_ckpts" in node]
     assert [hook["type"] for hook in hooks] == ["wavemix_mm.SafeCheckpointHook"]
+
+
+def test_camvid_kaiming_has_other_initial_weights_than_camvid():
+    deviations = {}
+    for name in ("camvid", "camvid_kaiming"):
+        torch.manual_seed(0)
+        cfg = read(f"{name}.py")
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            model = MODELS.build({k: v for k, v in cfg.model.items() if k != "data_preprocessor"})
+        model.init_weights()
+        mlp = model.backbone.blocks[0].paths[0][0].weight
+        head = model.decode_head
+        deviations[name] = [w.std().item() for w in (mlp, head.conv_seg.weight)]
+        deviations[name].append(head.upsamples[0].weight.std().item())
+    # uniform within 1/sqrt(fan_in), sqrt(2/fan_in); Xavier sqrt(2 / (16 * (64 + 32)))
+    assert deviations["camvid"][:2] == pytest.approx([(1 / 96 / 3) ** 0.5, 0.01], rel=0.2)
+    assert deviations["camvid_kaiming"] == pytest.approx(
+        [(2 / 96) ** 0.5, 0.1, (2 / (16 * 96)) ** 0.5], rel=0.2
+    )
