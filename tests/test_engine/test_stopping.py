@@ -272,6 +272,40 @@ def test_workers_leave_the_signals_to_the_main_process(persistent):
     assert len(workers) == 2
 
 
+class _SignalledWhenUnpickled(_Slow):
+    def __init__(self):
+        self.state = "which __setstate__ is called with"
+
+    def __setstate__(self, state):
+        send_from_outside(os.getpid(), "SIGTERM", "SIGINT")
+
+
+def test_workers_leave_the_signals_from_their_start_on(monkeypatch):
+    """They come between what torch does with a worker's signals and the worker's own function."""
+    from torch.utils.data._utils import signal_handling
+
+    handle = signal_handling._set_worker_signal_handlers
+
+    def handle_and_send():
+        handle()
+        send_from_outside(os.getpid(), "SIGTERM", "SIGINT")
+
+    monkeypatch.setattr(signal_handling, "_set_worker_signal_handlers", handle_and_send)
+    check_workers(DataLoader(_Slow(), num_workers=2))
+
+
+def test_spawned_workers_leave_the_signals_from_their_start_on():
+    dataset = _SignalledWhenUnpickled()
+    check_workers(DataLoader(dataset, num_workers=2, multiprocessing_context="spawn"))
+
+
+def check_workers(loader):
+    protect_workers(loader)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    assert len({batch.item() for batch in loader}) == 2
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
 def test_workers_obey_the_main_process():
     loader = DataLoader(_Slow(), num_workers=1)
     protect_workers(loader)

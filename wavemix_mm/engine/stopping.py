@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import functools
+import multiprocessing
 import os
 import signal
 import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from multiprocessing import resource_tracker
 from types import FrameType
 from typing import Any
 
@@ -102,6 +105,24 @@ def protect_workers(loader: DataLoader) -> None:
     """
     if loader.num_workers and not isinstance(loader.worker_init_fn, _ProtectedWorker):
         loader.worker_init_fn = _ProtectedWorker(loader.worker_init_fn)
+        start = functools.partial(_start_workers, weakref.ref(loader))
+        loader._get_iterator = start  # type: ignore[method-assign]
+
+
+def _start_workers(reference: weakref.ref[DataLoader]) -> Any:
+    """Start workers that block the signals from birth on: their function comes too late for that.
+
+    A signal to this process waits until they are started.
+    """
+    loader: Any = reference()
+    context = loader.multiprocessing_context or multiprocessing
+    if context.get_start_method() != "fork":
+        resource_tracker.ensure_running()  # in its start, which would come now, it unblocks them
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    try:
+        return DataLoader._get_iterator(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _ProtectedWorker:
