@@ -10,6 +10,7 @@ from mmseg.models.utils import resize
 from torch import Tensor, nn
 
 from wavemix_mm.errors import UserInputError
+from wavemix_mm.models.layers.conv_transpose import ConvTranspose2d
 from wavemix_mm.registry import MODELS
 
 
@@ -61,7 +62,7 @@ class TransposedConvHead(BaseDecodeHead):
         widths += [channels] * min(num_upsamples, 1)
         self.upsamples = nn.Sequential(
             *(
-                nn.ConvTranspose2d(wide, narrow, kernel_size=4, stride=2, padding=1)
+                ConvTranspose2d(wide, narrow, kernel_size=4, stride=2, padding=1)
                 for wide, narrow in zip(widths[:-1], widths[1:], strict=True)
             )
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from wavemix_mm.errors import UserInputError
+from wavemix_mm.models.layers.conv_transpose import ConvTranspose2d
 from wavemix_mm.models.layers.dwt import IDWT2d
 
 UPSAMPLES = ("deconv", "idwt", "bilinear", "bicubic")
@@ -31,7 +32,7 @@ def build_upsample(
         UserInputError: If ``kind`` is unknown, or 'idwt' cannot split ``in_channels``.
     """
     if kind == "deconv":
-        return nn.ConvTranspose2d(in_channels, out_channels, stride + 2, stride, padding=1)
+        return ConvTranspose2d(in_channels, out_channels, stride + 2, stride, padding=1)
     if kind == "idwt":
         return InverseDWTUpsample(in_channels, out_channels, stride, wavelet)
     if kind in ("bilinear", "bicubic"):

@@ -1,0 +1,61 @@
+"""Transposed convolution whose bias does not dominate its backward pass on a CPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """nn.ConvTranspose2d, with the gradient of the bias as a plain sum on a CPU.
+
+    oneDNN computes that gradient together with the weight's, by a loop that takes up to ten times
+    as long as the rest of the layer's backward pass (torch 2.11). Arguments, parameters and results
+    are those of nn.ConvTranspose2d.
+    """
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """(N, in_channels, H, W) -> (N, out_channels, H', W')."""
+        bias = self.bias
+        if (
+            bias is None
+            or not bias.requires_grad
+            or not torch.is_grad_enabled()
+            or x.device.type != "cpu"
+            or x.dim() != 4
+            or output_size is not None
+            or torch.compiler.is_compiling()
+        ):
+            return super().forward(x, output_size)
+        # Without the bias's gradient, the convolution adds the bias at no cost.
+        out = F.conv_transpose2d(
+            x,
+            self.weight,
+            bias.detach(),
+            self.stride,
+            self.padding,
+            self.output_padding,
+            self.groups,
+            self.dilation,
+        )
+        return _BiasGradient.apply(out, bias)
+
+
+class _BiasGradient(torch.autograd.Function):
+    """The identity of a map to which a bias was added; gives the bias its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bias: Tensor) -> Tensor:
+        ctx.dtype = bias.dtype
+        # not a view: what comes after may work in place
+        ctx.mark_dirty(x)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        (grad,) = grads
+        # torch.sum adds up bfloat16 in float32; asking it for float32 would be slower
+        return grad, grad.sum((0, 2, 3)).to(ctx.dtype)
