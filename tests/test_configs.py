@@ -172,20 +172,38 @@ def test_checkpoints_are_safe(path):
     assert [hook["type"] for hook in hooks] == ["wavemix_mm.SafeCheckpointHook"]
 
 
-def test_camvid_kaiming_has_other_initial_weights_than_camvid():
-    deviations = {}
-    for name in ("camvid", "camvid_kaiming"):
-        torch.manual_seed(0)
-        cfg = read(f"{name}.py")
-        with DefaultScope.overwrite_default_scope(cfg.default_scope):
-            model = MODELS.build({k: v for k, v in cfg.model.items() if k != "data_preprocessor"})
-        model.init_weights()
-        mlp = model.backbone.blocks[0].paths[0][0].weight
-        head = model.decode_head
-        deviations[name] = [w.std().item() for w in (mlp, head.conv_seg.weight)]
-        deviations[name].append(head.upsamples[0].weight.std().item())
-    # uniform within 1/sqrt(fan_in), sqrt(2/fan_in); Xavier sqrt(2 / (16 * (64 + 32)))
-    assert deviations["camvid"][:2] == pytest.approx([(1 / 96 / 3) ** 0.5, 0.01], rel=0.2)
-    assert deviations["camvid_kaiming"] == pytest.approx(
+def build_for_weights(cfg):
+    model = {k: v for k, v in cfg.model.items() if k != "data_preprocessor"}
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        return MODELS.build(model)
+
+
+def test_initial_weights_of_camvid():
+    torch.manual_seed(0)
+    model = build_for_weights(read("camvid.py"))
+    model.init_weights()
+    head = model.decode_head
+    weights = (model.backbone.blocks[0].paths[0][0], head.conv_seg, head.upsamples[0])
+    # sqrt(2 / fan_in); Xavier sqrt(2 / (16 * (64 + 32)))
+    assert [layer.weight.std().item() for layer in weights] == pytest.approx(
         [(2 / 96) ** 0.5, 0.1, (2 / (16 * 96)) ** 0.5], rel=0.2
+    )
+
+
+def test_camvid_best_takes_the_whole_backbone_of_its_pretraining(tmp_path):
+    pretraining = read("cifar10_64-6-l3_pretrain.py")
+    pretrained = build_for_weights(pretraining)
+    for parameter in pretrained.parameters():
+        torch.nn.init.normal_(parameter)
+    file = tmp_path / "pretrained.pth"
+    torch.save(dict(state_dict=pretrained.state_dict()), file)
+    cfg = read("camvid_best.py")
+    init_cfg = cfg.model.backbone.init_cfg
+    epochs = pretraining.train_cfg.max_epochs
+    assert init_cfg.checkpoint == f"work_dirs/cifar10_64-6-l3_pretrain/epoch_{epochs}.pth"
+    init_cfg.checkpoint = str(file)
+    model = build_for_weights(cfg)
+    model.init_weights()
+    torch.testing.assert_close(
+        dict(model.backbone.state_dict()), dict(pretrained.backbone.state_dict()), rtol=0, atol=0
     )

@@ -3,6 +3,7 @@
 _base_ = "../wavemix/camvid.py"
 norm_cfg = dict(type="BN")
 model = dict(
+    init_cfg=None,  # each part has its own
     backbone=dict(
         _delete_=True,
         type="ResNetV1c",

@@ -1,6 +1,7 @@
 # SegFormer-B0; data, loss and schedule are those of camvid.py, from random weights.
 _base_ = "../wavemix/camvid.py"
 model = dict(
+    init_cfg=None,  # each part has its own
     backbone=dict(
         _delete_=True,
         type="MixVisionTransformer",

@@ -3,7 +3,8 @@
 _base_ = "../wavemix/camvid.py"
 norm_cfg = dict(type="BN")
 model = dict(
-    backbone=dict(out_indices=(0, 2, 4, 5)),
+    init_cfg=None,  # the neck and the head have their own
+    backbone=dict(out_indices=(0, 2, 4, 5), init_cfg={{_base_.model.init_cfg}}),
     neck=dict(type="Feature2Pyramid", embed_dim=64, rescales=[2, 1, 0.5, 0.25], norm_cfg=norm_cfg),
     decode_head=dict(
         _delete_=True,

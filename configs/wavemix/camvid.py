@@ -6,14 +6,34 @@ _base_ = [
     "../_base_/segmentation_runtime.py",
 ]
 model = dict(
+    # PyTorch's initial weights are smaller, and learn more slowly. Not in the backbone, where
+    # model.backbone.init_cfg.type=Pretrained shall find no other.
+    init_cfg=dict(
+        type="Kaiming",
+        layer="Conv2d",
+        mode="fan_in",
+        nonlinearity="relu",
+        distribution="normal",
+    ),
     data_preprocessor=dict(size=(320, 320), seg_pad_val=11),
-    backbone=dict(embed_dims=64, depth=6, levels=3, dropout=0.0),
+    backbone=dict(
+        embed_dims=64,
+        depth=6,
+        levels=3,
+        dropout=0.0,
+        stem=dict(_delete_=True, type="wavemix_mm.PatchStem", patch_size=4),
+    ),
     decode_head=dict(
         in_channels=64,
         mid_channels=32,
         channels=16,
         num_classes=11,
         ignore_index=11,
+        init_cfg=[
+            dict(type="Xavier", distribution="normal", layer="ConvTranspose2d"),
+            # mmseg's 0.01 is for features behind a norm, which this head has not
+            dict(type="Normal", std=0.1, override=dict(name="conv_seg")),
+        ],
         loss_decode=dict(
             gamma=0.0,  # plain cross-entropy learns faster in so few steps
             # 1 / sqrt(frequency in the training labels), scaled to a mean of 1 over its pixels

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from mmengine._strategy import FSDPStrategy as MMEngineFSDPStrategy
 from mmengine.device import get_device
 from mmengine.optim import OptimWrapper
+from mmengine.registry import FUNCTIONS
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from wavemix_mm.engine.distributed import ACCELERATORS
+from wavemix_mm.models.layers.stems import CompositeStem
 from wavemix_mm.registry import STRATEGIES
 
 # What mmengine means by "full", without its offload to the CPU: PyTorch crashes where the tensors
@@ -27,12 +31,13 @@ _FULL_ON_CPU = dict(
 
 @STRATEGIES.register_module()
 class FSDPStrategy(MMEngineFSDPStrategy):
-    """mmengine's strategy for FullyShardedDataParallel, with four differences.
+    """mmengine's strategy for FullyShardedDataParallel, with five differences.
 
     It runs on a CPU too. It resumes: mmengine passes the optimizer and its state in an order that
     PyTorch has changed since. ``clip_grad`` takes the norm over all processes, in place of that of
     the part which a process holds. A checkpoint is always one file, of the same weights as that of
-    one process.
+    one process. A stem is not divided, whatever the policy says: it uses the weights of its layers
+    itself, and those of a part are there in full only while that part's own forward pass runs.
 
     Args:
         model_wrapper: Arguments of MMFullyShardedDataParallel, such as ``auto_wrap_policy``.
@@ -45,6 +50,8 @@ class FSDPStrategy(MMEngineFSDPStrategy):
 
     def __init__(self, *, model_wrapper: dict | None = None, **kwargs: Any) -> None:
         model_wrapper = dict(type="MMFullyShardedDataParallel") | (model_wrapper or {})
+        if policy := model_wrapper.get("auto_wrap_policy"):
+            model_wrapper["auto_wrap_policy"] = partial(_divide, _resolve(policy))
         on_cpu = get_device() not in ACCELERATORS
         if on_cpu:
             model_wrapper["device_id"] = "cpu"
@@ -66,3 +73,23 @@ class FSDPStrategy(MMEngineFSDPStrategy):
                 model=self.model, optim=self.optim_wrapper.optimizer, optim_state_dict=state_dict
             )
         )
+
+
+def _resolve(policy: Any) -> Callable[..., bool]:
+    """The policy that a name or a config stands for, as mmengine does it."""
+    if isinstance(policy, str):
+        return FUNCTIONS.get(policy)
+    if isinstance(policy, dict):
+        arguments = dict(policy)
+        kind = arguments.pop("type")
+        return partial(FUNCTIONS.get(kind) if isinstance(kind, str) else kind, **arguments)
+    return policy
+
+
+def _divide(
+    policy: Callable[..., bool], module: nn.Module, recurse: bool, nonwrapped_numel: int
+) -> bool:
+    """What `policy` says of a module; of a stem, that its layers stay in it."""
+    if recurse and isinstance(module, CompositeStem):
+        return False
+    return policy(module=module, recurse=recurse, nonwrapped_numel=nonwrapped_numel)

@@ -12,7 +12,7 @@ from wavemix_mm.models.layers.norm_act import build_act_layer, build_norm_layer
 from wavemix_mm.registry import MODELS
 
 
-class _CompositeStem(nn.Module):
+class CompositeStem(nn.Module):
     """A stem that begins with two or more convolutions, computed as one.
 
     Its first layer is `conv1`, 3x3 with padding 1; those that follow are one convolution with
@@ -45,7 +45,7 @@ class _CompositeStem(nn.Module):
 
 
 @MODELS.register_module()
-class StridedStem(_CompositeStem):
+class StridedStem(CompositeStem):
     """Two 3x3 convolutions, in_channels -> C/2 -> C, without norm or activation.
 
     The paper's choice for segmentation (stride 2 each) and for images under 128x128 (stride 1). The
@@ -74,7 +74,7 @@ class StridedStem(_CompositeStem):
 
 
 @MODELS.register_module()
-class PatchStem(_CompositeStem):
+class PatchStem(CompositeStem):
     """Patchifying layer: 3x3 to C/4, 3x3 to C/2, patch convolution to C, GELU, batch norm.
 
     The paper's choice for images of 128x128 and more. The three convolutions are computed as one;
