@@ -15,6 +15,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from wavemix_mm.engine.distributed import ACCELERATORS
+from wavemix_mm.errors import UserInputError
 from wavemix_mm.models.layers.stems import CompositeStem
 from wavemix_mm.registry import STRATEGIES
 
@@ -42,6 +43,9 @@ class FSDPStrategy(MMEngineFSDPStrategy):
     Args:
         model_wrapper: Arguments of MMFullyShardedDataParallel, such as ``auto_wrap_policy``.
         **kwargs: As mmengine's, but for ``state_dict_cfg``.
+
+    Raises:
+        UserInputError: If ``auto_wrap_policy`` names no function.
 
     Example:
         >>> runner_type = 'FlexibleRunner'
@@ -76,14 +80,16 @@ class FSDPStrategy(MMEngineFSDPStrategy):
 
 
 def _resolve(policy: Any) -> Callable[..., bool]:
-    """The policy that a name or a config stands for, as mmengine does it."""
-    if isinstance(policy, str):
-        return FUNCTIONS.get(policy)
-    if isinstance(policy, dict):
-        arguments = dict(policy)
-        kind = arguments.pop("type")
-        return partial(FUNCTIONS.get(kind) if isinstance(kind, str) else kind, **arguments)
-    return policy
+    """The policy that a name, a config or a function stands for, as mmengine does it."""
+    arguments = dict(policy) if isinstance(policy, dict) else dict(type=policy)
+    kind = arguments.pop("type", None)
+    found = FUNCTIONS.get(kind) if isinstance(kind, str) else kind
+    if not callable(found):
+        raise UserInputError(
+            f"auto_wrap_policy {policy!r} of FSDPStrategy names no function that is registered or "
+            "can be imported."
+        )
+    return partial(found, **arguments)
 
 
 def _divide(
