@@ -183,7 +183,7 @@ def test_initial_weights_of_camvid():
     model = build_for_weights(read("camvid.py"))
     model.init_weights()
     head = model.decode_head
-    weights = (model.backbone.blocks[0].paths[0][0], head.conv_seg, head.upsamples[0])
+    weights = (model.backbone.blocks[0].paths[0].expand, head.conv_seg, head.upsamples[0])
     # sqrt(2 / fan_in); Xavier sqrt(2 / (16 * (64 + 32)))
     assert [layer.weight.std().item() for layer in weights] == pytest.approx(
         [(2 / 96) ** 0.5, 0.1, (2 / (16 * 96)) ** 0.5], rel=0.2

@@ -110,7 +110,7 @@ def test_shipped_models_are_pretrained_and_small(name):
     model = mmpretrain.get_model(name, pretrained=True)
     fresh = mmpretrain.get_model(name)
     assert not model.head.fc.weight.equal(fresh.head.fc.weight)
-    assert model.backbone.blocks[0].paths[0][5].num_batches_tracked > 1000
+    assert model.backbone.blocks[0].paths[0].norm.num_batches_tracked > 1000
     assert len(model._dataset_meta["classes"]) == 10
 
 

@@ -13,8 +13,8 @@ from wavemix_mm.errors import UserInputError
 _WAVELET_BUFFER = re.compile(r"(.*\.)?[hg][01]_(col|row)")
 _BLOCK = re.compile(r"layers\.(\d+)\.(?:reduction|feedforward(\d*)\.(\d+))\.(.+)")
 _SHOWN_KEYS = 5
-# Index in the authors' nn.Sequential of a level -> index in ours.
-_PATH = {"0": 0, "3": 3, "4": 4, "5": 5}
+# Index in the authors' nn.Sequential of a level -> name in ours.
+_PATH = {"0": "expand", "3": "project", "4": "upsample", "5": "norm"}
 _STRIDED_STEM = {"0": "conv1", "1": "conv2"}
 _PATCH_STEM = {"0": "conv1", "1": "conv2", "2": "patch_conv", "4": "norm"}
 _SEGMENTATION_HEAD = {"0": "upsamples.0", "1": "upsamples.1", "2": "conv_seg"}

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.models.backbones.wavemix import ARCHS, parse_arch
+from wavemix_mm.models.backbones.arguments import parse_arch
 
 # Configs by number of classes; of several, that of which the source's name holds the word.
 _PATCH_CONFIGS = {
@@ -53,7 +53,7 @@ class Variant:
 
     @property
     def arch(self) -> str:
-        """The paper's name of the backbone, as `WaveMix(arch=...)` takes it if the paper has it."""
+        """The paper's name of the backbone, as `WaveMix(arch=...)` takes it."""
         name = f"{self.embed_dims}/{self.depth}"
         return f"lite-{name}" if self.levels == 1 else f"{name}-l{self.levels}"
 
@@ -100,14 +100,14 @@ def detect_variant(state_dict: Mapping[str, Tensor]) -> Variant:
         head = shape("neck.conv.weight")[:1]
     final = "decode_head.conv_seg.weight" if is_segmentation else "head.fc.weight"
     path = "backbone.blocks.0.paths.0"
-    hidden = shape(f"{path}.0.weight")[0]
+    hidden = shape(f"{path}.expand.weight")[0]
     return Variant(
         is_segmentation=is_segmentation,
         in_channels=shape("backbone.stem.conv1.weight")[1],
         embed_dims=embed_dims,
         depth=max(numbers(r"backbone\.blocks\.(\d+)\.")) + 1,
         levels=max(numbers(r"backbone\.blocks\.0\.paths\.(\d+)\.")) + 1,
-        ff_channels=shape(f"{path}.3.weight")[0],
+        ff_channels=shape(f"{path}.project.weight")[0],
         mlp_ratio=hidden // embed_dims if hidden % embed_dims == 0 else hidden / embed_dims,
         patch_size=state_dict[stem].shape[-1] if stem in state_dict else None,
         head=head,
@@ -160,7 +160,7 @@ def _arch_options(variant: Variant, backbone: Mapping[str, Any]) -> dict[str, An
     wanted = {key: getattr(variant, key) for key in keys}
     if have == wanted:
         return {}
-    if variant.arch in ARCHS and not any(backbone.get(key) for key in keys):
+    if not any(backbone.get(key) for key in keys):
         return {"backbone.arch": variant.arch}
     return {f"backbone.{key}": wanted[key] for key in keys if wanted[key] != have[key]}
 

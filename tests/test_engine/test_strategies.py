@@ -6,7 +6,7 @@ from torch.distributed.fsdp.wrap import size_based_auto_wrap_policy
 
 from wavemix_mm.engine.strategies import FSDPStrategy
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.models.layers.stems import PatchStem, StridedStem
+from wavemix_mm.models.backbones.wavemix import PatchStem, StridedStem
 
 NAME = "torch.distributed.fsdp.wrap.size_based_auto_wrap_policy"
 

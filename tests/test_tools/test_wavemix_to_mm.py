@@ -281,7 +281,7 @@ def test_bad_sources(tool, network, save, tmp_path):
         save(state | {"surprise": torch.zeros(1)}, "key.pth"): "unknown keys: surprise",
         save(without_block, "block.pth"): "is missing",
         save(without_stem, "stem.pth"): "backbone.stem.conv2.weight is missing",
-        save(without_norm, "norm.pth"): "paths.0.5.bias (16,) is missing in the checkpoint",
+        save(without_norm, "norm.pth"): "paths.0.norm.bias (16,) is missing in the checkpoint",
         save({}, "nothing.pth"): "holds no state dict",
     }
     for source, message in cases.items():

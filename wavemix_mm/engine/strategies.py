@@ -16,7 +16,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from wavemix_mm.engine.distributed import ACCELERATORS
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.models.layers.stems import CompositeStem
+from wavemix_mm.models.backbones.wavemix import CompositeStem
 from wavemix_mm.registry import STRATEGIES
 
 # What mmengine means by "full", without its offload to the CPU: PyTorch crashes where the tensors

@@ -3,17 +3,18 @@ import torch
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from wavemix_mm.models.layers.batch_norm import BatchNorm2d
 from wavemix_mm.models.layers.norm_act import build_act_layer, build_norm_layer
 
 
 @pytest.mark.parametrize(
     "cfg, expected",
     [
-        (dict(type="BN"), BatchNorm2d),
-        (dict(type="BN2d", momentum=0.3), BatchNorm2d),
+        (dict(type="BN"), nn.BatchNorm2d),
+        (dict(type="BN2d", momentum=0.3), nn.BatchNorm2d),
         (dict(type="SyncBN"), nn.SyncBatchNorm),
         (dict(type="GN", num_groups=4), nn.GroupNorm),
+        (dict(type=nn.GroupNorm, num_groups=4), nn.GroupNorm),
+        (dict(type=nn.BatchNorm2d), nn.BatchNorm2d),
     ],
 )
 def test_norms(cfg, expected):
@@ -73,3 +74,17 @@ def test_unknown_types_are_named():
         build_norm_layer(dict(type="NoSuchNorm"), 8)
     with pytest.raises(KeyError, match="NoSuchAct"):
         build_act_layer(dict(type="NoSuchAct"))
+
+
+@pytest.mark.parametrize("scope, kind", [("mmpretrain", "LN2d"), ("mmseg", "mmpretrain.LN2d")])
+def test_norms_of_the_hosts_take_the_channels_by_position(scope, kind):
+    pytest.importorskip("mmpretrain.models")
+    init_default_scope(scope)
+    layer = build_norm_layer(dict(type=kind, eps=1e-3), 8)
+    assert type(layer).__name__ == "LayerNorm2d" and layer.weight.shape == (8,)
+    assert layer(torch.randn(2, 8, 3, 4)).shape == (2, 8, 3, 4)
+
+
+def test_an_unknown_layer_is_named():
+    with pytest.raises(KeyError, match="Nowhere"):
+        build_norm_layer(dict(type="Nowhere"), 8)

@@ -3,8 +3,8 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.models.layers.dwt import DWT2d
 from wavemix_mm.models.layers.token_mixers import DWTMixer
+from wavemix_mm.models.layers.wavelet import DWT2d
 
 
 @pytest.mark.parametrize("scope", ["mmseg", "mmpretrain"])
@@ -19,11 +19,12 @@ def test_is_built_under_any_scope(scope):
 def test_contract(wavelet, size):
     mixer = DWTMixer(wavelet=wavelet)
     x = torch.randn(2, 3, *size)
-    mixed = mixer(x)
+    mixed, approximation = mixer(x)
+    assert torch.equal(approximation, mixed[:, :3])
     assert mixed.shape == (2, 12, (size[0] + 1) // 2, (size[1] + 1) // 2)
     assert torch.equal(mixed, DWT2d(wavelet)(x))
     # the first channels are each channel's own approximation, the input of the next level
-    single = mixer(x[:, 1:2])
+    single, _ = mixer(x[:, 1:2])
     torch.testing.assert_close(mixed[:, 1:2], single[:, :1])
     assert not list(mixer.parameters())
 

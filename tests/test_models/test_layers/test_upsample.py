@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.models.layers.dwt import DWT2d, IDWT2d
 from wavemix_mm.models.layers.upsample import UPSAMPLES, build_upsample
+from wavemix_mm.models.layers.wavelet import DWT2d, IDWT2d
 
 
 @pytest.mark.parametrize("stride", [2, 4, 8])

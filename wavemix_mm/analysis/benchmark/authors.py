@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.models.layers.dwt import HAAR
+from wavemix_mm.models.layers.wavelet import HAAR
 from wavemix_mm.official import convert_official
 
 _TRANSFORMS = ("xf1", "xf2", "xf3", "xf4")

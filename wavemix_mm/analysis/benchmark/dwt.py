@@ -13,7 +13,7 @@ from torch import Tensor
 from wavemix_mm.analysis.benchmark.candidates import DTYPES
 from wavemix_mm.analysis.benchmark.timing import Timing, interleave, speedup
 from wavemix_mm.engine.launch import sentence
-from wavemix_mm.models.layers.dwt import haar_dwt2d
+from wavemix_mm.models.layers.wavelet import haar_dwt2d
 
 # The name that pip knows -> the module.
 PACKAGES = {"pytorch-wavelets": "pytorch_wavelets", "ptwt": "ptwt", "PyWavelets": "pywt"}

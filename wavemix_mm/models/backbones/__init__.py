@@ -1,3 +1,3 @@
-from wavemix_mm.models.backbones.wavemix import WaveMix
+from wavemix_mm.models.backbones.wavemix import PatchStem, StridedStem, WaveMix, WaveMixBlock
 
-__all__ = ["WaveMix"]
+__all__ = ["PatchStem", "StridedStem", "WaveMix", "WaveMixBlock"]

@@ -3,38 +3,43 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any
 
 from mmengine.logging import print_log
-from torch import nn
+from mmengine.model import BaseModule, PretrainedInit
 
 from wavemix_mm.errors import UserInputError
+from wavemix_mm.models.backbones.old_names import current_name
 
 _SHOWN_KEYS = 8
 
 
-def log_taken(module: nn.Module, init_cfg: Mapping[str, Any]) -> None:
-    """Log how many tensors of each part of a module a checkpoint has in the same shape.
+def log_taken(module: BaseModule) -> None:
+    """Log how many tensors of each part of a module the checkpoint of its init_cfg has.
 
     mmengine names what differs, and in the log's file what each parameter was set by; norms'
     statistics are in neither list.
 
     Args:
         module: With the parts `stem` and `blocks`.
-        init_cfg: `dict(type='Pretrained', checkpoint=..., prefix=...)`.
 
     Raises:
         UserInputError: If no tensor fits.
     """
-    from wavemix_mm.engine.loading import read_state_dict
+    cfgs = module.init_cfg if isinstance(module.init_cfg, list) else [module.init_cfg or {}]
+    for cfg in cfgs:
+        if cfg.get("type") in ("Pretrained", PretrainedInit):
+            _log_taken(module, cfg["checkpoint"], cfg.get("prefix") or "")
 
-    path, prefix = init_cfg["checkpoint"], init_cfg.get("prefix") or ""
+
+def _log_taken(module: BaseModule, path: str, prefix: str) -> None:
+    from mmengine.runner import CheckpointLoader  # only here: it takes a second to import
+
     prefix = f"{prefix.rstrip('.')}." if prefix else ""
+    checkpoint = CheckpointLoader.load_checkpoint(path, map_location="cpu")
     there = {
-        key.removeprefix(prefix): value.shape
-        for key, value in read_state_dict(path).items()
-        if key.startswith(prefix)
+        current_name(key.removeprefix("module.").removeprefix(prefix)): value.shape
+        for key, value in checkpoint.get("state_dict", checkpoint).items()
+        if key.removeprefix("module.").startswith(prefix)
     }
     parts: dict[str, list[bool]] = {}
     missing = []

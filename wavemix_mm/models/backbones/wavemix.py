@@ -1,41 +1,234 @@
-"""The WaveMix backbone."""
+"""WaveMix: the stems, the block (Eq. 1-5) and the backbone.
+
+This file is the network, written as the paper writes it, in PyTorch's own layers. All that serves
+speed alone is in ``wavemix_mm/models/fast``, which exchanges layers of a network that is built.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import difflib
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
-from functools import partial
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from mmengine.model import BaseModule, PretrainedInit
+from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from wavemix_mm.errors import UserInputError
+from wavemix_mm.models.backbones.arguments import (
+    check_embed_dims,
+    normalize_levels,
+    parse_arch,
+    resolve_out_indices,
+)
 from wavemix_mm.models.backbones.initial_weights import log_taken
-from wavemix_mm.models.layers.memory_format import channels_last_gradient
-from wavemix_mm.models.layers.stems import PatchStem
-from wavemix_mm.models.layers.wavemix_block import WaveMixBlock, check_embed_dims
+from wavemix_mm.models.backbones.old_names import rename_old_keys
+from wavemix_mm.models.fast import fold_block, fold_stem, speed_up
+from wavemix_mm.models.layers.combine import Concat, InTurn
+from wavemix_mm.models.layers.inputs import check_not_empty, check_trains_batch_norm
+from wavemix_mm.models.layers.norm_act import build_act_layer, build_norm_layer
+from wavemix_mm.models.layers.patch_conv import PatchConv
+from wavemix_mm.models.layers.recompute import recompute
+from wavemix_mm.models.layers.tracing import crop, static_sides
+from wavemix_mm.models.layers.upsample import build_upsample
 from wavemix_mm.registry import MODELS
 
-# The models of the paper's tables: {levels: names as embed_dims/depth}.
-_PAPER_MODELS = {
-    1: "8/5 8/10 16/7 32/7 64/6 64/7 112/16 128/7 128/8 128/16 128/20 144/7 144/15 160/12 160/13 "
-    "192/12 192/16 224/12 224/20 256/7 256/10 256/12 256/14 256/16 256/17 256/18 256/20 272/16 "
-    "288/16 304/16 320/8 320/16 512/12",
-    2: "224/12 240/12 244/12 256/16",
-    3: "128/8 192/16 208/12 224/12 240/12 256/16",
-    4: "240/12 256/15 256/16 256/17",
-}
-ARCHS = tuple(
-    f"lite-{name}" if levels == 1 else f"{name}-l{levels}"
-    for levels, names in _PAPER_MODELS.items()
-    for name in names.split()
-)
-_ARCH_PATTERN = re.compile(r"(?P<lite>lite-)?(?P<dims>\d+)/(?P<depth>\d+)(-l(?P<levels>\d+))?")
+
+@MODELS.register_module()
+class StridedStem(nn.Module):
+    """Two 3x3 convolutions, in_channels -> C/2 -> C, without norm or activation (section 3.1).
+
+    The paper's choice for segmentation (stride 2 each) and for images under 128x128 (stride 1).
+
+    Args:
+        in_channels: Channels of the image.
+        embed_dims: Output channels C, even.
+        stride: Stride of each of the two convolutions.
+    """
+
+    def __init__(self, in_channels: int, embed_dims: int, stride: int = 2) -> None:
+        super().__init__()
+        self.stride = stride**2
+        self.conv1 = nn.Conv2d(in_channels, embed_dims // 2, 3, stride, padding=1)
+        self.conv2 = nn.Conv2d(embed_dims // 2, embed_dims, 3, stride, padding=1)
+        self.in_turn = InTurn()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) -> (N, C, H/stride**2, W/stride**2), each side rounded up."""
+        return self.in_turn(x, self.conv1, self.conv2)
+
+
+@MODELS.register_module()
+class PatchStem(nn.Module):
+    """3x3 convolutions to C/4 and C/2, patch convolution to C, GELU, batch norm (section 3.1).
+
+    The paper's choice for images of 128x128 and more.
+
+    Args:
+        in_channels: Channels of the image.
+        embed_dims: Output channels C, divisible by 4.
+        patch_size: Kernel and stride of the patch convolution.
+        norm_cfg: Normalization layer.
+        act_cfg: Activation layer.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        embed_dims: int,
+        patch_size: int = 4,
+        norm_cfg: dict | None = None,
+        act_cfg: dict | None = None,
+    ) -> None:
+        super().__init__()
+        self.stride = patch_size
+        self.conv1 = nn.Conv2d(in_channels, embed_dims // 4, 3, padding=1)
+        self.conv2 = nn.Conv2d(embed_dims // 4, embed_dims // 2, 3, padding=1)
+        self.patch_conv = PatchConv(embed_dims // 2, embed_dims, patch_size)
+        self.act = build_act_layer(act_cfg or dict(type="GELU"))
+        self.norm = build_norm_layer(norm_cfg or dict(type="BN"), embed_dims)
+        self.in_turn = InTurn()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) -> (N, C, H/patch_size, W/patch_size), each side rounded down.
+
+        If an image is smaller than a patch, `PatchConv` pads it to one.
+
+        Raises:
+            UserInputError: If a single patch is to train a batch norm.
+        """
+        patches = self.in_turn(x, self.conv1, self.conv2, self.patch_conv)
+        # SyncBatchNorm is another class: there other processes have values too
+        if self.norm.training and isinstance(self.norm, nn.BatchNorm2d):
+            check_trains_batch_norm(patches, x, self.stride)
+        return self.norm(self.act(patches))
+
+
+class LevelPath(nn.Module):
+    """What a block does at one level: MLP, upsampling, norm (Eq. 3, 4).
+
+    Args:
+        in_channels: Channels of the sub-bands and of the next higher level's output together.
+        hidden_channels: Hidden channels of the MLP.
+        ff_channels: Output channels of the MLP.
+        out_channels: Output channels of the path.
+        stride: Factor by which the path upsamples.
+        dropout: Dropout probability inside the MLP.
+        upsample: See ``upsample.py``.
+        wavelet: Wavelet of the upsampling 'idwt'.
+        norm_cfg: Normalization layer.
+        act_cfg: Activation layer.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        ff_channels: int,
+        out_channels: int,
+        stride: int,
+        dropout: float,
+        upsample: str,
+        wavelet: str,
+        norm_cfg: dict,
+        act_cfg: dict,
+    ) -> None:
+        super().__init__()
+        self.concat = Concat()
+        self.expand = nn.Conv2d(in_channels, hidden_channels, kernel_size=1)
+        self.act = build_act_layer(act_cfg)
+        self.dropout = nn.Dropout(dropout)
+        self.project = nn.Conv2d(hidden_channels, ff_channels, kernel_size=1)
+        self.upsample = build_upsample(upsample, ff_channels, out_channels, stride, wavelet)
+        self.norm = build_norm_layer(norm_cfg, out_channels)
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        """Maps (N, c_i, H, W), c_i summing to in_channels -> (N, out, stride*H, stride*W)."""
+        x = self.expand(self.concat(*maps))
+        x = self.project(self.dropout(self.act(x)))
+        return self.norm(self.upsample(x))
+
+
+class WaveMixBlock(nn.Module):
+    """Mix tokens by a multi-level wavelet transform, and channels by an MLP at each level.
+
+    ::
+
+        x_0  = conv1x1(x)                      C -> C/4              Eq. 1
+        x_l  = DWT(approximation of x_{l-1})   C/4 -> C              Eq. 2
+        from the highest level down:
+        y_l  = BN(deconv(MLP([x_l, y_{l+1}]))) C (+ C/2) -> C/2,     Eq. 3, 4
+               to C at the lowest level
+        out  = x + y_1                                               Eq. 5
+
+    Level l+1 transforms the approximation of level l, so that L levels take L transforms.
+
+    Args:
+        embed_dims: Channels C, divisible by 4.
+        levels: An int L means levels 1 to L. A sequence names the levels used, e.g. (3,) alone
+            (Table 14); a path from level l to the next lower used level m (or to the input) then
+            upsamples by 2**(l-m).
+        ff_channels: Output channels of each MLP. Defaults to embed_dims (appendix A).
+        mlp_ratio: Hidden channels of each MLP over embed_dims.
+        dropout: Dropout probability inside the MLPs.
+        token_mixer: Config of what stands for the transform; see ``token_mixers.py``.
+        upsample: 'deconv', 'idwt', 'bilinear' or 'bicubic'; see ``upsample.py``.
+        norm_cfg: Normalization layer after the upsampling.
+        act_cfg: Activation layer inside the MLPs.
+
+    Raises:
+        UserInputError: If ``embed_dims`` is not divisible by 4, or ``levels`` is empty, has a
+            level below 1 or one level twice.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        levels: int | Sequence[int] = 3,
+        ff_channels: int | None = None,
+        mlp_ratio: float = 2,
+        dropout: float = 0.5,
+        token_mixer: dict | None = None,
+        upsample: str = "deconv",
+        norm_cfg: dict | None = None,
+        act_cfg: dict | None = None,
+    ) -> None:
+        super().__init__()
+        check_embed_dims(embed_dims)
+        self.levels = normalize_levels(levels)
+        self.reduction = nn.Conv2d(embed_dims, embed_dims // 4, kernel_size=1)
+        self.token_mixer = MODELS.build(
+            token_mixer or dict(type="wavemix_mm.DWTMixer", wavelet="haar")
+        )
+        self.paths = nn.ModuleList()
+        for level, target in zip(self.levels, (0, *self.levels), strict=False):
+            self.paths.append(
+                LevelPath(
+                    in_channels=embed_dims if level == self.levels[-1] else embed_dims * 3 // 2,
+                    hidden_channels=int(embed_dims * mlp_ratio),
+                    ff_channels=ff_channels or embed_dims,
+                    out_channels=embed_dims // 2 if target else embed_dims,
+                    stride=2 ** (level - target),
+                    dropout=dropout,
+                    upsample=upsample,
+                    wavelet=getattr(self.token_mixer, "wavelet", "haar"),
+                    norm_cfg=norm_cfg or dict(type="BN"),
+                    act_cfg=act_cfg or dict(type="GELU"),
+                )
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W), for any H and W of at least 1."""
+        approximation = self.reduction(x)  # Eq. 1
+        bands, sizes = [], [x.shape[-2:]]
+        for level in range(1, self.levels[-1] + 1):  # Eq. 2
+            mixed, approximation = self.token_mixer(approximation)
+            if level in self.levels:
+                bands.append(mixed)
+                sizes.append(approximation.shape[-2:])
+        higher: tuple[Tensor, ...] = ()
+        for i, path in reversed(list(enumerate(self.paths))):  # Eq. 3, 4
+            higher = (crop(path(bands[i], *higher), sizes[i]),)
+        return x + higher[0]  # Eq. 5
 
 
 @MODELS.register_module()
@@ -50,25 +243,29 @@ class WaveMix(BaseModule):
         depth: Number of blocks. Defaults to the arch's (16).
         levels: Levels of the transform: an int L for 1..L, a sequence to name the levels used.
             Defaults to the arch's (3).
-        ff_channels: Channels that the blocks' MLPs give. Defaults to embed_dims.
-        mlp_ratio: Hidden channels of the MLPs over embed_dims.
+        ff_channels: Output channels of each MLP. Defaults to embed_dims.
+        mlp_ratio: Hidden channels of each MLP over embed_dims.
         dropout: Dropout probability inside the MLPs.
         stem: Config of the initial layer, 'wavemix_mm.PatchStem' (default) or
             'wavemix_mm.StridedStem'.
         token_mixer: Config of the transform. Defaults to the Haar wavelet.
         upsample: 'deconv', 'idwt', 'bilinear' or 'bicubic'.
-        out_indices: Index or indices of the blocks whose output is given; -1 is the last.
+        out_indices: Index or indices of the blocks whose output is returned; -1 is the last.
         frozen_stages: 0 freezes the stem, k > 0 also the first k blocks; -1 freezes nothing.
+        norm_eval: Keep the norms in evaluation mode while training.
         with_cp: Recompute each block in the backward pass instead of storing its activations.
         norm_cfg: Normalization layer.
         act_cfg: Activation layer.
-        arch: A model of the paper, 'C/D-lL' or 'lite-C/D' (level 1), e.g. '192/16-l3',
-            'lite-128/8'. Arguments given explicitly override it.
+        arch: Size of the network: 'C/D-lL' for C channels, D blocks and L levels, or 'lite-C/D'
+            for one level, e.g. '192/16-l3', 'lite-128/8'. Explicit arguments override it.
+        fast: Exchange layers for equal ones that take less time (``wavemix_mm/models/fast``).
+            The names of the parameters stay.
         init_cfg: Initialization config; without one, PyTorch's defaults as in the paper.
 
     Raises:
-        UserInputError: On an unknown arch or wavelet, embed_dims not divisible by 4, levels that
-            are empty, below 1 or repeated, out_indices or frozen_stages beyond the depth.
+        UserInputError: On an unreadable arch, an unknown wavelet, embed_dims not divisible by 4,
+            levels that are empty, below 1 or repeated, or out_indices or frozen_stages beyond the
+            depth.
 
     Example:
         >>> import torch
@@ -94,69 +291,67 @@ class WaveMix(BaseModule):
         norm_cfg: dict | None = None,
         act_cfg: dict | None = None,
         arch: str = "192/16-l3",
+        norm_eval: bool = False,
+        fast: bool = True,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
         arch_dims, arch_depth, arch_levels = parse_arch(arch)
         self.embed_dims = arch_dims if embed_dims is None else embed_dims
         self.depth = arch_depth if depth is None else depth
-        levels = arch_levels if levels is None else levels
-        check_embed_dims(self.embed_dims)
-        norm_cfg = norm_cfg or dict(type="BN")
-        act_cfg = act_cfg or dict(type="GELU")
-        self.out_indices = self._resolve_out_indices(out_indices)
+        self.out_indices = resolve_out_indices(out_indices, self.depth)
         if not -1 <= frozen_stages <= self.depth:
             raise UserInputError(
                 f"frozen_stages={frozen_stages} is not between -1 and the depth {self.depth}."
             )
         self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
         self.with_cp = with_cp
-
+        check_embed_dims(self.embed_dims)
+        layer_cfgs = dict(
+            norm_cfg=norm_cfg or dict(type="BN"), act_cfg=act_cfg or dict(type="GELU")
+        )
         stem = dict(stem or dict(type="wavemix_mm.PatchStem", patch_size=4))
         if stem.get("type") in ("PatchStem", "wavemix_mm.PatchStem", PatchStem):
-            stem = dict(norm_cfg=norm_cfg, act_cfg=act_cfg) | stem
+            stem = layer_cfgs | stem
         self.stem = MODELS.build(dict(in_channels=in_channels, embed_dims=self.embed_dims) | stem)
         self.blocks = nn.ModuleList(
             WaveMixBlock(
                 self.embed_dims,
-                levels=levels,
+                levels=arch_levels if levels is None else levels,
                 ff_channels=ff_channels,
                 mlp_ratio=mlp_ratio,
                 dropout=dropout,
                 token_mixer=token_mixer,
                 upsample=upsample,
-                norm_cfg=norm_cfg,
-                act_cfg=act_cfg,
+                **layer_cfgs,
             )
             for _ in range(self.depth)
         )
-        self._freeze()
+        if fast:
+            speed_up(self)
+        self.train()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """(N, in_channels, H, W) -> for each of out_indices (N, C, H/s, W/s), s the stem's stride.
 
-        The maps, and their gradients, are in channels_last memory format, in which convolutions and
-        the transform are fastest.
+        The maps are in channels_last memory format, in which convolutions and the transform are
+        fastest.
 
         Raises:
             UserInputError: If there is no image in the batch, or no pixel in the images; if one
                 patch of one image alone is given for training through batch norm.
         """
-        if not torch.compiler.is_compiling() and not x.numel():
-            raise UserInputError(
-                f"the input of WaveMix is empty: it is (N, C, H, W) = {tuple(x.shape)}."
-            )
-        x = self.stem(x.contiguous(memory_format=torch.channels_last))
+        check_not_empty(x)
+        x = self.stem(static_sides(x).contiguous(memory_format=torch.channels_last))
         outs = []
         for i, block in enumerate(self.blocks):
             if self.with_cp and self.training and torch.is_grad_enabled():
-                x = checkpoint(
-                    block, x, use_reentrant=False, context_fn=partial(_checkpoint_contexts, block)
-                )
+                x = recompute(block, x)
             else:
                 x = block(x)
             if i in self.out_indices:
-                outs.append(channels_last_gradient(x))
+                outs.append(x)
         return tuple(outs)
 
     def init_weights(self) -> None:
@@ -167,92 +362,39 @@ class WaveMix(BaseModule):
         """
         is_first = not self.is_init
         super().init_weights()
-        cfgs = self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg or {}]
-        for cfg in cfgs if is_first else []:
-            if cfg.get("type") in ("Pretrained", PretrainedInit):
-                log_taken(self, cfg)
+        if is_first:
+            log_taken(self)
 
     def train(self, mode: bool = True) -> WaveMix:
-        """Set the mode; frozen stages stay in evaluation mode."""
+        """Set the mode; frozen stages, and with `norm_eval` all norms, stay in evaluation mode."""
         super().train(mode)
-        self._freeze()
+        frozen = (self.stem, *self.blocks)[: self.frozen_stages + 1]
+        for stage in frozen:
+            stage.eval().requires_grad_(False)
+        if self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
         return self
 
     def switch_to_deploy(self) -> None:
-        """Fold what is linear in evaluation mode, in place: see WaveMixBlock.switch_to_deploy.
-
-        The stem's convolutions, which are one in any mode, are multiplied once and for all.
+        """Fold, in place, what is linear in evaluation mode; see ``wavemix_mm/models/fast``.
 
         Sets evaluation mode. The output stays equal to 1e-5 relative in float32. To load a state
         dict that was saved after the switch, switch the new network before.
         """
         self.eval()
-        # a stem of another package may have nothing to fold
-        if hasattr(self.stem, "switch_to_deploy"):
-            self.stem.switch_to_deploy()
+        fold_stem(self.stem)
         for block in self.blocks:
-            block.switch_to_deploy()
+            fold_block(block)
         # the weights in the format of the activations: else each call converts them
         self.to(memory_format=torch.channels_last)
 
-    def _freeze(self) -> None:
-        if self.frozen_stages >= 0:
-            for stage in (self.stem, *self.blocks[: self.frozen_stages]):
-                stage.eval()
-                stage.requires_grad_(False)
+    @staticmethod
+    def rename_old_keys(state_dict: dict[str, Any], prefix: str = "") -> None:
+        """Give the values of a state dict of version 0.1.0 today's names, in place."""
+        rename_old_keys(state_dict, prefix)
 
-    def _resolve_out_indices(self, out_indices: int | Sequence[int]) -> tuple[int, ...]:
-        indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
-        resolved = tuple(i + self.depth if i < 0 else i for i in indices)
-        if not resolved or not all(0 <= i < self.depth for i in resolved):
-            raise UserInputError(
-                f"out_indices={out_indices!r} does not name blocks of a network of depth "
-                f"{self.depth}."
-            )
-        if list(resolved) != sorted(set(resolved)):
-            raise UserInputError(f"out_indices={out_indices!r} is not strictly ascending.")
-        return resolved
-
-
-def parse_arch(arch: str) -> tuple[int, int, int]:
-    """Return embed_dims, depth and levels of one of the paper's models.
-
-    Raises:
-        UserInputError: If the paper has no such model, naming the nearest matches.
-    """
-    match = _ARCH_PATTERN.fullmatch(str(arch))
-    if match:
-        levels = int(match["levels"] or 1)
-        name = f"{match['dims']}/{match['depth']}"
-        if name in _PAPER_MODELS.get(levels, "").split() and not (match["lite"] and levels > 1):
-            return int(match["dims"]), int(match["depth"]), levels
-    near = difflib.get_close_matches(str(arch), ARCHS, n=3, cutoff=0.3)
-    raise UserInputError(
-        f"arch {arch!r} is not a model of the paper; did you mean {', '.join(near or ARCHS)}? "
-        "Other sizes are given by embed_dims, depth and levels."
-    )
-
-
-def _checkpoint_contexts(block: nn.Module) -> tuple[AbstractContextManager, ...]:
-    """Contexts of the forward pass and of its recomputation."""
-    return contextlib.nullcontext(), _frozen_running_statistics(block)
-
-
-@contextlib.contextmanager
-def _frozen_running_statistics(module: nn.Module) -> Iterator[None]:
-    """Keep a recomputation from updating the running statistics of batch norm a second time."""
-    norms = [
-        m
-        for m in module.modules()
-        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
-    ]
-    momenta = [norm.momentum for norm in norms]
-    counts = [norm.num_batches_tracked.clone() for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum, count in zip(norms, momenta, counts, strict=True):
-            norm.momentum = momentum
-            norm.num_batches_tracked.copy_(count)
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        self.rename_old_keys(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -10,7 +10,7 @@ from mmseg.models.utils import resize
 from torch import Tensor, nn
 
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.models.layers.conv_transpose import ConvTranspose2d
+from wavemix_mm.models.fast import speed_up
 from wavemix_mm.registry import MODELS
 
 
@@ -28,6 +28,7 @@ class TransposedConvHead(BaseDecodeHead):
         num_upsamples: Number of transposed convolutions; each doubles both sides. With 0,
             ``channels`` is in_channels.
         dropout_ratio: Dropout before the 1x1 convolution; the paper has none.
+        fast: As of `WaveMix`.
         **kwargs: The other arguments of mmseg's BaseDecodeHead.
 
     Raises:
@@ -43,6 +44,7 @@ class TransposedConvHead(BaseDecodeHead):
         mid_channels: int | None = None,
         num_upsamples: int = 2,
         dropout_ratio: float = 0.0,
+        fast: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -62,10 +64,12 @@ class TransposedConvHead(BaseDecodeHead):
         widths += [channels] * min(num_upsamples, 1)
         self.upsamples = nn.Sequential(
             *(
-                ConvTranspose2d(wide, narrow, kernel_size=4, stride=2, padding=1)
+                nn.ConvTranspose2d(wide, narrow, kernel_size=4, stride=2, padding=1)
                 for wide, narrow in zip(widths[:-1], widths[1:], strict=True)
             )
         )
+        if fast:
+            speed_up(self.upsamples)
 
     def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """Features (N, C, H, W) -> logits (N, num_classes, H * 2**n, W * 2**n), n upsamplings."""

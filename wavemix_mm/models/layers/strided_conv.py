@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wavemix_mm.models.layers.tracing import is_symbolic, one_node
 
+
+@one_node
 def strided_conv(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
     """Convolve without padding, as F.conv2d.
 
@@ -23,7 +25,7 @@ def strided_conv(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) ->
     Returns:
         (N, C, (H-k)//stride + 1, (W-m)//stride + 1).
     """
-    # Under torch.export the sides may be unknown.
-    if torch.compiler.is_exporting() or x.shape[-1] >= weight.shape[-1] + stride:
+    # while exporting or tracing, the sides stand for others too
+    if is_symbolic() or x.shape[-1] >= weight.shape[-1] + stride:
         return F.conv2d(x, weight, bias, stride)
     return F.conv2d(x.transpose(2, 3), weight.transpose(2, 3), bias, stride).transpose(2, 3)

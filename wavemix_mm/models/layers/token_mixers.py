@@ -1,12 +1,15 @@
 """What may stand in the place of the wavelet transform inside a WaveMix block.
 
-The contract: a token mixer maps (N, c, H, W) to (N, 4c, ceil(H/2), ceil(W/2)), and its first c
-output channels are the input of the next level. The block does not know which mixer it has.
+The contract: a token mixer maps (N, c, H, W) to a pair. The first is what the level's MLP reads,
+(N, 4c, ceil(H/2), ceil(W/2)); the second is the input of the next level, (N, c, ceil(H/2),
+ceil(W/2)). The block does not know which mixer it has.
 """
 
 from __future__ import annotations
 
-from wavemix_mm.models.layers.dwt import DWT2d
+from torch import Tensor
+
+from wavemix_mm.models.layers.wavelet import DWT2d
 from wavemix_mm.registry import MODELS
 
 
@@ -20,3 +23,8 @@ class DWTMixer(DWT2d):
     Raises:
         UserInputError: If PyWavelets has no such discrete wavelet.
     """
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """(N, c, H, W) -> all sub-bands, approximations first, and the approximations alone."""
+        bands = super().forward(x)
+        return bands, bands[:, : x.shape[1]]

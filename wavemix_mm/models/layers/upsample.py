@@ -8,8 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.models.layers.conv_transpose import ConvTranspose2d
-from wavemix_mm.models.layers.dwt import IDWT2d
+from wavemix_mm.models.layers.wavelet import IDWT2d
 
 UPSAMPLES = ("deconv", "idwt", "bilinear", "bicubic")
 
@@ -32,16 +31,33 @@ def build_upsample(
         UserInputError: If ``kind`` is unknown, or 'idwt' cannot split ``in_channels``.
     """
     if kind == "deconv":
-        return ConvTranspose2d(in_channels, out_channels, stride + 2, stride, padding=1)
+        return nn.ConvTranspose2d(in_channels, out_channels, stride + 2, stride, padding=1)
     if kind == "idwt":
         return InverseDWTUpsample(in_channels, out_channels, stride, wavelet)
     if kind in ("bilinear", "bicubic"):
-        return nn.Sequential(
-            # before the interpolation, where there are fewer pixels
-            _match_channels(in_channels, out_channels),
-            nn.Upsample(scale_factor=stride, mode=kind, align_corners=False),
-        )
+        return InterpolatingUpsample(in_channels, out_channels, stride, kind)
     raise UserInputError(f"upsample {kind!r} is unknown; use one of {', '.join(UPSAMPLES)}.")
+
+
+class InterpolatingUpsample(nn.Module):
+    """Interpolation, after a 1x1 convolution where the channels differ.
+
+    Args:
+        in_channels: Input channels.
+        out_channels: Output channels.
+        stride: Factor of both sides.
+        mode: 'bilinear' or 'bicubic'.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, mode: str) -> None:
+        super().__init__()
+        # before the interpolation, where there are fewer pixels
+        self.project = _match_channels(in_channels, out_channels)
+        self.interpolate = nn.Upsample(scale_factor=stride, mode=mode, align_corners=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) -> (N, out_channels, stride*H, stride*W)."""
+        return self.interpolate(self.project(x))
 
 
 class InverseDWTUpsample(nn.Module):
@@ -77,17 +93,6 @@ class InverseDWTUpsample(nn.Module):
         for _ in range(self.repeats):
             x = self.idwt(x)
         return self.project(x)
-
-
-def linear_part(upsample: nn.Module) -> nn.Module:
-    """The layer whose weights and bias can take a scale and shift of each output channel.
-
-    Interpolation commutes with them, its weights summing to one, so that a 1x1 convolution in
-    front of it serves as well as one behind the inverse transform.
-    """
-    if isinstance(upsample, InverseDWTUpsample):
-        return upsample.project
-    return upsample[0] if isinstance(upsample, nn.Sequential) else upsample
 
 
 def _match_channels(in_channels: int, out_channels: int) -> nn.Module:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from wavemix_mm.models.layers.batch_norm import BatchNorm2d
+from wavemix_mm.models.fast.batch_norm import BatchNorm2d
 
 SHAPE = (3, 8, 24, 20)
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from wavemix_mm.models.backbones.wavemix import WaveMix
-from wavemix_mm.models.layers.memory_format import channels_last_gradient
+from wavemix_mm.models.fast.batch_norm import channels_last_gradient
 
 
 def test_identity_with_a_channels_last_gradient():
@@ -32,8 +32,8 @@ def test_every_norm_gets_a_dense_channels_last_gradient(pooled, with_cp, dtype):
     formats = []
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.register_full_backward_pre_hook(
-                lambda _, grads: formats.append(
+            module.register_full_backward_hook(
+                lambda _, grads, __: formats.append(
                     grads[0].is_contiguous(memory_format=torch.channels_last)
                 )
             )

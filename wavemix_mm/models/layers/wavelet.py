@@ -21,10 +21,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wavemix_mm.errors import UserInputError
+from wavemix_mm.models.layers.tracing import is_symbolic, one_node
 
 HAAR = ("haar", "db1", "bior1.1", "rbio1.1")  # four names of one pair of filters
 
 
+@one_node
 def haar_dwt2d(x: Tensor) -> Tensor:
     """Haar transform, one level. An odd side is zero-padded at the bottom or right.
 
@@ -48,12 +50,13 @@ def haar_dwt2d(x: Tensor) -> Tensor:
     return bands.permute(0, 3, 1, 2)
 
 
+@one_node
 def pad_to_even(x: Tensor) -> Tensor:
     """Zero-pad an odd side at the bottom or right: (N, C, H, W) -> (N, C, 2*ceil(H/2), ...)."""
     height, width = x.shape[-2:]
-    # Under torch.export the parity of a dynamic side is unknown, so there the padding is always
+    # While exporting or tracing the parity of a side is unknown, so there the padding is always
     # part of the graph, with a width of zero where nothing is missing.
-    if torch.compiler.is_compiling() or height % 2 or width % 2:
+    if is_symbolic() or height % 2 or width % 2:
         rows, columns = (height + 1) // 2, (width + 1) // 2
         x = F.pad(x, (0, 2 * columns - width, 0, 2 * rows - height))
     return x
@@ -86,23 +89,20 @@ def _split_bands(bands: Tensor) -> tuple[Tensor, ...]:
 
 
 class _FilterBank(nn.Module):
-    """Holds a pair of filters of a PyWavelets wavelet as a buffer outside the state dict."""
+    """Holds a pair of filters of a PyWavelets wavelet, which are constants and no state.
 
-    filters: Tensor
+    They are made at each use, which takes microseconds, and not kept: a module that is built on the
+    device "meta", filled by `load_state_dict(assign=True)` or moved always has the right ones.
+    """
 
     def __init__(self, wavelet: str, bank: str) -> None:
         super().__init__()
         self.wavelet = check_wavelet(wavelet)
         self._exact = None if wavelet in HAAR else _pywt_filters(wavelet, bank)
-        if self._exact is not None:
-            self.register_buffer("filters", torch.tensor(self._exact), persistent=False)
 
-    def _apply(self, fn, recurse=True):
-        # A module built in float32 and then turned into float64 gets the exact filters.
-        super()._apply(fn, recurse)
-        if self._exact is not None:
-            self.filters = self.filters.new_tensor(self._exact)
-        return self
+    def filters(self, like: Tensor) -> Tensor:
+        """The low-pass and the high-pass filter, (2, taps), of the type and device of a tensor."""
+        return torch.tensor(self._exact, dtype=like.dtype, device=like.device)
 
     def extra_repr(self) -> str:
         return f"wavelet={self.wavelet!r}"
@@ -130,7 +130,7 @@ class DWT2d(_FilterBank):
         if self._exact is None:
             return haar_dwt2d(x)
         batch, channels = x.shape[:2]
-        filters = self.filters.to(x.dtype)
+        filters = self.filters(x)
         # Batch and channels become one axis, so one dense filter pair serves them all.
         x = _periodic_pad(x.flatten(0, 1).unsqueeze(1), dim=3, taps=filters.shape[1])
         x = F.conv2d(x, filters[:, None, None, :], stride=(1, 2)).flatten(0, 1).unsqueeze(1)
@@ -159,7 +159,7 @@ class IDWT2d(_FilterBank):
         if self._exact is None:
             return haar_idwt2d(bands)
         batch, channels = bands.shape[0], bands.shape[1] // 4
-        filters = self.filters.to(bands.dtype)
+        filters = self.filters(bands)
         x = torch.stack(_split_bands(bands), dim=2).reshape(-1, 2, *bands.shape[-2:])
         x = _periodic_synthesis(x, filters[:, None, :, None], dim=2)
         x = x.reshape(-1, 2, *x.shape[-2:])

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.models.layers.wavemix_block import WaveMixBlock, normalize_levels
+from wavemix_mm.models.backbones.arguments import normalize_levels
+from wavemix_mm.models.backbones.wavemix import WaveMixBlock
 
 
 def _transform(x):
@@ -30,7 +31,8 @@ def _plain_block(block, x, levels):
     out = None
     for i in reversed(range(len(levels))):
         below = levels[i - 1] if i else 0
-        first, _, _, second, deconv, norm = block.paths[i]
+        path = block.paths[i]
+        first, second, deconv, norm = path.expand, path.project, path.upsample, path.norm
         y = features[levels[i]]
         y = y if out is None else torch.cat((y, out), dim=1)
         y = F.conv2d(y, first.weight, first.bias)  # Eq. 3
@@ -74,24 +76,25 @@ def test_one_transform_for_each_level(levels, transforms, monkeypatch):
 )
 def test_paths(levels, strides, outs):
     block = WaveMixBlock(8, levels=levels)
-    assert [path[4].stride[0] for path in block.paths] == strides
-    assert [path[4].kernel_size[0] for path in block.paths] == [s + 2 for s in strides]
-    assert [path[4].out_channels for path in block.paths] == outs
+    assert [path.upsample.stride[0] for path in block.paths] == strides
+    assert [path.upsample.kernel_size[0] for path in block.paths] == [s + 2 for s in strides]
+    assert [path.upsample.out_channels for path in block.paths] == outs
     # the highest level gets its bands alone, the others the output of the next higher one too
-    inputs = [path[0].in_channels for path in block.paths]
+    inputs = [path.expand.in_channels for path in block.paths]
     assert inputs == [12] * (len(strides) - 1) + [8]
 
 
 def test_residual():
     block = WaveMixBlock(8, levels=2).eval()
-    nn.init.zeros_(block.paths[0][5].weight)
+    nn.init.zeros_(block.paths[0].norm.weight)
     x = torch.randn(1, 8, 5, 6)
     assert torch.equal(block(x), x)
 
 
 def test_ff_channels_defaults_to_embed_dims():
-    first, *_, second, deconv, _ = WaveMixBlock(8, levels=1, mlp_ratio=1.5).paths[0]
-    assert first.out_channels == 12 and second.out_channels == deconv.in_channels == 8
+    path = WaveMixBlock(8, levels=1, mlp_ratio=1.5).paths[0]
+    assert path.expand.out_channels == 12
+    assert path.project.out_channels == path.upsample.in_channels == 8
 
 
 @pytest.mark.parametrize("upsample", ["idwt", "bilinear", "bicubic"])
@@ -105,13 +108,13 @@ def test_other_upsamplings_keep_the_size(size, levels, upsample):
 def test_idwt_upsampling_takes_the_wavelet_of_the_mixer():
     mixer = dict(type="wavemix_mm.DWTMixer", wavelet="db2")
     block = WaveMixBlock(8, levels=1, ff_channels=16, token_mixer=mixer, upsample="idwt")
-    assert block.paths[0][4].idwt.wavelet == block.token_mixer.wavelet == "db2"
+    assert block.paths[0].upsample.idwt.wavelet == block.token_mixer.wavelet == "db2"
 
 
 def test_norm_and_activation_configs():
     block = WaveMixBlock(8, 2, norm_cfg=dict(type="GN", num_groups=2), act_cfg=dict(type="ReLU"))
-    assert all(isinstance(path[5], nn.GroupNorm) for path in block.paths)
-    assert all(isinstance(path[1], nn.ReLU) for path in block.paths)
+    assert all(isinstance(path.norm, nn.GroupNorm) for path in block.paths)
+    assert all(isinstance(path.act, nn.ReLU) for path in block.paths)
 
 
 def test_dropout_works_in_training_only():

@@ -7,7 +7,7 @@ import torch
 from pytorch_wavelets import DWTForward, DWTInverse
 
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.models.layers.dwt import DWT2d, IDWT2d
+from wavemix_mm.models.layers.wavelet import DWT2d, IDWT2d
 
 WAVELETS = ["haar", "db2", "db4", "bior1.3", "rbio1.3", "coif1", "sym3"]
 SIZES = [(8, 12), (16, 10), (2, 2), (7, 5), (8, 5), (1, 1), (1, 6), (9, 1)]
@@ -200,8 +200,9 @@ def test_exports_with_dynamic_sides(wavelet):
 def test_a_change_of_type_gives_exact_filters(wavelet):
     reference = pywt.Wavelet(wavelet)
     forward, inverse = DWT2d(wavelet).half().double(), IDWT2d(wavelet).bfloat16().double()
-    assert forward.filters.tolist() == [reference.dec_lo[::-1], reference.dec_hi[::-1]]
-    assert inverse.filters.tolist() == [reference.rec_lo, reference.rec_hi]
+    like = torch.zeros((), dtype=torch.float64)
+    assert forward.filters(like).tolist() == [reference.dec_lo[::-1], reference.dec_hi[::-1]]
+    assert inverse.filters(like).tolist() == [reference.rec_lo, reference.rec_hi]
 
 
 @pytest.mark.parametrize("wavelet", ["haar", "db2"])

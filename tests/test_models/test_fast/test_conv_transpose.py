@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from wavemix_mm.models.layers.conv_transpose import ConvTranspose2d
+from wavemix_mm.models.fast.conv_transpose import ConvTranspose2d
 
 
 def make_pair(**kwargs):

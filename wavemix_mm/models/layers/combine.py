@@ -1,0 +1,29 @@
+"""How a stem runs its convolutions and a level joins its maps: seams at which faster code fits in.
+
+Both have no parameters. ``wavemix_mm/models/fast`` exchanges them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+class InTurn(nn.Module):
+    """Apply layers one after the other."""
+
+    def forward(self, x: Tensor, *layers: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return layers[-1](... layers[0](x))."""
+        for layer in layers:
+            x = layer(x)
+        return x
+
+
+class Concat(nn.Module):
+    """Concatenate maps along their channels."""
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        """Maps (N, c_i, H, W) -> (N, sum of c_i, H, W)."""
+        return torch.cat(maps, dim=1) if len(maps) > 1 else maps[0]
