@@ -58,8 +58,9 @@ class SafeCheckpointHook(CheckpointHook):
         **kwargs: See CheckpointHook.
 
     Raises:
-        UserInputError: If an argument is of the wrong kind, ``max_failures`` checkpoints in a row were not written, or the last of
-            the run or the one of a stop was not, or ``out_dir`` is not local.
+        UserInputError: If an argument is of the wrong kind, ``max_failures`` checkpoints in a row
+            were not written, or the last of the run or the one of a stop was not, or ``out_dir`` is
+            not local.
 
     Example:
         >>> default_hooks = dict(

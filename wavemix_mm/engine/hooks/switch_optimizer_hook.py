@@ -25,8 +25,8 @@ class SwitchOptimizerHook(Hook):
     A checkpoint tells whether the switch has happened. A run that is resumed from one written after
     it gets the second optimizer before its state is loaded, so that it goes on with its momentum.
 
-    A run that is too short for the switch keeps its first optimizer throughout, and the log says so:
-    one of ``last_epochs`` epochs or less, or one that ends before ``switch_epoch``.
+    A run that is too short for the switch keeps its first optimizer throughout, and the log says
+    so: one of ``last_epochs`` epochs or less, or one that ends before ``switch_epoch``.
 
     Args:
         switch_epoch: Number of epochs to train before the switch. Either this or ``last_epochs``.
@@ -94,9 +94,10 @@ class SwitchOptimizerHook(Hook):
             name, given = "last_epochs", self.last_epochs
             self.switch_epoch = epochs - given if given < epochs else epochs
         if given and self.switch_epoch >= epochs and not self._switched:
+            kind = type(runner.optim_wrapper.optimizer).__name__
             runner.logger.info(
-                f"The run of max_epochs={epochs} keeps {type(runner.optim_wrapper.optimizer).__name__}"
-                f" throughout, since {self._option(runner)}{name} is {given}: set it to less than "
+                f"The run of max_epochs={epochs} keeps {kind} throughout, since "
+                f"{self._option(runner)}{name} is {given}: set it to less than "
                 f"{epochs} to change the optimizer in this run too."
             )
 
