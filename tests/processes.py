@@ -5,7 +5,9 @@ import os
 import socket
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import forkserver
 from typing import Any
+from unittest import mock
 
 # Imported once, by a server without threads from which the processes are forked.
 _PRELOADED = [
@@ -56,6 +58,10 @@ def exit_status(function: Callable, *args: Any) -> int:
 def _context() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
+    # The server must see no GPU either: what is imported there asks CUDA for devices, and a forked
+    # process cannot use CUDA after that, not even to learn that it has none.
+    with mock.patch.dict(os.environ, CUDA_VISIBLE_DEVICES=""):
+        forkserver.ensure_running()
     return context
 
 

@@ -1,12 +1,14 @@
 """What lies on the disk: whole, found, or named as damaged."""
 
 import os
+import shutil
 import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.runner import find_latest_checkpoint
 
 from wavemix_mm.engine import checkpoint_files
 from wavemix_mm.engine.checkpoint_files import (
@@ -185,13 +187,22 @@ def test_other_folders(tmp_path):
     assert find_newest_good(tmp_path / "run", tmp_path / "elsewhere") == (there, [])
 
 
-def test_pointer_is_relative_and_survives_a_move(tmp_path):
+def test_pointer_is_read_by_mmengine_from_any_folder(tmp_path, monkeypatch):
     path = save(tmp_path / "out" / "epoch_1.pth", 4)
     (tmp_path / "run").mkdir()
-    write_pointer(tmp_path / "run", path)
-    assert (tmp_path / "run" / "last_checkpoint").read_text() == "../out/epoch_1.pth"
-    moved = tmp_path.rename(tmp_path.with_name(tmp_path.name + "_moved"))
-    assert find_newest_good(moved / "run")[0].samefile(moved / "out" / "epoch_1.pth")
+    monkeypatch.chdir(tmp_path)
+    write_pointer(Path("run"), Path("out/epoch_1.pth"))
+    monkeypatch.chdir("/")
+    assert find_latest_checkpoint(str(tmp_path / "run")) == str(path)
+    assert find_newest_good(tmp_path / "run")[0] == path
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_pointer_of_a_folder_that_was_moved_or_copied(tmp_path, copy):
+    path = save(tmp_path / "a" / "epoch_1.pth", 4)
+    write_pointer(path.parent, path)
+    (shutil.copytree if copy else os.rename)(tmp_path / "a", tmp_path / "b")
+    assert find_newest_good(tmp_path / "b") == (tmp_path / "b" / "epoch_1.pth", [])
 
 
 def test_pointer_of_plain_mmengine(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 import tiny_run
 from mmengine.config import Config
 
-from wavemix_mm.engine.checkpoint_files import sidecar
+from wavemix_mm.engine.checkpoint_files import sidecar, write_pointer
 from wavemix_mm.engine.resume import set_resume
 from wavemix_mm.errors import UserInputError
 
@@ -22,7 +22,9 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def work_dir(trained, tmp_path):
-    return shutil.copytree(trained, tmp_path / "work_dir")
+    folder = shutil.copytree(trained, tmp_path / "work_dir")
+    write_pointer(folder, folder / "epoch_2.pth")
+    return folder
 
 
 def resumed(work_dir, option, **config):

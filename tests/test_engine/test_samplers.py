@@ -9,6 +9,7 @@ from test_seeding import Draws
 
 from wavemix_mm.engine import samplers
 from wavemix_mm.engine.samplers import StatelessInfiniteSampler, StatelessSampler
+from wavemix_mm.errors import UserInputError
 
 
 def take(sampler, number):
@@ -120,3 +121,28 @@ def test_first_draw_differs_between_epochs():
 def test_mmengines_slices_of_a_dataset():
     (first, *_) = batches("wavemix_mm.StatelessSampler", num_batch_per_epoch=1)
     assert first == batches("wavemix_mm.StatelessSampler")[0][:4]
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "1"])
+@pytest.mark.parametrize("kind", [StatelessSampler, StatelessInfiniteSampler])
+def test_seeds_that_are_none(kind, seed):
+    with pytest.raises(UserInputError, match=f"{kind.__name__}: seed={seed!r} is not an integer"):
+        kind(Draws(), seed=seed)
+
+
+def test_infinite_sampler_of_an_empty_dataset():
+    with pytest.raises(UserInputError, match="the dataset is empty"):
+        StatelessInfiniteSampler([])
+
+
+def test_samples_to_skip_are_not_negative():
+    with pytest.raises(UserInputError, match="num_samples=-1"):
+        StatelessInfiniteSampler(Draws()).skip(-1)
+
+
+@pytest.mark.parametrize("kind", [StatelessSampler, StatelessInfiniteSampler])
+def test_a_list_is_a_dataset(kind):
+    """As it is to mmengine's samplers."""
+    samples = [f"sample {i}" for i in range(5)]
+    loader = torch.utils.data.DataLoader(samples, sampler=kind(samples, seed=1), batch_size=1)
+    assert {batch[0] for _, batch in zip(range(5), loader, strict=False)} == set(samples)

@@ -1,5 +1,6 @@
 """Seeds from keys, and datasets that seed themselves for each sample."""
 
+import collections
 import copy
 import pickle
 import random
@@ -133,6 +134,15 @@ def test_another_sample_for_one_that_fails_is_drawn_from_the_seed():
     assert dataset[index] == dataset[index]
 
 
-def test_a_dataset_that_is_no_object_of_a_class_in_python():
-    with pytest.raises(UserInputError, match="samples of a list cannot be seeded"):
-        seed_samples([1, 2])
+@pytest.mark.parametrize(
+    "dataset", [[3, 4], (3, 4), range(3, 5), np.array([3, 4]), torch.tensor([3, 4])], ids=repr
+)
+def test_samples_that_draw_nothing_stay_as_they_are(dataset):
+    kind = type(dataset)
+    seed_samples(dataset)
+    assert type(dataset) is kind and dataset[SampleIndex(1, 1, 0)] == 4
+
+
+def test_a_dataset_whose_class_python_cannot_change():
+    with pytest.raises(UserInputError, match="samples of a deque cannot be seeded"):
+        seed_samples(collections.deque([1, 2]))

@@ -50,7 +50,7 @@ def meta(path):
 def test_stops_after_the_iteration(tmp_path, name):
     before = signal.getsignal(getattr(signal, name))
     stopped(config(tmp_path, dict(max_keep_ckpts=1)), {6: ask(name)})
-    assert (tmp_path / "last_checkpoint").read_text() == "interrupted.pth"
+    assert Path((tmp_path / "last_checkpoint").read_text()) == tmp_path / "interrupted.pth"
     saved = meta(tmp_path / "interrupted.pth")
     assert (saved["epoch"], saved["iter"]) == (1, 6)
     assert signal.getsignal(getattr(signal, name)) is before
@@ -117,7 +117,7 @@ def test_stops_in_a_validation(tmp_path, interval, newest, scores, rest):
     hooks = [dict(type="wavemix_mm.StatelessSeedHook")]
     asking = [*hooks, dict(type="StoppingTestValidation", epoch=3)]
     stopped(config(tmp_path, hook, scores=scores, custom_hooks=asking), {})
-    assert (tmp_path / "last_checkpoint").read_text() == newest
+    assert Path((tmp_path / "last_checkpoint").read_text()) == tmp_path / newest
     resumed = train(config(tmp_path, hook, scores=rest, resume=True))
     assert resumed.message_hub.get_info("best_score") == 9
     best = f"best_tiny_score_epoch_{scores.index(9) + 1}.pth"
@@ -142,7 +142,7 @@ def test_state_that_cannot_be_saved_is_an_error(tmp_path):
 
     with pytest.raises(UserInputError, match="stopped by SIGTERM after 6 iterations, which could"):
         train(config(tmp_path), {6: spoil_and_ask})
-    assert (tmp_path / "last_checkpoint").read_text() == "epoch_1.pth"
+    assert Path((tmp_path / "last_checkpoint").read_text()) == tmp_path / "epoch_1.pth"
 
 
 def test_signals_can_be_left_as_they_are(tmp_path):

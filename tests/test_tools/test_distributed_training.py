@@ -39,6 +39,8 @@ import signal
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from wavemix_mm.errors import UserInputError
+
 
 @HOOKS.register_module()
 class KillHook(Hook):
@@ -46,6 +48,14 @@ class KillHook(Hook):
         first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
         if first and runner.iter == 3 and runner.rank == 1:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+@HOOKS.register_module()
+class MistakeHook(Hook):
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+        if first and runner.iter == 1 and runner.rank == 1:
+            raise UserInputError("a mistake of the user")
 """
 
 
@@ -120,13 +130,11 @@ def test_a_stopped_process_does_not_hang_the_other(write_config, tmp_path):
     assert "Timed out waiting 3000ms" in message and "\n" not in message
 
 
-def dist_train(number, *args, **environment):
-    """Start dist_train.sh on as many nodes; this machine plays all of them."""
-    if shutil.which("bash") is None:
-        pytest.skip("needs bash")
+def run_nodes(commands, **environment):
+    """Run a command on each node; this machine plays all of them."""
     environment = os.environ | dict(
         PATH=f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}",
-        NNODES=str(number),
+        NNODES=str(len(commands)),
         PORT=str(free_port()),
         OMP_NUM_THREADS="1",
         CUDA_VISIBLE_DEVICES="",
@@ -134,33 +142,47 @@ def dist_train(number, *args, **environment):
     )
     nodes = [
         subprocess.Popen(
-            ["bash", ROOT / "tools" / "dist_train.sh", *args],
+            [str(word) for word in command],
             env=environment | dict(NODE_RANK=str(node)),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for node in range(number)
+        for node, command in enumerate(commands)
     ]
     outputs = [node.communicate(timeout=300) for node in nodes]
     return [node.returncode for node in nodes], outputs
 
 
+def dist_train(number, *args, **environment):
+    """Start dist_train.sh on as many nodes."""
+    if shutil.which("bash") is None:
+        pytest.skip("needs bash")
+    command = ["bash", ROOT / "tools" / "dist_train.sh", *args]
+    return run_nodes([command] * number, **environment)
+
+
+def sabotage(config, hook):
+    """A config with a hook of SABOTAGE, and the environment in which it is found."""
+    folder = config.parent
+    (folder / "sabotage.py").write_text(SABOTAGE)
+    sabotaged = folder / "sabotaged.py"
+    sabotaged.write_text(
+        f'_base_ = ["./{config.name}"]\ncustom_hooks = [dict(type="{hook}")]\n'
+        'custom_imports = dict(imports=["wavemix_mm", "sabotage"])\n'
+    )
+    return sabotaged, dict(PYTHONPATH=f"{folder}:{ROOT}")
+
+
 def test_killed_process_is_restarted_and_resumes(write_config, tmp_path):
     """On two nodes: to the same weights, to the bit, as a run that nobody killed."""
     config = write_config()
-    sabotaged = config.with_name("sabotaged.py")
-    sabotaged.write_text(
-        '_base_ = ["./group_norm.py"]\ncustom_hooks = [dict(type="KillHook")]\n'
-        'custom_imports = dict(imports=["wavemix_mm", "sabotage"])\n'
-    )
-    (tmp_path / "sabotage.py").write_text(SABOTAGE)
+    sabotaged, environment = sabotage(config, "KillHook")
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     options = ["--cfg-options", "train_dataloader.batch_size=1"]  # two iterations an epoch
     statuses, outputs = dist_train(
-        2, sabotaged, "1", "--work-dir", killed, *options,
-        MAX_RESTARTS="1", PYTHONPATH=f"{tmp_path}:{ROOT}",
-    )  # fmt: skip
+        2, sabotaged, "1", "--work-dir", killed, *options, MAX_RESTARTS="1", **environment
+    )
     assert statuses == [0, 0], str(outputs)[-4000:]
     assert "exitcode: -9" in outputs[1][1] and "resumed epoch: 1, iter: 2" in outputs[0][0]
     run_in_processes(2, train_as_rank, config, "--work-dir", straight, *options)
@@ -168,12 +190,53 @@ def test_killed_process_is_restarted_and_resumes(write_config, tmp_path):
     assert all(torch.equal(expected[key], result[key]) for key in expected)
 
 
+def errors_in(output):
+    return [line for line in output.splitlines() if line.startswith("error: ")]
+
+
+@pytest.fixture
+def used_work_dir(tmp_path):
+    """A folder with a checkpoint of another run."""
+    folder = tmp_path / "used"
+    folder.mkdir()
+    content = dict(meta=dict(epoch=1, iter=1), message_hub={}, state_dict={}, optimizer={})
+    torch.save(content, folder / "epoch_1.pth")
+    return folder
+
+
+def test_a_mistake_of_the_user_is_not_retried(tiny_config, used_work_dir):
+    """A restart would resume from the checkpoint that the first attempt refused."""
+    before = (used_work_dir / "epoch_1.pth").read_bytes()
+    options = ["--nproc-per-node", "2", "--max-restarts", "1", "--master-port", free_port()]
+    command = ["torchrun", *options, ROOT / "tools/train.py", tiny_config]
+    (status,), ((_, errors),) = run_nodes(
+        [[*command, "--launcher", "pytorch", "--work-dir", used_work_dir]]
+    )
+    assert status == 1
+    (said,) = errors_in(errors)
+    assert "has epoch_1.pth, from which a restart" in said
+    assert [path.name for path in used_work_dir.glob("*.pth")] == ["epoch_1.pth"]
+    assert (used_work_dir / "epoch_1.pth").read_bytes() == before
+
+
+def test_a_mistake_on_one_machine_ends_the_job_on_the_other(write_config, tmp_path):
+    config, environment = sabotage(write_config(), "MistakeHook")
+    statuses, ((_, first), (_, second)) = dist_train(
+        2, config, "1", "--work-dir", tmp_path / "w", MAX_RESTARTS="2", **environment
+    )
+    assert statuses == [1, 1]
+    assert errors_in(second)[0] == "error: a mistake of the user" and len(errors_in(second)) == 2
+    assert "error: a mistake ended the job on another machine" in first
+    assert (tmp_path / "w" / "epoch_1.pth").exists()
+    assert not (tmp_path / "w" / "epoch_2.pth").exists()
+
+
 def test_bad_config_is_one_sentence_of_all_processes(tiny_config, tmp_path):
     (status,), ((_, errors),) = dist_train(
         1, tiny_config, "2", "--work-dir", tmp_path, "--cfg-options", "model.backbone.depth=-1"
     )
     assert status == 1 and "Traceback" not in errors
-    said = [line for line in errors.splitlines() if line.startswith("error: ")]
+    said = errors_in(errors)
     assert len(said) == 2 and "depth -1" in said[0]
     assert said[1].endswith("ended first, with status 1; see its messages above.")
 

@@ -43,5 +43,5 @@ def test_stops_with_status_75_and_goes_on(tiny_config, tmp_path, capfd):
     epochs = iterations // 2 + 1
     run_main("train", *arguments, f"train_cfg.max_epochs={epochs}")
     assert f", iter: {iterations}\n" in capfd.readouterr().out
-    assert (work_dir / "last_checkpoint").read_text() == f"epoch_{epochs}.pth"
+    assert Path((work_dir / "last_checkpoint").read_text()) == work_dir / f"epoch_{epochs}.pth"
     assert not (work_dir / "interrupted.pth").exists()

@@ -3,8 +3,8 @@
 A file is written beside its place, flushed to the disk, and put in place in one step; a folder is
 flushed after each new name. So whatever ends the process, under each name there is the old content
 or the new, never a part. Beside `epoch_3.pth` lies `epoch_3.pth.sha256`, of the form
-that `sha256sum --check` reads; the file `last_checkpoint` names the newest relative to its own
-folder, so that the folder can be moved.
+that `sha256sum --check` reads; the file `last_checkpoint` holds the absolute path of the newest, as
+mmengine's own `find_latest_checkpoint` needs it.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ def put_in_place(path: Path) -> None:
 
 
 def write_pointer(work_dir: Path, checkpoint: Path) -> None:
-    """Have `last_checkpoint` name a checkpoint.
+    """Have `last_checkpoint` name a checkpoint, by a path that is right from any folder.
 
     Raises:
         OSError: If it cannot be written.
     """
-    _write(work_dir / POINTER, os.path.relpath(checkpoint, work_dir))
+    _write(work_dir / POINTER, os.path.abspath(checkpoint))
 
 
 def remove_checkpoint(path: Path) -> None:
@@ -176,14 +176,14 @@ def _candidates(pointed: Path | None, *folders: Path) -> list[Path]:
 
 
 def _read_pointer(work_dir: Path) -> Path | None:
-    """What `last_checkpoint` names; plain mmengine writes a path from where the run was started."""
+    """Read what `last_checkpoint` names; plain mmengine may have written a relative path."""
     try:
         named = (work_dir / POINTER).read_text(errors="replace").strip("\0 \n")
     except OSError:
         return None
-    # the folder may have been moved since
-    paths = [work_dir / named, Path(named), work_dir / Path(named).name]
-    return next((path for path in paths if path.exists()), paths[-1]) if named else None
+    # The folder may have been moved since, or copied: then its own file is meant.
+    paths = [work_dir / Path(named).name, work_dir / named, Path(named)]
+    return next((path for path in paths if path.exists()), paths[0]) if named else None
 
 
 class _Progress(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import datetime
 import hashlib
 import os
@@ -49,6 +50,7 @@ _VARIABLES = {
         LOCAL_RANK="OMPI_COMM_WORLD_LOCAL_RANK",
     ),
 }
+_USER_ERROR = "user_error"  # a file of the job, and a key in its store
 T = TypeVar("T")
 
 
@@ -60,8 +62,9 @@ def init_distributed(cfg: Config, launcher: str) -> None:
     one, so that neither works on a CPU.
 
     Raises:
-        UserInputError: If the launcher's environment variables are missing, or the timeout is not
-            a positive number.
+        UserInputError: If the launcher's environment variables are missing, the timeout is not a
+            positive number, or torchrun restarts a job that a user's mistake ended on another
+            machine.
         LostProcessError: If the processes do not find each other.
     """
     cfg.launcher = launcher
@@ -106,14 +109,27 @@ def _store_of_attempt(limit: datetime.timedelta) -> dict[str, Any]:
     would connect to those that are gone.
     """
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    if attempt == "0" or not shared or get_device() not in ("cpu", "cuda"):
+    if attempt == "0" or not _has_agent_store() or get_device() not in ("cpu", "cuda"):
         return {}
-    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    whole = torch_dist.TCPStore(address, port, world_size, is_master=False, timeout=limit)
+    whole = _agent_store(limit)
+    if whole.check([_USER_ERROR]):
+        raise UserInputError(
+            "a mistake ended the job on another machine, whose message says which; it is not "
+            "started again."
+        )
     store = torch_dist.PrefixStore(f"attempt_{attempt}", whole)
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     return dict(store=store, rank=rank, world_size=world_size)
+
+
+def _has_agent_store() -> bool:
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+
+
+def _agent_store(limit: datetime.timedelta) -> torch_dist.Store:
+    """The store of torchrun's first agent, which outlives the processes."""
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return torch_dist.TCPStore(address, port, is_master=False, timeout=limit)
 
 
 def _set_variables(launcher: str) -> None:
@@ -204,20 +220,47 @@ def _is_of_the_network(error: Exception) -> bool:
     return isinstance(error, torch_dist.DistError) or "gloo/transport" in str(error)
 
 
+def note_user_error() -> None:
+    """Note for the restarts by torchrun that a user's mistake has ended the job.
+
+    A restart would meet the mistake again, or, worse, not meet it: a work dir refused at the start
+    is not refused by a restart, which resumes from it.
+    """
+    folder = _attempt_folder()
+    if folder is None:
+        return
+    with contextlib.suppress(OSError):
+        (folder.parent / _USER_ERROR).touch()
+    if _has_agent_store():  # for the other machines; the store may be gone with the first one
+        with contextlib.suppress(RuntimeError):
+            _agent_store(datetime.timedelta(seconds=5)).set(_USER_ERROR, "")
+
+
+def is_after_user_error() -> bool:
+    """Whether this is a restart of a job that a user's mistake has ended on this machine."""
+    folder = _attempt_folder()
+    return folder is not None and (folder.parent / _USER_ERROR).exists()
+
+
 def is_first_to_say(message: str) -> bool:
     """Whether no other process that the same torchrun started has said this already."""
-    file = os.environ.get("TORCHELASTIC_ERROR_FILE")
-    if file is None:
+    folder = _attempt_folder()
+    if folder is None:
         return True
-    # <folder of the attempt>/<local rank>/error.json
-    mark = Path(file).parents[1] / hashlib.sha256(message.encode()).hexdigest()
     try:
-        mark.touch(exist_ok=False)
+        (folder / hashlib.sha256(message.encode()).hexdigest()).touch(exist_ok=False)
     except FileExistsError:
         return False
     except OSError:  # said twice rather than never
         return True
     return True
+
+
+def _attempt_folder() -> Path | None:
+    """The folder that torchrun has for one attempt, in that of the job on this machine."""
+    # <job>/attempt_<number>/<local rank>/error.json
+    file = os.environ.get("TORCHELASTIC_ERROR_FILE", os.devnull)
+    return None if file == os.devnull else Path(file).parents[1]
 
 
 def _first_line(error: Exception) -> str:

@@ -15,7 +15,13 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import get_device
 from torch import nn
 
-from wavemix_mm.engine.distributed import ACCELERATORS, is_first_to_say, lost_process
+from wavemix_mm.engine.distributed import (
+    ACCELERATORS,
+    is_after_user_error,
+    is_first_to_say,
+    lost_process,
+    note_user_error,
+)
 from wavemix_mm.errors import LostProcessError, UserInputError
 
 _AMP_ONLY_KEYS = ("loss_scale", "dtype", "use_fsdp")
@@ -33,12 +39,17 @@ _MEANINGS = {
 def cli_errors() -> Iterator[None]:
     """Print a user's mistake as one sentence and exit with status 1, without a traceback.
 
-    Several processes that torchrun started say the same sentence once. WAVEMIX_MM_TRACEBACK=1 in
-    the environment shows the traceback.
+    Several processes that torchrun started print the same message once. A job that a user's mistake
+    has ended exits again with status 1, silently, if torchrun restarts it. WAVEMIX_MM_TRACEBACK=1
+    in the environment shows the traceback.
     """
+    if is_after_user_error():
+        sys.exit(1)
     try:
         yield
     except (UserInputError, LostProcessError) as error:
+        if isinstance(error, UserInputError):
+            note_user_error()
         if os.environ.get("WAVEMIX_MM_TRACEBACK") == "1":
             raise
         message = f"error: {_own_words(error)}"

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 
+from wavemix_mm.engine.arguments import check_integers
 from wavemix_mm.engine.seeding import SampleIndex, seed_samples
+from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import DATA_SAMPLERS
 
 
@@ -29,7 +31,7 @@ class StatelessSampler(DefaultSampler):
         **kwargs: The other arguments of DefaultSampler: shuffle, seed, round_up.
 
     Raises:
-        UserInputError: If the dataset is no object of a class written in Python.
+        UserInputError: If the dataset cannot be seeded, or the seed is not an integer >= 0.
 
     Example:
         >>> train_dataloader = dict(sampler=dict(type='wavemix_mm.StatelessSampler', shuffle=True))
@@ -37,6 +39,7 @@ class StatelessSampler(DefaultSampler):
 
     def __init__(self, dataset: Any, **kwargs: Any) -> None:
         super().__init__(dataset, **kwargs)
+        check_integers(self, 0, seed=self.seed)
         self.start = 0
         seed_samples(dataset)
 
@@ -59,7 +62,8 @@ class StatelessInfiniteSampler(InfiniteSampler):
         **kwargs: The other arguments of InfiniteSampler: shuffle, seed.
 
     Raises:
-        UserInputError: If the dataset is no object of a class written in Python.
+        UserInputError: If the dataset cannot be seeded or is empty, or the seed or a number of
+            samples to skip is not an integer >= 0.
 
     Example:
         >>> sampler = dict(type='wavemix_mm.StatelessInfiniteSampler', shuffle=True)
@@ -68,6 +72,9 @@ class StatelessInfiniteSampler(InfiniteSampler):
 
     def __init__(self, dataset: Any, **kwargs: Any) -> None:
         super().__init__(dataset, **kwargs)
+        check_integers(self, 0, seed=self.seed)
+        if not self.size:  # there would be no next sample, and no end of looking for it
+            raise UserInputError(f"{type(self).__name__}: the dataset is empty.")
         self.start = 0
         seed_samples(dataset)
 
@@ -81,6 +88,7 @@ class StatelessInfiniteSampler(InfiniteSampler):
 
     def skip(self, num_samples: int) -> None:
         """Begin at another place, as onedl-mmengine asks on resume."""
+        check_integers(self, 0, num_samples=num_samples)
         self.start = num_samples
 
     def _order(self, number: int) -> list[int]:

@@ -60,6 +60,8 @@ class SampleIndex(int):
 def seed_samples(dataset: Any) -> None:
     """Make a dataset seed the generators before it loads the sample of a `SampleIndex`.
 
+    What draws nothing, a list, tuple, array or tensor of samples, stays as it is.
+
     The dataset stays the object that it is, with its attributes and its class's name; only its
     class becomes a subclass with another ``__getitem__``. A wrapper would hide from those who set
     an attribute of the dataset later, for instance another pipeline.
@@ -68,9 +70,10 @@ def seed_samples(dataset: Any) -> None:
         dataset: The outermost dataset of a loader; what it wraps gets plain indices.
 
     Raises:
-        UserInputError: If Python does not let the class be changed, as for a list.
+        UserInputError: If Python does not let the class be changed, as for one written in C.
     """
-    if hasattr(type(dataset), "_unseeded_class"):
+    fixed = (list, tuple, range, np.ndarray, torch.Tensor)
+    if type(dataset) in fixed or hasattr(type(dataset), "_unseeded_class"):
         return
     try:
         dataset.__class__ = _seeded_class(type(dataset))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,22 +29,20 @@ class Step:
 
 
 class StepGuard:
-    """Stands in the way of an optimizer wrapper's step until the gradients have been looked at.
+    """Check the gradients before each step of an optimizer wrapper; leave out the bad steps.
 
-    The model's buffers, such as the statistics of batch norm, are looked at too: a bad batch would
-    spoil them for good. They get the values back that they had before it. With several processes
-    all of them leave out the same steps.
+    The model's buffers, such as the statistics of batch norm, are checked too: a bad batch would
+    spoil them for good. They get back the values that they had when the iteration began. If
+    several processes train, all of them leave out the same steps.
 
-    On a GPU the host does not wait for the answer. An optimizer with ``fused=True`` skips the step
-    in its kernel; for another one the gradients are set to zero where one is not finite, and the
-    weights set back, so that of its state only the moments decay by one step. The host learns of it
-    at the next step, when the GPU is through with this one and busy with that. A GradScaler looks
-    for itself, and waits.
+    The host looks at the answer, and skips the step. On a GPU an optimizer with ``fused=True``
+    skips the step in its kernel, so that the host need not wait; it reads the answer at the next
+    step. A GradScaler looks for itself, and waits.
 
     Args:
         wrapper: The optimizer wrapper; `remove` gives it its own methods back.
         model: The model, inside of a DistributedDataParallel or not.
-        on_device: Whether to leave the answer on the device; None does so on a GPU.
+        on_device: Whether a fused optimizer skips the step in its kernel; None does so on a GPU.
     """
 
     def __init__(
@@ -54,20 +52,24 @@ class StepGuard:
         self._step, self._backward = wrapper.step, wrapper.backward
         wrapper.step = self._guarded_step
         wrapper.backward = self._noting_backward
-        self._hook = wrapper.optimizer.register_step_post_hook(self._note_step)
+        scaler = getattr(wrapper, "loss_scaler", None)
+        self._has_scaler = scaler is not None and scaler.is_enabled()
         self._has_stepped = False
-        self._has_scaler = hasattr(wrapper, "loss_scaler")
-        is_cuda = next(model.parameters()).is_cuda
-        self._on_device = is_cuda if on_device is None else on_device
-        self._buffers = [buffer for buffer in model.buffers() if buffer.is_contiguous()]
-        # a mask may hold infinities on purpose
+        self._hook = wrapper.optimizer.register_step_post_hook(self._note_step)
+        params = [p for group in wrapper.optimizer.param_groups for p in group["params"]]
+        self._device = params[0].device
+        can_skip = getattr(wrapper.optimizer, "_step_supports_amp_scaling", False)
+        wanted = self._device.type == "cuda" if on_device is None else on_device
+        self._on_device = wanted and can_skip and not self._has_scaler
+        # An expanded buffer is a constant; nothing can be copied into it.
+        self._buffers = [b for b in model.buffers() if b.numel() and 0 not in b.stride()]
+        # A mask may hold infinities on purpose.
         self._watched = [
             buffer
             for buffer in self._buffers
             if buffer.is_floating_point() and buffer.isfinite().all()
         ]
-        self._is_first = True
-        self._saved: list[Tensor] = []
+        self._saved = _pack(self._buffers)
         self._losses: list[Tensor] = []
         self._notes: list[Any] = []
         self._last_notes: list[Any] = []
@@ -85,7 +87,7 @@ class StepGuard:
         Args:
             wait: Whether to wait for the last step on a GPU too.
         """
-        while len(self._done) > (0 if wait or not self._on_device or self._has_scaler else 1):
+        while len(self._done) > (1 if self._on_device and not wait else 0):
             flag, losses, notes = self._done.popleft()
             yield Step(not flag.read(), losses, notes)
 
@@ -103,73 +105,75 @@ class StepGuard:
 
     @torch.no_grad()
     def _guarded_step(self, **kwargs: Any) -> None:
-        # an iteration may step more than once
+        # An iteration may step more than once, and a step may come before any iteration.
+        has_begun = bool(self._notes)
         losses, notes = self._losses, self._notes or self._last_notes
         self._losses, self._notes, self._last_notes = [], [], notes
         groups = self.wrapper.optimizer.param_groups
+        # None of the parameters has a gradient where the loss does not depend on them.
         params = [p for group in groups for p in group["params"] if p.grad is not None]
-        grads = [p.grad for p in params]
-        # Zero, or nan where something is not finite; the largest numbers cannot overflow.
-        bad = sum(loss * 0 for loss in losses) + torch.zeros((), device=grads[0].device)
+        # Zero, or nan if something is not finite; the largest numbers cannot overflow.
+        bad = torch.zeros((), device=self._device)
+        for loss in losses:
+            bad += (loss * 0).sum().to(bad)
         # A variance may overflow while all that comes after it is zero. Gradients in float16 do.
-        watched = self._watched + ([] if self._has_scaler else grads)
-        if watched:
-            bad += _zero_or_nan(watched)
+        grads = [] if self._has_scaler else [_values(p.grad) for p in params]
+        for group in _groups(self._watched + grads):
+            bad += _zero_or_nan(group).to(bad)
         if get_world_size() > 1:
             all_reduce(bad, "sum")
-        if self._has_scaler:
+        step = self._step_on_device if self._on_device else self._step_on_host
+        self._done.append((_Flag(step(bad.isnan(), params, kwargs)), losses, notes))
+        if not has_begun:
+            self._saved = _pack(self._buffers)
+
+    def _step_on_host(self, bad: Tensor, params: list[Tensor], kwargs: dict) -> bool:
+        """Step unless `bad` is true; return whether the step was left out."""
+        is_left_out = not self._has_scaler and bool(bad)
+        if self._has_scaler:  # it looks for itself, and lowers its scale
+            values = [p.grad._values() if p.grad.is_sparse else p.grad for p in params]
+            for value in [value for value in values if value.numel()][:1]:
+                value.masked_fill_(bad.to(value.device), float("nan"))
+        if not is_left_out:
             self._has_stepped = False
-            grads[0].add_(bad)  # for the scaler to find
             with torch.enable_grad():
                 self._step(**kwargs)
-            flag = _Flag(not self._has_stepped)
-            if not self._has_stepped:
-                _unpack(self._saved, self._buffers)
-        elif self._on_device:
-            bad = bad.isnan()
-            self._step_on_device(bad, params, grads, kwargs)
-            flag = _Flag(bad)
-        else:
-            flag = _Flag(bool(bad.isnan()))
-            if flag.value:
-                _unpack(self._saved, self._buffers)
-            else:
-                with torch.enable_grad():
-                    self._step(**kwargs)
-        self._done.append((flag, losses, notes))
+            is_left_out = self._has_scaler and not self._has_stepped
+        if is_left_out:
+            _unpack(self._saved, self._buffers)
+        return is_left_out
 
-    def _step_on_device(
-        self, bad: Tensor, params: list[Tensor], grads: list[Tensor], kwargs: dict
-    ) -> None:
-        """Step; where `bad` is true without effect."""
+    def _step_on_device(self, bad: Tensor, params: list[Tensor], kwargs: dict) -> Tensor:
+        """Step, without effect if `bad` is true; return `bad`."""
         optimizer: Any = self.wrapper.optimizer
-        if getattr(optimizer, "_step_supports_amp_scaling", False):
-            known = set(map(id, self._state())) if self._is_first else set()
-            # what GradScaler tells a fused optimizer
-            optimizer.grad_scale, optimizer.found_inf = None, bad.float()
+        fresh = [param for param in params if not optimizer.state.get(param)]
+        # what GradScaler tells a fused optimizer
+        optimizer.grad_scale, optimizer.found_inf = None, bad.float()
+        try:
             with torch.enable_grad():
                 self._step(**kwargs)
+        finally:
             del optimizer.grad_scale, optimizer.found_inf
-            if self._is_first:  # of the fused SGD, memory that nothing was written to
-                new = [value for value in self._state() if id(value) not in known]
-                _unpack([value.masked_fill(bad, 0) for value in _pack(new)], new)
-                self._is_first = False
-        else:
-            before = _pack(params)
-            _unpack([grad.masked_fill(bad, 0) for grad in _pack(grads)], grads)
-            with torch.enable_grad():
-                self._step(**kwargs)
-            _choose(bad, before, params)
-        _choose(bad, self._saved, self._buffers)
+        for param in fresh:  # of the fused SGD, memory that nothing was written to
+            for value in optimizer.state[param].values():
+                if isinstance(value, Tensor):
+                    value.masked_fill_(bad.to(value.device), 0)
+        _unpack(
+            [
+                torch.where(bad.to(old.device), old, new)
+                for old, new in zip(self._saved, _pack(self._buffers), strict=True)
+            ],
+            self._buffers,
+        )
+        return bad
 
-    def _state(self) -> list[Tensor]:
-        """The tensors in the optimizer's state."""
-        states = self.wrapper.optimizer.state.values()
-        return [v for state in states for v in state.values() if isinstance(v, Tensor)]
+
+def _values(grad: Tensor) -> Tensor:
+    return grad.coalesce().values() if grad.is_sparse else grad
 
 
 def _zero_or_nan(tensors: list[Tensor]) -> Tensor:
-    """Zero, or nan if a number in one of the tensors is not finite."""
+    """Zero, or nan if a number in one of the tensors, all of one device and type, is not finite."""
     if tensors[0].device.type == "cpu":
         # An eighth of the time of the largest entry, but it overflows where that is finite.
         norms = torch.stack(torch._foreach_norm(tensors, 2))
@@ -187,8 +191,7 @@ class _Flag:
         if isinstance(value, Tensor) and value.is_cuda:
             self.value = torch.empty((), dtype=torch.bool, pin_memory=True)
             self.value.copy_(value, non_blocking=True)
-            self._event = torch.cuda.Event()
-            self._event.record()
+            self._event = torch.cuda.current_stream(value.device).record_event()
 
     def read(self) -> bool:
         if self._event is not None:
@@ -199,35 +202,23 @@ class _Flag:
 # Many small tensors as a few large ones: a kernel for each would cost more than the work.
 
 
-def _groups(tensors: Iterable[Tensor]) -> Iterable[list[Tensor]]:
+def _groups(tensors: list[Tensor]) -> list[list[Tensor]]:
+    """The tensors that are not empty, by type and device."""
     groups: dict[tuple, list[Tensor]] = {}
     for tensor in tensors:
         if tensor.numel():
-            groups.setdefault((tensor.dtype, tensor.device), []).append(_flat(tensor.detach()))
-    return groups.values()
+            groups.setdefault((tensor.dtype, tensor.device), []).append(tensor.detach())
+    return list(groups.values())
 
 
-def _flat(tensor: Tensor) -> Tensor:
-    """A view with one dimension, in the order of the memory."""
-    if tensor.is_contiguous():
-        return tensor.view(-1)
-    return tensor.permute(sorted(range(tensor.dim()), key=lambda i: -tensor.stride(i))).view(-1)
+def _pack(tensors: list[Tensor]) -> list[Tensor]:
+    """Copy tensors of any shapes into one for each type and device."""
+    return [torch.cat([tensor.flatten() for tensor in group]) for group in _groups(tensors)]
 
 
-def _pack(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """Copy tensors of any shapes into one for each type."""
-    return [torch.cat(group) for group in _groups(tensors)]
-
-
-def _unpack(packed: list[Tensor], tensors: Iterable[Tensor]) -> None:
+def _unpack(packed: list[Tensor], tensors: list[Tensor]) -> None:
     """Copy back what `_pack` made of these tensors."""
     for source, group in zip(packed, _groups(tensors), strict=True):
-        torch._foreach_copy_(group, source.split([tensor.numel() for tensor in group]))
-
-
-def _choose(condition: Tensor, packed: list[Tensor], tensors: list[Tensor]) -> None:
-    """Copy back where the condition is true."""
-    now = _pack(tensors)
-    _unpack(
-        [torch.where(condition, old, new) for old, new in zip(packed, now, strict=True)], tensors
-    )
+        parts = source.split([tensor.numel() for tensor in group])
+        parts = [part.view(tensor.shape) for part, tensor in zip(parts, group, strict=True)]
+        torch._foreach_copy_(group, parts)

@@ -8,11 +8,12 @@ from typing import Any
 
 from mmengine._strategy import FSDPStrategy as MMEngineFSDPStrategy
 from mmengine.device import get_device
-from mmengine.optim import OptimWrapper
+from mmengine.optim import BaseOptimWrapper, OptimWrapper, OptimWrapperDict
 from mmengine.registry import FUNCTIONS
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
 
 from wavemix_mm.engine.distributed import ACCELERATORS
 from wavemix_mm.errors import UserInputError
@@ -64,11 +65,40 @@ class FSDPStrategy(MMEngineFSDPStrategy):
         )
 
     def build_optim_wrapper(self, optim_wrapper: Any, model: nn.Module | None = None) -> Any:
-        """Build the optimizer wrapper, whose clipping has the model sum up the norm."""
-        built = super().build_optim_wrapper(optim_wrapper, model)
+        """Build the optimizer wrapper, whose clipping has the model sum up the norm.
+
+        Raises:
+            UserInputError: If there are several optimizers, or one that is built already does not
+                fit the model or has a state.
+        """
+        if isinstance(optim_wrapper, Optimizer):
+            optim_wrapper = OptimWrapper(optim_wrapper)
+        # mmengine passes a built optimizer to PyTorch in the order of arguments of former versions
+        is_built = isinstance(optim_wrapper, BaseOptimWrapper)
+        built = optim_wrapper if is_built else super().build_optim_wrapper(optim_wrapper, model)
+        if isinstance(built, OptimWrapperDict):
+            raise UserInputError("FSDPStrategy takes a single optimizer.")
+        self._take_parts(built.optimizer, model)
         if isinstance(built, OptimWrapper) and getattr(built, "clip_func", None) is clip_grad_norm_:
             built.clip_func = lambda _, **kwargs: model.clip_grad_norm_(**kwargs)
         return built
+
+    def _take_parts(self, optimizer: Optimizer, model: nn.Module) -> None:
+        """Have an optimizer that was built before the model was divided train the model's parts."""
+        parts = {_whole_name(name): part for name, part in model.named_parameters()}
+        known = set(map(id, parts.values()))
+        groups = optimizer.param_groups
+        if all(id(p) in known for group in groups for p in group["params"]):
+            return
+        names = [[self.id_to_name.get(id(p)) for p in group["params"]] for group in groups]
+        if optimizer.state or any(name not in parts for group in names for name in group):
+            raise UserInputError(
+                f"FSDPStrategy cannot divide a built {type(optimizer).__name__}: it must have no "
+                "state, its parameters must be those of the model, and model_wrapper must have "
+                "use_orig_params=True. Or give the optimizer's config."
+            )
+        for group, part in zip(groups, names, strict=True):
+            group["params"] = [parts[name] for name in part]
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
         """Load the state of the optimizer that a checkpoint holds."""
@@ -77,6 +107,13 @@ class FSDPStrategy(MMEngineFSDPStrategy):
                 model=self.model, optim=self.optim_wrapper.optimizer, optim_state_dict=state_dict
             )
         )
+
+
+def _whole_name(name: str) -> str:
+    """The name of a parameter without what FSDP and activation checkpointing put into it."""
+    for part in ("_fsdp_wrapped_module.", "_checkpoint_wrapped_module."):
+        name = name.replace(part, "")
+    return name
 
 
 def _resolve(policy: Any) -> Callable[..., bool]:

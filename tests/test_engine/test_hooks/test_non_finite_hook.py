@@ -5,12 +5,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 from processes import run_in_processes
 
+from wavemix_mm.engine.hooks import NonFiniteHook
 from wavemix_mm.engine.loading import read_checkpoint
 from wavemix_mm.engine.step_guard import StepGuard
 from wavemix_mm.errors import UserInputError
+
+NAN = float("nan")
 
 
 class Images(torch.utils.data.Dataset):
@@ -269,7 +273,13 @@ def test_restores_again_and_again_then_stops(tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [dict(max_consecutive=0), dict(on_failure="retry"), dict(lr_factor=0), dict(lr_factor=1.5)],
+    [
+        *(dict(max_consecutive=value) for value in (0, 2.5, "3", True, None)),
+        dict(on_failure="retry"),
+        dict(on_failure=None),
+        *(dict(lr_factor=value) for value in (0, 1.5, "half", NAN)),
+        *(dict(max_restores=value) for value in (-1, 1.5)),
+    ],
     ids=str,
 )
 def test_arguments(tmp_path, arguments):
@@ -317,3 +327,14 @@ def test_several_processes(tmp_path):
         "the loss is nan. The step is left out, 1 in a row, 1 in all. Its images: 1.png, 3.png"
     )
     assert message in log_of(tmp_path)
+
+
+def test_several_optimizers_are_one_message_before_the_first_step():
+    model = Net()
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    runner = SimpleNamespace(optim_wrapper=OptimWrapperDict(a=wrapper, b=wrapper))
+    with pytest.raises(UserInputError, match="a single OptimWrapper, not several optimizers"):
+        NonFiniteHook().before_train(runner)
+    runner.optim_wrapper = object()
+    with pytest.raises(UserInputError, match="not a object"):
+        NonFiniteHook().before_train(runner)

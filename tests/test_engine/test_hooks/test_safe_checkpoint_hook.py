@@ -5,19 +5,22 @@ import resource
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny_run
 import torch
 from mmengine.evaluator import BaseMetric
-from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
 from mmengine.registry import METRICS, OPTIM_WRAPPERS
+from mmengine.runner import Runner
 from mmengine.runner._flexible_runner import FlexibleRunner
 from tiny_run import assert_same_state, config, iteration_based, train
 
 from wavemix_mm.engine.checkpoint_files import find_damage, find_newest_good
 from wavemix_mm.engine.checkpoint_writer import CheckpointWriter
 from wavemix_mm.engine.hooks import SafeCheckpointHook
+from wavemix_mm.engine.hooks.safe_checkpoint_hook import _is_step_done
 from wavemix_mm.engine.loading import read_checkpoint
 from wavemix_mm.errors import UserInputError
 
@@ -44,7 +47,7 @@ def checkpoints(folder) -> list[str]:
 
 
 def pointer(folder):
-    return (Path(folder) / "last_checkpoint").read_text()
+    return os.path.relpath((Path(folder) / "last_checkpoint").read_text(), folder)
 
 
 # What is saved and kept
@@ -135,9 +138,62 @@ def test_out_dir_on_a_server_is_refused(tmp_path):
         train(config(tmp_path, dict(file_client_args=dict(backend="http"))))
 
 
-def test_max_failures_of_nothing_is_refused():
-    with pytest.raises(UserInputError, match="max_failures=0"):
-        SafeCheckpointHook(max_failures=0)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(dict(max_failures=value) for value in (0, 1.5, "2", True)),
+        *(dict(interval=value) for value in (-2, "1", None)),
+        dict(max_keep_ckpts=-2),
+        *(dict(stop_signals=value) for value in ("SIGTERM", ["TERM"], [15])),
+    ],
+    ids=str,
+)
+def test_arguments(arguments):
+    (name,) = arguments
+    with pytest.raises(UserInputError, match=f"SafeCheckpointHook: {name}="):
+        SafeCheckpointHook(**arguments)
+
+
+# What mmengine calls without a training around it
+
+
+@pytest.mark.parametrize(
+    ("kind", "call"),  # mmengine's FlexibleRunner.test() resumes an optimizer that it has not built
+    [(Runner, "train"), (Runner, "test"), (Runner, "load_or_resume")]
+    + [(FlexibleRunner, "train"), (FlexibleRunner, "load_or_resume")],
+)
+def test_resume_true_finds_the_checkpoint(tmp_path, monkeypatch, kind, call):
+    """Whatever mmengine asks first, and from which folder."""
+    monkeypatch.chdir(tmp_path)
+    train(config("run", max_epochs=1))
+    (tmp_path / "else").mkdir()
+    monkeypatch.chdir(tmp_path / "else")
+    cfg = config("../run", max_epochs=2, scores=[1, 1, 1], resume=True, env_cfg={}, launcher="none")
+    cfg.test_dataloader, cfg.test_cfg, cfg.test_evaluator = (
+        cfg.val_dataloader,
+        {},
+        cfg.val_evaluator,
+    )
+    runner = kind.from_cfg(cfg)
+    if kind is FlexibleRunner and call == "load_or_resume":
+        runner._train_loop = runner.build_train_loop(runner._train_loop)
+        runner.strategy.prepare(runner.model, optim_wrapper=runner.optim_wrapper)
+    before = tmp_path / "run" / "epoch_1.pth"
+    expected = read_checkpoint(str(before))["state_dict"]["layers.0.weight"]
+    getattr(runner, call)()
+    model = runner.strategy.model if kind is FlexibleRunner else runner.model
+    if call == "train":
+        assert runner.epoch == 2
+    else:
+        assert torch.equal(model.state_dict()["layers.0.weight"], expected)
+
+
+def test_stop_with_several_optimizers():
+    wrappers = [OptimWrapper(torch.optim.SGD([torch.ones(1)], lr=0.1)) for _ in range(2)]
+    both = OptimWrapperDict(a=wrappers[0], b=wrappers[1])
+    assert _is_step_done(SimpleNamespace(optim_wrapper=both))
+    wrappers[1]._accumulative_counts, wrappers[1]._inner_count, wrappers[1]._max_counts = 2, 1, 4
+    assert not _is_step_done(SimpleNamespace(optim_wrapper=both))
 
 
 # Resume

@@ -1,13 +1,16 @@
 """The switch in real runs of mmengine's Runner, interrupted and resumed."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine._strategy import DeepSpeedStrategy
 from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 from mmengine.runner import Runner
 from mmengine.runner._flexible_runner import FlexibleRunner
@@ -103,7 +106,7 @@ def _config(work_dir, max_epochs=4, hook=None, **overrides):
 
 
 def _train(config):
-    runner = Runner.from_cfg(config)
+    runner = (FlexibleRunner if "runner_type" in config else Runner).from_cfg(config)
     runner.train()
     (recorder,) = (hook for hook in runner.hooks if isinstance(hook, _Recorder))
     return runner, recorder
@@ -327,12 +330,57 @@ def test_bad_arguments(kwargs, message):
         SwitchOptimizerHook(**(dict(optim_wrapper=SGD) | kwargs))
 
 
+@pytest.mark.parametrize("value", [-1, 1.5, "2", True])
+@pytest.mark.parametrize("name", ["switch_epoch", "last_epochs"])
+def test_bad_epochs(name, value):
+    with pytest.raises(UserInputError, match=f"SwitchOptimizerHook: {name}={value!r} is not an"):
+        SwitchOptimizerHook(optim_wrapper=SGD, **{name: value})
+
+
 @pytest.mark.parametrize(
-    "hook", [dict(switch_epoch=5), dict(switch_epoch=None, last_epochs=5), dict(switch_epoch=-1)]
+    "hook",
+    [
+        dict(switch_epoch=2),
+        dict(switch_epoch=5),
+        dict(switch_epoch=None, last_epochs=2),
+        dict(switch_epoch=None, last_epochs=50),
+    ],
 )
-def test_a_switch_outside_of_the_run(hook, tmp_path):
-    with pytest.raises(UserInputError, match="max_epochs=4"):
-        _train(_config(tmp_path, hook=hook))
+def test_a_run_that_is_too_short_keeps_its_optimizer_and_says_so(hook, tmp_path):
+    """What `--cfg-options train_cfg.max_epochs=2` makes of a long run."""
+    _, recorder = _train(_config(tmp_path, max_epochs=2, hook=hook))
+    assert recorder.optimizers == ["AdamW", "AdamW"]
+    (log,) = (path.read_text() for path in tmp_path.glob("*/*.log"))
+    (line,) = (line for line in log.splitlines() if "throughout" in line)
+    name, value = [item for item in hook.items() if item[1] is not None][-1]
+    assert f"max_epochs=2 keeps AdamW throughout, since custom_hooks.0.{name} is {value}" in line
+
+
+def test_a_short_run_that_is_resumed_as_a_long_one_switches(tmp_path):
+    hook = dict(switch_epoch=None, last_epochs=2)
+    _train(_config(tmp_path / "a", max_epochs=2, hook=hook))
+    resumed = _resume(tmp_path, "b", tmp_path / "a" / "epoch_2.pth", max_epochs=5, hook=hook)
+    runner, recorder = _train(resumed)
+    assert recorder.optimizers == ["AdamW", "SGD", "SGD"]
+    _assert_same_end(runner, _train(_config(tmp_path / "c", max_epochs=5, hook=hook))[0])
+
+
+def test_a_long_run_that_is_resumed_as_a_short_one_stays_switched(tmp_path):
+    """The checkpoint holds the state of SGD; 3 epochs are too few for 3 last ones."""
+    hook = dict(switch_epoch=None, last_epochs=3)
+    _train(_config(tmp_path / "a", max_epochs=4, hook=hook))
+    _, recorder = _train(
+        _resume(tmp_path, "b", tmp_path / "a" / "epoch_2.pth", max_epochs=3, hook=hook)
+    )
+    assert recorder.optimizers == ["SGD"]
+
+
+def test_several_optimizers_are_refused():
+    optimizers = {name: torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1) for name in "ab"}
+    wrappers = {name: OptimWrapper(optimizer) for name, optimizer in optimizers.items()}
+    runner = SimpleNamespace(train_loop=None, optim_wrapper=OptimWrapperDict(**wrappers))
+    with pytest.raises(UserInputError, match="single optimizer"):
+        SwitchOptimizerHook(switch_epoch=1, optim_wrapper=SGD).before_train(runner)
 
 
 def test_a_run_by_iterations_is_refused(tmp_path):
@@ -341,7 +389,23 @@ def test_a_run_by_iterations_is_refused(tmp_path):
         _train(config)
 
 
-def test_a_flexible_runner_is_refused(tmp_path):
-    runner = FlexibleRunner.from_cfg(_config(tmp_path, env_cfg={}, launcher="none"))
-    with pytest.raises(UserInputError, match="a FlexibleRunner cannot change its optimizer"):
-        runner.train()
+@pytest.mark.parametrize("scheduler", [None, dict(type="StepLR", step_size=1, gamma=0.5)])
+def test_a_flexible_runner_switches_and_resumes(tmp_path, scheduler):
+    hook = dict(param_scheduler=scheduler)
+    options = dict(runner_type="FlexibleRunner", env_cfg={}, launcher="none", hook=hook)
+    straight, recorder = _train(_config(tmp_path / "a", **options))
+    assert recorder.optimizers == ["AdamW", "AdamW", "SGD", "SGD"]
+    expected, other = _train(_config(tmp_path / "b", hook=hook))
+    _assert_same_end(straight, expected)
+    assert recorder.rates == other.rates
+    resumed = _resume(tmp_path, "c", tmp_path / "a" / "epoch_3.pth", **options)
+    resumed, recorder = _train(resumed)
+    assert recorder.optimizers == ["SGD"]
+    _assert_same_end(resumed, straight)
+
+
+def test_a_strategy_with_an_optimizer_of_its_own_is_refused():
+    strategy = object.__new__(DeepSpeedStrategy)  # the package is not installed
+    runner = SimpleNamespace(train_loop=None, optim_wrapper=None, strategy=strategy)
+    with pytest.raises(UserInputError, match="the optimizer of a DeepSpeedStrategy"):
+        SwitchOptimizerHook(switch_epoch=1, optim_wrapper=SGD).before_train(runner)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_state_dict
 
+from wavemix_mm.engine.arguments import check_integers
 from wavemix_mm.engine.checkpoint_files import find_newest_good
 from wavemix_mm.engine.loading import read_checkpoint
 from wavemix_mm.engine.step_guard import Step, StepGuard
@@ -62,14 +64,14 @@ class NonFiniteHook(Hook):
         lr_factor: float = 0.5,
         max_restores: int = 3,
     ) -> None:
-        if max_consecutive < 1:
-            raise UserInputError(f"NonFiniteHook: max_consecutive={max_consecutive} is below 1.")
+        check_integers(self, 1, max_consecutive=max_consecutive)
+        check_integers(self, 0, max_restores=max_restores)
         if on_failure not in ("restore", "stop"):
             raise UserInputError(
                 f"NonFiniteHook: on_failure={on_failure!r} is neither 'restore' nor 'stop'."
             )
-        if not 0 < lr_factor <= 1:
-            raise UserInputError(f"NonFiniteHook: lr_factor={lr_factor} is not in (0, 1].")
+        if not isinstance(lr_factor, Real) or not 0 < lr_factor <= 1:
+            raise UserInputError(f"NonFiniteHook: lr_factor={lr_factor!r} is not in (0, 1].")
         self.max_consecutive = max_consecutive
         self.on_failure = on_failure
         self.lr_factor = lr_factor
@@ -78,12 +80,16 @@ class NonFiniteHook(Hook):
         self._in_a_row = 0
         self._restores = 0
 
+    def before_train(self, runner: Runner) -> None:
+        """Check the optimizer, and start to count."""
+        self._check(runner.optim_wrapper)
+        self._in_a_row = self._restores = 0
+
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Guard the optimizer wrapper, which another hook may have replaced."""
         if self._guard is None or self._guard.wrapper is not runner.optim_wrapper:
             self._release()
-            if not isinstance(runner.optim_wrapper, OptimWrapper):
-                raise UserInputError("NonFiniteHook needs a run with a single optimizer.")
+            self._check(runner.optim_wrapper)
             self._guard = StepGuard(runner.optim_wrapper, runner.model)
         samples = data_batch.get("data_samples") if isinstance(data_batch, dict) else None
         self._guard.begin((runner.iter + 1, samples))
@@ -100,6 +106,16 @@ class NonFiniteHook(Hook):
         if count:
             runner.logger.warning(
                 f"{count} steps were left out, their loss or gradients not finite."
+            )
+
+    @staticmethod
+    def _check(wrapper: Any) -> None:
+        several = isinstance(wrapper, OptimWrapperDict)
+        if several or not isinstance(wrapper, OptimWrapper):
+            kind = "several optimizers" if several else f"a {type(wrapper).__name__}"
+            raise UserInputError(
+                f"NonFiniteHook takes a single OptimWrapper, not {kind}: leave the hook out "
+                "(default_hooks.non_finite=None)."
             )
 
     def _release(self) -> None:
@@ -191,14 +207,21 @@ def _restore(runner: Runner, path: str, lr_factor: float) -> list[float]:
             was_resumed, runner._resume = runner._resume, True
             hook.after_load_checkpoint(runner, checkpoint)
             runner._resume = was_resumed
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    load_state_dict(model, checkpoint["state_dict"], strict=True)
+    strategy = getattr(runner, "strategy", None)  # of a FlexibleRunner: the model may be in parts
+    if strategy is not None:
+        strategy.load_model_state_dict(checkpoint["state_dict"], strict=True)
+    else:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        load_state_dict(model, checkpoint["state_dict"], strict=True)
     wrapper = runner.optim_wrapper
     groups = wrapper.optimizer.param_groups
     rates = [group["lr"] for group in groups]
     saved = checkpoint.get("optimizer", {})
     if [set(group) for group in saved.get("param_groups", [])] == [set(group) for group in groups]:
-        wrapper.load_state_dict(saved)
+        if strategy is not None:
+            strategy.load_optim_state_dict(saved)
+        else:
+            wrapper.load_state_dict(saved)
         groups = wrapper.optimizer.param_groups
     else:  # of another optimizer, from before a switch
         wrapper.optimizer.state.clear()

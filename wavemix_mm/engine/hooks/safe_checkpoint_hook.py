@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import signal
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import Any
 from mmengine.dist import get_world_size, master_only
 from mmengine.fileio import FileClient, LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.runner.checkpoint import _load_checkpoint, save_checkpoint
 
+from wavemix_mm.engine.arguments import check_integers
 from wavemix_mm.engine.checkpoint_files import partial, partial_files, put_in_place
 from wavemix_mm.engine.checkpoint_writer import CheckpointWriter
 from wavemix_mm.engine.resume import changes_of_schedule, find_checkpoint, samples_seen_again
@@ -55,8 +58,9 @@ class SafeCheckpointHook(CheckpointHook):
         **kwargs: See CheckpointHook.
 
     Raises:
-        UserInputError: If ``max_failures`` checkpoints in a row were not written, or the last of
-            the run or the one of a stop was not, or ``out_dir`` is not local.
+        UserInputError: If an argument is of the wrong kind, ``max_failures`` checkpoints in a row
+            were not written, or the last of the run or the one of a stop was not, or ``out_dir`` is
+            not local.
 
     Example:
         >>> default_hooks = dict(
@@ -71,8 +75,14 @@ class SafeCheckpointHook(CheckpointHook):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        if max_failures < 1:
-            raise UserInputError(f"SafeCheckpointHook: max_failures={max_failures} is not >= 1.")
+        check_integers(self, 1, max_failures=max_failures)
+        check_integers(self, -1, interval=self.interval, max_keep_ckpts=self.max_keep_ckpts)
+        unknown = [name for name in stop_signals if name not in signal.Signals.__members__]
+        if isinstance(stop_signals, str) or unknown:
+            raise UserInputError(
+                f"SafeCheckpointHook: stop_signals={stop_signals!r} is not a list of names of "
+                "signals, such as SIGTERM."
+            )
         self.stop_signals = stop_signals
         self._writer = CheckpointWriter(max_failures)
         self._stop: StopRequest | None = None  # while training
@@ -103,7 +113,8 @@ class SafeCheckpointHook(CheckpointHook):
         folder = self._folder(runner)
         for key, path in list(hub.runtime_info.items()):
             if key.startswith("best_ckpt") and path and not os.path.exists(path):
-                hub.update_info(key, str(folder / Path(path).name))  # the folder was moved
+                moved = folder / Path(path).name  # with its folder
+                hub.update_info(key, str(moved if moved.exists() else path))
         self._check_backend(runner)
         super().before_train(runner)
         if self.max_keep_ckpts > 0:
@@ -176,6 +187,8 @@ class SafeCheckpointHook(CheckpointHook):
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Save the best and, with the results, the newest checkpoint; stop if asked to."""
         if self._stop is None:  # a validation on its own
+            if not metrics:
+                super().after_val_epoch(runner, {})  # which warns
             return
         self._replaced: list[Path | None] = []  # what each new best checkpoint stands for
         super().after_val_epoch(runner, metrics or {})
@@ -337,8 +350,9 @@ def _trains(runner: Runner) -> bool:
 
 def _is_step_done(runner: Runner) -> bool:
     """Whether no gradients are accumulated that a checkpoint would not hold."""
-    should_update = getattr(runner.optim_wrapper, "should_update", None)
-    return should_update is None or should_update()
+    wrapper = runner.optim_wrapper
+    wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+    return all(w.should_update() for w in wrappers if isinstance(w, OptimWrapper))
 
 
 def _meta_after_validation(runner: Runner) -> dict[str, Any]:

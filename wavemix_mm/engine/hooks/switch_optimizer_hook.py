@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from mmengine._strategy import SingleDeviceStrategy
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapperDict
 from mmengine.runner import IterBasedTrainLoop, Runner
-from mmengine.runner.checkpoint import load_checkpoint
+from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
 
+from wavemix_mm.engine.arguments import check_integers
+from wavemix_mm.engine.launch import type_name
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import HOOKS
 
@@ -21,6 +25,9 @@ class SwitchOptimizerHook(Hook):
     A checkpoint tells whether the switch has happened. A run that is resumed from one written after
     it gets the second optimizer before its state is loaded, so that it goes on with its momentum.
 
+    A run that is too short for the switch keeps its first optimizer throughout, and the log says
+    so: one of ``last_epochs`` epochs or less, or one that ends before ``switch_epoch``.
+
     Args:
         switch_epoch: Number of epochs to train before the switch. Either this or ``last_epochs``.
         last_epochs: Number of epochs to train after the switch, counted from the end.
@@ -32,8 +39,9 @@ class SwitchOptimizerHook(Hook):
         load_best: Start from the best checkpoint so far instead of the current weights.
 
     Raises:
-        UserInputError: If not exactly one of switch_epoch and last_epochs is given, or the run is
-            not epoch-based or of a FlexibleRunner, or the switch would lie outside of it.
+        UserInputError: If not exactly one of switch_epoch and last_epochs is given, one of them is
+            not an integer or negative, or the run is not epoch-based, has several optimizers, or a
+            strategy that does not let its optimizer be changed, such as DeepSpeed's.
 
     Example:
         >>> custom_hooks = [
@@ -56,8 +64,12 @@ class SwitchOptimizerHook(Hook):
             raise UserInputError(
                 "SwitchOptimizerHook takes exactly one of switch_epoch and last_epochs."
             )
-        if not optim_wrapper or "optimizer" not in optim_wrapper:
+        if not isinstance(optim_wrapper, dict) or "optimizer" not in optim_wrapper:
             raise UserInputError("SwitchOptimizerHook needs optim_wrapper=dict(optimizer=...).")
+        if switch_epoch is None:
+            check_integers(self, 0, last_epochs=last_epochs)
+        else:
+            check_integers(self, 0, switch_epoch=switch_epoch)
         self.switch_epoch = switch_epoch
         self.last_epochs = last_epochs
         self.optim_wrapper = optim_wrapper
@@ -65,25 +77,36 @@ class SwitchOptimizerHook(Hook):
         self.load_best = load_best
         self._switched = False
 
-    def before_run(self, runner: Runner) -> None:
-        """Turn ``last_epochs`` into ``switch_epoch``; validation and test runs pass through."""
-        if runner._train_loop is None or isinstance(runner._train_loop, dict):
-            return
-        if not hasattr(runner, "build_optim_wrapper"):
-            raise UserInputError(
-                f"SwitchOptimizerHook needs mmengine's Runner: a {type(runner).__name__} cannot "
-                "change its optimizer."
-            )
-        max_epochs = runner.max_epochs
+    def before_train(self, runner: Runner) -> None:
+        """Turn ``last_epochs`` into ``switch_epoch``; check that the run can switch."""
         if isinstance(runner.train_loop, IterBasedTrainLoop):
             raise UserInputError("SwitchOptimizerHook needs an epoch-based run (by_epoch=True).")
-        if self.switch_epoch is None:
-            self.switch_epoch = max_epochs - self.last_epochs
-        if not 0 <= self.switch_epoch <= max_epochs:
+        if isinstance(runner.optim_wrapper, OptimWrapperDict):
+            raise UserInputError("SwitchOptimizerHook needs a run with a single optimizer.")
+        strategy = getattr(runner, "strategy", None)  # of a FlexibleRunner
+        if strategy is not None and not isinstance(strategy, SingleDeviceStrategy):
             raise UserInputError(
-                f"SwitchOptimizerHook would switch after epoch {self.switch_epoch}, which is not "
-                f"within the run's max_epochs={max_epochs}."
+                f"SwitchOptimizerHook cannot change the optimizer of a {type(strategy).__name__}."
             )
+        epochs = runner.max_epochs
+        name, given = "switch_epoch", self.switch_epoch
+        if self.last_epochs is not None:
+            name, given = "last_epochs", self.last_epochs
+            self.switch_epoch = epochs - given if given < epochs else epochs
+        if given and self.switch_epoch >= epochs and not self._switched:
+            kind = type(runner.optim_wrapper.optimizer).__name__
+            runner.logger.info(
+                f"The run of max_epochs={epochs} keeps {kind} throughout, since "
+                f"{self._option(runner)}{name} is {given}: set it to less than "
+                f"{epochs} to change the optimizer in this run too."
+            )
+
+    def _option(self, runner: Runner) -> str:
+        """The place of this hook in the config, as ``--cfg-options`` names it."""
+        hooks = runner.cfg.get("custom_hooks") or []
+        names = [type_name(hook) if isinstance(hook, dict) else None for hook in hooks]
+        places = [i for i, name in enumerate(names) if name == type(self).__name__]
+        return f"custom_hooks.{places[0]}." if len(places) == 1 else "SwitchOptimizerHook's "
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note whose state the checkpoint holds.
@@ -96,7 +119,7 @@ class SwitchOptimizerHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """On resume after the switch, build the new optimizer that is to receive the state."""
         # Called for a plain load_from too, which starts at epoch 0.
-        training = self.switch_epoch is not None and not isinstance(runner._train_loop, dict)
+        training = runner._train_loop is not None and not isinstance(runner._train_loop, dict)
         if training and runner._resume and checkpoint["meta"].get(_META_KEY, False):
             self._switch(runner)
 
@@ -107,24 +130,35 @@ class SwitchOptimizerHook(Hook):
         if self.load_best:
             self._load_best(runner)
         self._switch(runner)
+        runner.logger.info(
+            f"Switched to {type(runner.optim_wrapper.optimizer).__name__} after "
+            f"{self.switch_epoch} epochs."
+        )
         runner.optim_wrapper.initialize_count_status(runner.model, runner.iter, runner.max_iters)
 
     def _switch(self, runner: Runner) -> None:
         old = runner.optim_wrapper
-        new = runner.build_optim_wrapper(
-            dict(runner.cfg.get("optim_wrapper") or {}) | dict(self.optim_wrapper)
-        )
-        runner.scale_lr(new, runner.auto_scale_lr)
+        cfg = dict(runner.cfg.get("optim_wrapper") or {}) | dict(self.optim_wrapper)
+        strategy = getattr(runner, "strategy", None)
+        if strategy is None:
+            new = runner.build_optim_wrapper(cfg)
+            runner.scale_lr(new, runner.auto_scale_lr)
+        else:
+            strategy.optim_wrapper = new = strategy.build_optim_wrapper(cfg, runner.model)
+            strategy.param_schedulers = []
+            strategy._scale_lr()
         if hasattr(old, "loss_scaler") and hasattr(new, "loss_scaler"):
             new.loss_scaler.load_state_dict(old.loss_scaler.state_dict())
-        runner.optim_wrapper = new
-        runner.param_schedulers = (
-            runner.build_param_scheduler(self.param_scheduler) if self.param_scheduler else []
-        )
+        runner.optim_wrapper, runner.param_schedulers = new, []
+        if self.param_scheduler:
+            runner.param_schedulers = (
+                runner.build_param_scheduler(self.param_scheduler)
+                if strategy is None
+                else strategy.build_param_scheduler(self.param_scheduler, new)
+            )
+        if strategy is not None:
+            strategy.param_schedulers = runner.param_schedulers
         self._switched = True
-        runner.logger.info(
-            f"Switched to {type(new.optimizer).__name__} after {self.switch_epoch} epochs."
-        )
 
     @staticmethod
     def _load_best(runner: Runner) -> None:
@@ -135,6 +169,11 @@ class SwitchOptimizerHook(Hook):
                 "saved (CheckpointHook's save_best); it goes on from the current weights."
             )
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        load_checkpoint(model, path, map_location="cpu", strict=True)
+        strategy = getattr(runner, "strategy", None)
+        if strategy is None:
+            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            load_checkpoint(model, path, map_location="cpu", strict=True)
+        else:  # the model may be in parts
+            weights = CheckpointLoader.load_checkpoint(path, map_location="cpu")["state_dict"]
+            strategy.load_model_state_dict(weights, strict=True)
         runner.logger.info(f"Loaded the best checkpoint so far, {path}.")
