@@ -84,9 +84,10 @@ def init_model(
         dataset_meta = _dataset_meta_of(content.get("meta")) or known
     # where the one toolbox and the other look for it
     if task == "mmseg":
-        model.dataset_meta = _with_palette(dataset_meta, known, model.num_classes)
+        meta = _with_palette(dataset_meta, known, model.num_classes)
+        setattr(model, "dataset_meta", meta)  # noqa: B010, a plain attribute is typed as a Module
     else:
-        model._dataset_meta = dataset_meta
+        setattr(model, "_dataset_meta", dataset_meta)  # noqa: B010
     return model.to(device or get_device()).eval()
 
 
