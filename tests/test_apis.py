@@ -1,5 +1,6 @@
 """wavemix_mm.apis.init_model: models that the hosts' inference functions take, loaded safely."""
 
+import warnings
 from pathlib import Path
 
 import cv2
@@ -9,9 +10,13 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MessageHub
+from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
 from safetensors.torch import load_file
 
 from wavemix_mm.apis import init_model
+from wavemix_mm.datasets.camvid import CamVidDataset
 from wavemix_mm.engine.weights import write_safetensors
 from wavemix_mm.errors import UserInputError
 
@@ -104,11 +109,136 @@ def test_hosts_take_the_model(task, config, checkpoint, image):
     assert not torch.allclose(predict(task, random, image), scores)
 
 
-def test_config_object_is_left_alone(config, checkpoint):
+def test_config_object_is_left_alone(task, config, checkpoint, image):
     cfg = Config.fromfile(config)
     before = cfg.pretty_text
-    init_model(cfg, checkpoint, cfg_options={"work_dir": "elsewhere"}, device="cpu")
+    model = init_model(cfg, checkpoint, cfg_options={"work_dir": "elsewhere"}, device="cpu")
+    predict(task, model, image)
     assert cfg.pretty_text == before
+
+
+def test_has_what_the_hosts_model_has(task, config, checkpoint):
+    if task == "segmentation":
+        host = mmseg.apis.init_model(str(config), str(checkpoint), device="cpu")
+    else:
+        host = mmpretrain.apis.get_model(str(config), str(checkpoint), device="cpu")
+    ours = init_model(config, checkpoint, device="cpu")
+    assert type(ours) is type(host)
+    assert set(vars(ours)) >= set(vars(host))
+    meta = "dataset_meta" if task == "segmentation" else "_dataset_meta"
+    assert getattr(ours, meta).items() >= getattr(host, meta).items()
+    cfg, expected = (
+        getattr(m, "cfg" if task == "segmentation" else "_config") for m in (ours, host)
+    )
+    assert set(cfg) >= set(expected) and cfg.filename == expected.filename
+    for key in set(expected) - {"test_dataloader", "test_pipeline"}:  # steps name their scope
+        assert cfg[key] == expected[key], key
+
+
+def global_instances():
+    """What mmengine keeps for the whole process, by class and name; loggers are made on demand."""
+    owners = (DefaultScope, MessageHub, Visualizer)
+    scope = DefaultScope.get_current_instance()
+    return scope and scope.scope_name, [list(owner._instance_dict) for owner in owners]
+
+
+@pytest.mark.parametrize("scope", [None, "mmengine", "mmseg", "mmpretrain"])
+@pytest.mark.parametrize("task", ["both"])
+def test_toolboxes_in_turns(scope, task, tmp_path, image):
+    """Whatever came before: an image as a file and as an array, and the process stays as it was."""
+    configs = {}
+    for name, text in CONFIGS.items():
+        configs[name] = tmp_path / f"{name}.py"
+        configs[name].write_text(text.format(base=str(ROOT / "configs" / "wavemix") + "/"))
+    if scope:
+        DefaultScope.get_instance("before", scope_name=scope)
+    before = global_instances()
+    filters = list(warnings.filters)
+    models = {}
+    for name in ("segmentation", "classification", "segmentation"):
+        models[name] = init_model(configs[name], device="cpu")
+        assert global_instances() == before
+    assert warnings.filters == filters
+    for _ in range(2):
+        for name, model in models.items():
+            scores = predict(name, model, image)
+            assert torch.isfinite(scores).all()
+            torch.testing.assert_close(predict(name, model, image), scores, rtol=0, atol=0)
+            assert global_instances() == before
+    # the hosts' own functions afterwards
+    if scope in (
+        None,
+        "mmpretrain",
+    ):  # in another scope mmpretrain's inferencer finds no PackInputs
+        other = mmpretrain.apis.ImageClassificationInferencer(str(configs["classification"]))
+        assert len(other(image)) == 1
+    other = mmseg.apis.MMSegInferencer(str(configs["segmentation"]))
+    assert other(image)["predictions"].shape == (45, 60)
+
+
+def test_file_after_array(config, task, image):
+    model = init_model(config, device="cpu")
+    array = cv2.imread(image)
+    expected = predict(task, model, image)
+    torch.testing.assert_close(predict(task, model, array), expected, rtol=0, atol=0)
+
+
+CLASSES = {"camvid": CamVidDataset.METAINFO["classes"], "own": tuple("abcdefghijk")}
+COLORS = dict(zip(CLASSES["camvid"], CamVidDataset.METAINFO["palette"], strict=True))
+RANDOM = np.random.RandomState(42).randint(0, 255, (11, 3)).tolist()
+DRIVABLE = ("road", "car", "sky")
+
+
+@pytest.mark.parametrize("task", ["segmentation"])
+@pytest.mark.parametrize(
+    ("dataset", "meta", "classes", "palette"),
+    [
+        pytest.param({}, None, CLASSES["camvid"], list(COLORS.values()), id="the data set's"),
+        pytest.param(
+            dict(type="wavemix_mm.CheckedSegDataset", metainfo=dict(classes=CLASSES["own"])),
+            None, CLASSES["own"], RANDOM, id="own classes",
+        ),
+        pytest.param(
+            dict(metainfo=dict(classes=DRIVABLE)), None, DRIVABLE,
+            [COLORS[name] for name in DRIVABLE], id="some of the data set's classes",
+        ),
+        pytest.param(
+            dict(metainfo=dict(classes=CLASSES["own"], palette=[[i] * 3 for i in range(11)])),
+            None, CLASSES["own"], [[i] * 3 for i in range(11)], id="own colors",
+        ),
+        pytest.param(
+            {}, dict(dataset_meta=dict(classes=DRIVABLE)), DRIVABLE,
+            [COLORS[name] for name in DRIVABLE], id="classes of the checkpoint",
+        ),
+        pytest.param(
+            {}, dict(dataset_meta=dict(classes=["x"], palette=[[1, 2, 3]])), ["x"], [[1, 2, 3]],
+            id="classes and colors of the checkpoint",
+        ),
+        pytest.param(
+            {}, dict(CLASSES=("a",), PALETTE=[[1, 2, 3]]), ("a",), [[1, 2, 3]],
+            id="a checkpoint of mmseg 0.x",
+        ),
+        pytest.param(
+            dict(type="NoSuchDataset"), dict(epoch=1), tuple(map(str, range(11))), RANDOM,
+            id="nothing known",
+        ),
+    ],
+)  # fmt: skip
+def test_classes_and_colors(config, task, image, tmp_path, dataset, meta, classes, palette):
+    cfg = Config.fromfile(config)
+    cfg.test_dataloader.dataset.update(dataset)
+    checkpoint = None
+    if meta is not None:
+        checkpoint = tmp_path / "checkpoint.pth"
+        state = init_model(config, device="cpu").state_dict()
+        torch.save(dict(state_dict=state, meta=meta), checkpoint)
+    model = init_model(cfg, checkpoint, device="cpu")
+    assert model.dataset_meta["classes"] == classes
+    assert model.dataset_meta["palette"] == palette
+    result = mmseg.apis.inference_model(model, image)
+    if len(classes) == 11:
+        picture = mmseg.apis.show_result_pyplot(model, image, result, show=False)
+        assert picture.shape == (45, 60, 3)
 
 
 def test_classes_of_the_dataset_where_the_checkpoint_has_none(task, config, tmp_path):

@@ -215,8 +215,15 @@ def test_the_hub_has_it_by_both_names(name):
 
 @pytest.mark.parametrize("name", sorted(set(SCOPES) - set(CLASSIFIERS)))
 def test_the_hub_has_no_segmentation_model(name):
-    with pytest.raises(ValueError, match="Failed to find model"):
-        ModelHub.get(name)
+    assert not [key for key in mmpretrain.list_models() if key in (name, f"wavemix/{name}")]
+    config = (ROOT / ENTRIES[name]["Config"]).name
+    weights = f'"wavemix_mm://{name}"' if ENTRIES[name].get("Weights") else "CHECKPOINT"
+    for key in (name, f"wavemix/{name}", name.upper()):
+        with pytest.raises(UserInputError) as caught:
+            mmpretrain.get_model(key, pretrained=True)
+        message = str(caught.value)
+        assert message.startswith(f"{key} is a segmentation model, which mmpretrain cannot build")
+        assert message.endswith(f'{config}", {weights}).') and "init_model" in message
     assert [result["Task"] for result in ENTRIES[name]["Results"]] == ["Semantic Segmentation"]
 
 
@@ -230,6 +237,15 @@ def test_flops(name):
     with FlopCounterMode(display=False) as counter:
         model(torch.empty(1, channels, size, size, device="meta"))
     assert counter.get_total_flops() == 2 * ENTRIES[name]["Metadata"]["FLOPs"]
+
+
+def test_models_with_weights_of_the_same_task_are_offered():
+    with pytest.raises(UserInputError, match=r"\(only of: cifar10_32-7, mnist_8-10\)"):
+        mmpretrain.get_model("cifar10_64-6", pretrained=True)
+    with pytest.raises(UserInputError, match=r"\(only of: camvid_best\)"):
+        model_index.find_weights("camvid")
+    with pytest.raises(ValueError, match="Failed to find model"):  # as mmpretrain says it
+        mmpretrain.get_model("cifar11")
 
 
 def test_published_results_are_the_papers():
@@ -276,6 +292,7 @@ def test_shipped_weights_are_those_published():
 def test_names_of_others_stay_theirs(monkeypatch):
     models = dict(imagenet="of another package")
     monkeypatch.setattr(ModelHub, "_models_dict", models)
+    monkeypatch.setattr(ModelHub, "get", ModelHub.get)
     model_index.register_models(mmpretrain.apis.model)
     assert models["imagenet"] == "of another package"
     assert models["wavemix/imagenet"].name == "imagenet"

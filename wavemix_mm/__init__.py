@@ -23,18 +23,21 @@ __all__ = ["__version__", "connect", "convert_official"]
 def connect() -> None:
     """Connect the plugin to mmengine; importing `wavemix_mm` does it, once more does no harm.
 
+    README lists what that changes for other programs of the process.
+
     Raises:
         ImportError: no OpenMMLab stack is installed, or two are mixed. The message is the
-            sentence that `python -m wavemix_mm doctor` prints, with the command that mends it.
+            one that `python -m wavemix_mm doctor` prints, with the command that mends it.
     """
     from .environment import check_stack
 
     check_stack()
 
-    # mmengine resolves `name::` bases for the packages in this map only. Its registry and its
-    # inferencers import the same dict object, so that it is changed, never replaced.
+    # mmengine knows the packages in this map only: `mmengine.hub.get_config('wavemix_mm::...')`
+    # looks here. Other modules import the same dict object, so that it is changed, never replaced.
     from mmengine.config.utils import MODULE2PACKAGE
 
+    from .bases import read_own_bases
     from .engine.loading import register_loaders
     from .model_index import register_models
     from .when_imported import when_imported
@@ -42,6 +45,7 @@ def connect() -> None:
     # A module in place of the distribution's name: both versions of mmengine then take the folder
     # of that module, where 0.10.7 looks for an editable install beside its metadata, in vain.
     MODULE2PACKAGE.setdefault("wavemix_mm", "wavemix_mm.version")
+    read_own_bases()
     when_imported("mmengine.runner.checkpoint", register_loaders)
     when_imported("mmpretrain.apis.model", register_models)
 

@@ -34,7 +34,7 @@ def register_models(model_api: ModuleType) -> None:
 
     Each is there by the name of its config and by the same with `wavemix/` before it. Names that
     others have taken stay theirs. The config is read and weights are looked for when they are
-    asked for.
+    asked for. A segmentation model has no place there; asking for one says how to get it.
 
     Args:
         model_api: The module mmpretrain.apis.model.
@@ -46,15 +46,32 @@ def register_models(model_api: ModuleType) -> None:
         return
     index = load(str(root / "model-index.yml"))
     index.build_models_with_collections()
-    models = model_api.ModelHub._models_dict
+    hub = model_api.ModelHub
+    models = hub._models_dict
+    segmentors = {}
     for model in index.models:
         if "Image Classification" not in [result.task for result in model.results]:
+            for name in (model.name, HUB_PREFIX + model.name):
+                segmentors[name.lower()] = model
             continue
         model.config = str(root / model.config)
         # For those without weights too: mmpretrain would go on with random ones.
         model.weights = SCHEME + model.name
         for name in (model.name, HUB_PREFIX + model.name):
             models.setdefault(name.lower(), model)
+    get_of_host = hub.get
+
+    def get(model_name: str) -> Any:
+        segmentor = segmentors.get(model_name.lower())
+        if segmentor is None or model_name.lower() in models:
+            return get_of_host(model_name)
+        weights = f'"{SCHEME}{segmentor.name}"' if segmentor.weights else "CHECKPOINT"
+        raise UserInputError(
+            f"{model_name} is a segmentation model, which mmpretrain cannot build; use "
+            f'wavemix_mm.apis.init_model("{root / segmentor.config}", {weights}).'
+        )
+
+    hub.get = staticmethod(get)
 
 
 def find_weights(name: str) -> Path:
@@ -74,7 +91,12 @@ def find_weights(name: str) -> Path:
     if name not in models:
         raise UserInputError(f"{SCHEME}{name}: there is no config configs/wavemix/{name}.py.")
     if not models[name].get("Weights"):
-        shipped = ", ".join(other for other in models if models[other].get("Weights"))
+        task = _task(models[name])
+        shipped = ", ".join(
+            other
+            for other in models
+            if models[other].get("Weights") and _task(models[other]) == task
+        )
         raise UserInputError(
             f"no weights of {name} come with wavemix_mm (only of: {shipped or 'no model yet'}); "
             "name a checkpoint in place of pretrained=True, or pretrained=False for random weights."
@@ -88,6 +110,10 @@ def find_weights(name: str) -> Path:
             f"in {root / _METAFILE}."
         )
     return file
+
+
+def _task(model: dict[str, Any]) -> str:
+    return model["Results"][0]["Task"]
 
 
 def _read_models(root: Path) -> dict[str, dict[str, Any]]:
