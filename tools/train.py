@@ -54,11 +54,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def apply_args(cfg, args: argparse.Namespace) -> None:
     """Bring the command line into the config."""
     from wavemix_mm.errors import UserInputError
+    from wavemix_mm.registry import type_name
 
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
-        kind = cfg.optim_wrapper.get("type", "OptimWrapper")
+        kind = type_name(cfg.optim_wrapper) or "OptimWrapper"
         if kind not in ("OptimWrapper", "AmpOptimWrapper"):
             raise UserInputError(f"--amp does not go with optim_wrapper.type={kind}.")
         cfg.optim_wrapper.type = "AmpOptimWrapper"

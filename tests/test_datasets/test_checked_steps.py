@@ -61,7 +61,7 @@ class OwnCompose:
 
 PIPELINES = {
     "names": lambda: [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")],
-    "scoped names": lambda: [dict(type="mmcv.LoadImageFromFile"), dict(type="mmseg.LoadAnnotations")],
+    "scoped": lambda: [dict(type="mmcv.LoadImageFromFile"), dict(type="mmseg.LoadAnnotations")],
     "classes": lambda: [dict(type=LoadImageFromFile), dict(type=LoadAnnotations)],
     "full paths": lambda: [
         dict(type="mmcv.transforms.LoadImageFromFile"),
@@ -70,7 +70,7 @@ PIPELINES = {
     "built": lambda: [LoadImageFromFile(), LoadAnnotations()],
     "subclasses": lambda: [OwnImage(), OwnLabel()],
     "RandomChoice": lambda: [
-        dict(type=RandomChoice, transforms=[[dict(type=LoadImageFromFile), dict(type=LoadAnnotations)]])
+        dict(type=RandomChoice, transforms=[PIPELINES["classes"]()])
     ],
     "RandomApply": lambda: [
         dict(type=RandomApply, prob=1.0, transforms=[LoadImageFromFile(), LoadAnnotations()])
@@ -143,7 +143,8 @@ def test_what_a_user_built_is_not_changed():
     assert new[0] is not own and new[0].parts["all"][1] is np.asarray
     (loader,) = find_steps(new, LoadImageFromFile)
     assert type(loader).__module__.startswith("wavemix_mm.") and loader.to_float32
-    assert replaced == ["wavemix_mm.LoadImageFromFile for mmcv.transforms.loading.LoadImageFromFile"]  # fmt: skip
+    name = "LoadImageFromFile"
+    assert replaced == [f"wavemix_mm.{name} for mmcv.transforms.loading.{name}"]
     assert put_checks(new) == (new, [])
     same = [OwnCompose([np.asarray])]
     assert put_checks(same)[0] is same

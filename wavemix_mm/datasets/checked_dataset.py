@@ -16,7 +16,7 @@ from wavemix_mm.errors import BadSampleError, UserInputError
 
 
 class CheckedDataset(BaseDataset):
-    """Mixin for a toolbox's dataset. A bad sample raises an error that names its file, or is replaced.
+    """Mixin for a toolbox's dataset that names a bad sample, or replaces it.
 
     The loaders of the built pipeline are checked, however a config spells them: mmcv's
     LoadImageFromFile and mmseg's LoadAnnotations become `wavemix_mm.LoadImageFromFile` and

@@ -10,9 +10,9 @@ from mmengine.config import Config
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
-from wavemix_mm.engine.launch import type_name
 from wavemix_mm.engine.loading import read_state_dict
 from wavemix_mm.errors import UserInputError
+from wavemix_mm.registry import type_name
 
 _SHOWN_KEYS = 3
 # mmpretrain's datasets that download themselves unless told not to

@@ -10,16 +10,15 @@ from contextlib import AbstractContextManager
 from functools import partial
 
 import torch
-from mmengine.model import BaseModule, PretrainedInit
+from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.models.backbones.initial_weights import log_taken
 from wavemix_mm.models.layers.memory_format import channels_last_gradient
-from wavemix_mm.models.layers.stems import PatchStem
 from wavemix_mm.models.layers.wavemix_block import WaveMixBlock, check_embed_dims
-from wavemix_mm.registry import MODELS
+from wavemix_mm.registry import MODELS, type_name
 
 # The models of the paper's tables: {levels: names as embed_dims/depth}.
 _PAPER_MODELS = {
@@ -113,7 +112,7 @@ class WaveMix(BaseModule):
         self.with_cp = with_cp
 
         stem = dict(stem or dict(type="wavemix_mm.PatchStem", patch_size=4))
-        if stem.get("type") in ("PatchStem", "wavemix_mm.PatchStem", PatchStem):
+        if type_name(stem) == "PatchStem":
             stem = dict(norm_cfg=norm_cfg, act_cfg=act_cfg) | stem
         self.stem = MODELS.build(dict(in_channels=in_channels, embed_dims=self.embed_dims) | stem)
         self.blocks = nn.ModuleList(
@@ -169,7 +168,7 @@ class WaveMix(BaseModule):
         super().init_weights()
         cfgs = self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg or {}]
         for cfg in cfgs if is_first else []:
-            if cfg.get("type") in ("Pretrained", PretrainedInit):
+            if type_name(cfg) in ("Pretrained", "PretrainedInit"):
                 log_taken(self, cfg)
 
     def train(self, mode: bool = True) -> WaveMix:
