@@ -11,11 +11,13 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import get_world_size
-from mmengine.registry import HOOKS, METRICS, DefaultScope
+from mmengine.dist import get_rank, get_world_size
+from mmengine.registry import DATASETS, HOOKS, METRICS, DefaultScope
 from torch import nn
 
+from wavemix_mm.datasets.label_counts import sample_labels
 from wavemix_mm.engine import dry_run
+from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import named_class, type_name
 
 
@@ -71,6 +73,46 @@ def find_contradictions(
         if not length:
             for text in dry_run.find_errors(cfg, model, model_cfg, datasets.get("train")):
                 yield Finding(text)
+
+
+def check_config(cfg: Config, datasets: Mapping[str, Any], logger: Any, config_path: str) -> None:
+    """Log what is odd in a config and its data, and raise on the first contradiction.
+
+    Args:
+        cfg: The config.
+        datasets: As for `find_contradictions`.
+        logger: Gets the warnings.
+        config_path: The config's name in the error.
+
+    Raises:
+        UserInputError: On a contradiction.
+    """
+    for finding in find_contradictions(cfg, datasets):
+        if finding.is_error:
+            raise UserInputError(f"config {config_path}: {finding.text}")
+        logger.warning(finding.text)
+    if text := absent_classes(cfg, datasets.get("train")):
+        logger.warning(text)
+
+
+def build_dataset(cfg: Config, name: str) -> Any:
+    """Build the dataset of the dataloader 'train', 'val' or 'test'."""
+    with DefaultScope.overwrite_default_scope(cfg.get("default_scope", "mmengine")):
+        dataset = DATASETS.build(cfg[f"{name}_dataloader"].dataset)
+        if hasattr(dataset, "full_init"):
+            dataset.full_init()
+    return dataset
+
+
+def absent_classes(cfg: Config, dataset: Any) -> str | None:
+    """What to say of classes that `sample_labels` does not find in the training set."""
+    if dataset is None or not dry_run.is_local(cfg) or get_rank() > 0:
+        return None
+    counts = sample_labels(dataset)
+    text = counts.message() if counts is not None else None
+    if text and counts.read < counts.total:
+        text += " tools/analysis_tools/check_dataset.py reads all."
+    return f"train_dataloader: {text}" if text else None
 
 
 def heads(model: nn.Module) -> Iterator[tuple[str, Any]]:
