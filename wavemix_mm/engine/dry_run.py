@@ -74,6 +74,7 @@ def find_errors(cfg: Config, model: nn.Module, model_cfg: dict, dataset: Any) ->
             head = getattr(model, part, None)
             # of several heads, those after the first may need what the first gives
             if isinstance(head, nn.Module) and not isinstance(head, nn.ModuleList):
+                _check_channels(head, features)
                 head(features)
     # A layer may raise anything on shapes that do not fit.
     except Exception as error:
@@ -110,6 +111,15 @@ def same_random_state() -> Iterator[None]:
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])
+
+
+def _check_channels(head: Any, features: Any) -> None:
+    """Compare channels, which transposed convolutions on the meta device do not."""
+    expected, index = getattr(head, "in_channels", None), getattr(head, "in_index", -1)
+    if isinstance(expected, int) and isinstance(index, int) and isinstance(features, tuple):
+        found = features[index]
+        if isinstance(found, torch.Tensor) and found.shape[1] != expected:
+            raise ValueError(f"in_channels={expected}, but it gets {found.shape[1]} channels")
 
 
 def _shape_of_sample(cfg: Config, model_cfg: dict, dataset: Any) -> tuple[int, ...] | None:
