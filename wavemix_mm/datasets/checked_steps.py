@@ -142,7 +142,7 @@ def _with_settings_of(step: Any, ours: type) -> Any:
         raise UserInputError(
             f"{type(step).__name__} takes backend_args, not file_client_args, which is deprecated."
         )
-    new = ours.__new__(ours)
+    new: Any = object.__new__(ours)
     new.__dict__.update(step.__dict__)
     return new
 
