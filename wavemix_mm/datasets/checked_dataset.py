@@ -97,6 +97,11 @@ class CheckedDataset(BaseDataset):
         subset._forget_bad_samples()
         return subset
 
+    def _copy_without_annotation(self, memo: dict | None = None) -> CheckedDataset:
+        # mmengine's default is one dict for all calls: an object that is gone, and whose id another
+        # one has now, would be taken for it
+        return super()._copy_without_annotation({} if memo is None else memo)
+
     def __getitem__(self, idx: int) -> Any:
         """Return the sample; with ``on_bad_sample='skip'`` the next good one if it is bad."""
         try:
