@@ -98,7 +98,7 @@ class CheckedDataset(BaseDataset):
         return subset
 
     def _copy_without_annotation(self, memo: dict | None = None) -> CheckedDataset:
-        # mmengine's default is one dict for all calls: an object that is gone, and whose id another
+        # The default of mmengine 0.10.7 is one dict for all calls: an object that is gone, and whose id another
         # one has now, would be taken for it
         return super()._copy_without_annotation({} if memo is None else memo)
 
