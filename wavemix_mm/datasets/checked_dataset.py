@@ -98,8 +98,7 @@ class CheckedDataset(BaseDataset):
         return subset
 
     def _copy_without_annotation(self, memo: dict | None = None) -> CheckedDataset:
-        # The default of mmengine 0.10.7 is one dict for all calls: an object that is gone, and whose id another
-        # one has now, would be taken for it
+        # mmengine 0.10.7 keeps one dict for all calls, in which ids of objects that are gone stay
         return super()._copy_without_annotation({} if memo is None else memo)
 
     def __getitem__(self, idx: int) -> Any:
