@@ -62,8 +62,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def apply_args(cfg, args: argparse.Namespace) -> None:
     """Bring the command line into the config."""
-    from wavemix_mm.engine.launch import type_name
+    from mmengine.registry import METRICS, DefaultScope
+
     from wavemix_mm.errors import UserInputError
+    from wavemix_mm.registry import named_class
 
     segmentation = cfg.get("default_scope") == "mmseg"
     if args.show or args.show_dir:
@@ -92,8 +94,14 @@ def apply_args(cfg, args: argparse.Namespace) -> None:
         if isinstance(evaluators, dict):
             evaluators = [evaluators]
         else:  # those of mmseg that can write predictions
-            writers = ("IoUMetric", "CityscapesMetric")
-            evaluators = [metric for metric in evaluators if type_name(metric) in writers]
+            with DefaultScope.overwrite_default_scope("mmseg"):
+                kinds = [named_class(metric, METRICS) for metric in evaluators]
+            writers = {"IoUMetric", "CityscapesMetric"}
+            evaluators = [
+                metric
+                for metric, kind in zip(evaluators, kinds, strict=True)
+                if kind and writers & {base.__name__ for base in kind.__mro__}
+            ]
         if not evaluators:
             raise UserInputError(f"--out: no test_evaluator of config {args.config} is IoUMetric.")
         for evaluator in evaluators:
@@ -135,7 +143,14 @@ def main(argv: list[str] | None = None) -> None:
             runner = start.build_runner(cfg)
             dataset = runner.test_loop.dataloader.dataset
         checks.check_num_classes(runner.model, dataset, args.config)
-        state = loading.read_state_dict(args.checkpoint)
+        segmentation = cfg.get("default_scope") == "mmseg"
+        # mmseg numbers the painted images; mmpretrain names them by their files
+        written = args.out if segmentation else args.show_dir
+        if written:
+            checks.check_file_names(dataset, "--out" if segmentation else "--show-dir")
+        content = loading.read_checkpoint(args.checkpoint)
+        state = loading.get_state_dict(content, args.checkpoint)
+        checks.check_classes_of_checkpoint(content, dataset, args.checkpoint)
         if args.deploy and checks.lacks_tensors(runner.model, state):  # saved when it was folded
             launch.switch_to_deploy(runner.model)
         checks.check_state_dict(runner.model, state, args.checkpoint)
@@ -143,7 +158,7 @@ def main(argv: list[str] | None = None) -> None:
             with launch.building(f"--deploy: checkpoint {args.checkpoint} cannot be folded"):
                 runner.load_or_resume()
                 launch.switch_to_deploy(runner.model)
-        dumped = args.out_item if args.out and cfg.get("default_scope") != "mmseg" else None
+        dumped = args.out_item if args.out and not segmentation else None
         if dumped == "pred":
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
         what = f"config {args.config} with checkpoint {args.checkpoint} cannot be started"

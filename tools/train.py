@@ -54,11 +54,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def apply_args(cfg, args: argparse.Namespace) -> None:
     """Bring the command line into the config."""
     from wavemix_mm.errors import UserInputError
+    from wavemix_mm.registry import type_name
 
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
-        kind = cfg.optim_wrapper.get("type", "OptimWrapper")
+        kind = type_name(cfg.optim_wrapper) or "OptimWrapper"
         if kind not in ("OptimWrapper", "AmpOptimWrapper"):
             raise UserInputError(f"--amp does not go with optim_wrapper.type={kind}.")
         cfg.optim_wrapper.type = "AmpOptimWrapper"
@@ -74,7 +75,15 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
 
     try:
-        from wavemix_mm.engine import checks, distributed, launch, loading, restart, start
+        from wavemix_mm.engine import (
+            checks,
+            config_check,
+            distributed,
+            launch,
+            loading,
+            restart,
+            start,
+        )
     except ImportError as error:  # no usable OpenMMLab stack; the message is a sentence
         sys.exit(f"error: {error}")
 
@@ -91,9 +100,9 @@ def main(argv: list[str] | None = None) -> None:
             loading.check_file(cfg.load_from)
         with launch.building(f"config {args.config} cannot be built"):
             runner = start.build_runner(cfg)
-            loops = [loop for loop in (runner.train_loop, runner.val_loop) if loop is not None]
-        for loop in loops:
-            checks.check_num_classes(runner.model, loop.dataloader.dataset, args.config)
+            loops = dict(train=runner.train_loop, val=runner.val_loop)
+            datasets = {k: loop.dataloader.dataset for k, loop in loops.items() if loop is not None}
+        config_check.check_config(cfg, datasets, runner.logger, args.config)
         if cfg.get("resume"):
             checks.check_checkpoint(runner.model, cfg.load_from)
         elif cfg.get("load_from"):

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from . import connect
-from .doctor import diagnose
+from .doctor import diagnose, diagnose_config
 from .errors import UserInputError
 from .version import __version__
 
@@ -24,10 +24,26 @@ def _make_parser() -> argparse.ArgumentParser:
     doctor = verbs.add_parser(
         "doctor",
         help="print the installed versions, and what does not fit with the command that mends it",
-        description="Check the environment; the exit status is 1 where something is wrong.",
+        description="Check the environment, or a config and its data; the exit status is 1 where "
+        "something is wrong.",
     )
-    doctor.set_defaults(run=lambda args: diagnose())
+    doctor.add_argument("config", nargs="?", help="config file to look for contradictions in")
+    doctor.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action="extend",
+        metavar="KEY=VALUE",
+        help="override the config",
+    )
+    doctor.set_defaults(run=_doctor)
     return parser
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    if args.config is None:
+        return diagnose()
+    connect()
+    return diagnose_config(args.config, args.cfg_options)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

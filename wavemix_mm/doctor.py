@@ -1,4 +1,4 @@
-"""`python -m wavemix_mm doctor`: every relevant version, then what is wrong and how to mend it."""
+"""`python -m wavemix_mm doctor`: every version, or a config, then what is wrong with it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import importlib
 import importlib.metadata
 import platform
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 
 from .environment import MODULES, Installed, find_problems, find_warnings, look
+from .errors import UserInputError
 from .version import __version__
 
 _SHOWN = {
@@ -78,3 +80,46 @@ def diagnose() -> int:
     if not findings:
         print("no problem found")
     return 1 if findings else 0
+
+
+def diagnose_config(path: str, options: Sequence[str] | None = None) -> int:
+    """Print what contradicts itself in a config and its data, as tools/train.py would find it.
+
+    Args:
+        path: The config.
+        options: ``KEY=VALUE`` each, which override it.
+
+    Returns:
+        The exit status: 1 where a contradiction was found, else 0, with warnings or without.
+
+    Raises:
+        UserInputError: If the config cannot be read or built.
+    """
+    from wavemix_mm.engine import config_check, launch
+    from wavemix_mm.engine.checks import check_data_paths
+
+    cfg = launch.load_config(path, launch.parse_options(list(options or ())))
+    launch.adapt_to_machine(cfg, "none")
+    datasets = {}
+    for name in ("train", "val", "test"):
+        loader = cfg.get(f"{name}_dataloader")
+        if not loader or (name == "test" and loader == cfg.get("val_dataloader")):
+            continue
+        try:
+            check_data_paths(cfg, f"{name}_dataloader")
+        except UserInputError as error:
+            print(f"not looked at: {error}")
+            continue
+        with launch.building(f"{name}_dataloader of config {path} cannot be built"):
+            datasets[name] = config_check.build_dataset(cfg, name)
+    with launch.building(f"config {path} cannot be built"):
+        findings = list(config_check.find_contradictions(cfg, datasets))
+    if text := config_check.absent_classes(cfg, datasets.get("train")):
+        findings.append(config_check.Finding(text, is_error=False))
+    for finding in findings:
+        kind = "error" if finding.is_error else "warning"
+        print(f"{kind}: {finding.text}", file=sys.stderr)
+    errors = sum(finding.is_error for finding in findings)
+    if not findings:
+        print(f"no problem found in {path}")
+    return 1 if errors else 0

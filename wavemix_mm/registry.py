@@ -4,6 +4,10 @@
 ``wavemix_mm.`` is looked up, whatever the default scope is.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
@@ -59,3 +63,28 @@ TRANSFORMS = Registry(
     scope="wavemix_mm",
     locations=["wavemix_mm.datasets.transforms"],
 )
+
+
+def type_name(node: Mapping) -> str | None:
+    """Return the name of the class that a dict of a config names, None if it names none.
+
+    A config names a class by its name, with a scope, by its full path, or as the class itself.
+    """
+    kind = node.get("type")
+    return kind.rpartition(".")[2] if isinstance(kind, str) else getattr(kind, "__name__", None)
+
+
+def named_class(node: Mapping, registry: Registry) -> type | None:
+    """Return the class that a dict of a config names, None if there is none.
+
+    Args:
+        node: A dict of a config.
+        registry: One of mmengine's root registries. A name without a scope is looked up in the
+            default scope.
+    """
+    kind = node.get("type")
+    if not isinstance(kind, str):
+        return kind if isinstance(kind, type) else None
+    with registry.switch_scope_and_registry(None) as current:
+        found = current.get(kind)
+    return found if isinstance(found, type) else None

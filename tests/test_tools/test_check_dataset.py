@@ -35,7 +35,7 @@ def test_sound_and_damaged_data(camvid_options, tmp_path):
     config = "configs/wavemix/camvid.py"
     sound = run(config, *camvid_options)
     assert sound.returncode == 0, sound.stderr
-    assert "train_dataloader: wavemix_mm.CamVidDataset, 1 images" in sound.stdout
+    assert "train_dataloader: CamVidDataset, 1 images" in sound.stdout
     assert "10 bicyclist" in sound.stdout and "9.09%" in sound.stdout
     assert "no problems in train_dataloader, val_dataloader" in sound.stdout
 

@@ -63,6 +63,9 @@ def print_report(report, max_problems: int) -> None:
         if absent:
             more = ", ..." if len(absent) > 10 else ""
             print(f"  note: {len(absent)} classes do not occur: {', '.join(absent[:10])}{more}")
+        if report.unit == "pixels":
+            share = report.ignored / (total + report.ignored)
+            print(f"  ignored: {report.ignored:,} pixels, {share:.2%}")
     for problem in report.problems[:max_problems]:
         print(f"  problem: {problem}")
     if len(report.problems) > max_problems:

@@ -75,13 +75,14 @@ def read_truth(info: dict, pipeline: list[dict]):
     from mmseg.registry import TRANSFORMS
 
     from wavemix_mm.errors import UserInputError
+    from wavemix_mm.registry import type_name
 
     if "seg_map_path" not in info:
         return None
     if not Path(info["seg_map_path"]).is_file():
         raise UserInputError(f"label {info['seg_map_path']} does not exist.")
     loading = next(
-        (step for step in pipeline if step["type"] == "LoadAnnotations"),
+        (step for step in pipeline if type_name(step) == "LoadAnnotations"),
         {"type": "LoadAnnotations"},
     )
     # reduces zero labels and maps classes where the dataset says so

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.pool import ThreadPool
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.registry import DATASETS, METRICS, DefaultScope
 
 from wavemix_mm.datasets.files import (
     check_label_size,
@@ -19,7 +20,10 @@ from wavemix_mm.datasets.files import (
     label_table,
     read_bytes,
 )
+from wavemix_mm.datasets.label_counts import LabelCounts
+from wavemix_mm.engine.config_check import class_difference
 from wavemix_mm.errors import BadSampleError, UserInputError
+from wavemix_mm.registry import named_class, type_name
 
 _MMSEG_IGNORE_INDEX = 255
 
@@ -32,20 +36,24 @@ class Report:
         name: Where the dataset stands in the config, e.g. 'train_dataloader'.
         dataset: Name of its class.
         unit: What is counted, 'pixels' or 'images'.
-        classes: Names of the classes.
+        classes: Names of the classes, and numbers where the model has more.
+        names: Names of the classes that the dataset has.
         size: Number of images.
         counts: (classes,) pixels or images of each class.
         present_in: (classes,) images in which each class occurs.
-        problems: One sentence each.
+        ignored: Pixels that do not count.
+        problems: One message each.
     """
 
     name: str
     dataset: str
     unit: str
     classes: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     size: int = 0
     counts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     present_in: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    ignored: int = 0
     problems: list[str] = field(default_factory=list)
 
 
@@ -67,11 +75,18 @@ def check_config(
         A report for each dataset, in the order train, val, test.
     """
     seen: list[Mapping] = []
+    trained: tuple[str, list[str]] | None = None
     for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
         for name, dataset_cfg in _dataset_configs(cfg.get(loader), loader):
             if dataset_cfg not in seen:
                 seen.append(dataset_cfg)
-                yield _check_dataset(cfg, name, dataset_cfg, read_images, workers, on_progress)
+                report = _check_dataset(cfg, name, dataset_cfg, read_images, workers, on_progress)
+                if trained and report.names:
+                    difference = class_difference(trained[1], report.names, trained[0], name)
+                    report.problems += [difference.rstrip(".")] if difference else []
+                elif report.names:
+                    trained = name, report.names
+                yield report
 
 
 def _dataset_configs(node: Any, name: str) -> Iterator[tuple[str, Mapping]]:
@@ -98,7 +113,7 @@ def _check_dataset(
     head = cfg.model.get("decode_head") or cfg.model.get("head") or {}
     head = head[-1] if isinstance(head, list | tuple) else head
     is_segmentation = "decode_head" in cfg.model
-    report = Report(name, str(dataset_cfg["type"]), "pixels" if is_segmentation else "images")
+    report = Report(name, type_name(dataset_cfg) or "", "pixels" if is_segmentation else "images")
     try:
         with DefaultScope.overwrite_default_scope(cfg.get("default_scope", "mmengine")):
             # without transforms, so that an item is what the dataset itself gives
@@ -114,6 +129,7 @@ def _check_dataset(
         is_empty = "need at least one array to concatenate" in text
         report.problems.append("it is empty" if is_empty else f"it cannot be built: {text}")
         return report
+    report.names = [str(c) for c in dataset.metainfo.get("classes") or ()]
     report.classes = [str(c) for c in dataset.metainfo.get("classes") or ()]
     num_classes = head.get("num_classes") or len(report.classes)
     if report.classes and num_classes != len(report.classes):
@@ -133,14 +149,28 @@ def _check_dataset(
         checker = _ClassificationChecker(dataset_cfg, dataset, num_classes, read_images)
     with ThreadPool(workers) as pool:
         results = pool.imap(checker.check, range(report.size), chunksize=4)
-        for done, (counts, problems) in enumerate(results, 1):
+        for done, (counts, ignored, problems) in enumerate(results, 1):
+            report.ignored += ignored
             report.counts += counts[: len(report.counts)]
             report.present_in += counts[: len(report.counts)] > 0
             report.problems += problems
             if on_progress:
                 on_progress(name, done, report.size)
     report.problems += checker.conclude()
+    if name.startswith("train_dataloader") and not report.problems:
+        found = LabelCounts(report.classes, None, report.size, report.size, report.counts)
+        if is_segmentation:
+            found.ignore_index = checker.ignore_index
+            found.counts = checker.pixels
+        if message := found.message():
+            report.problems.append(message.rstrip("."))
     return report
+
+
+def _is_iou_metric(evaluator: Mapping, scope: str) -> bool:
+    with DefaultScope.overwrite_default_scope(scope):
+        kind = named_class(evaluator, METRICS)
+    return kind is not None and "IoUMetric" in (base.__name__ for base in kind.__mro__)
 
 
 class _ClassificationChecker:
@@ -155,7 +185,7 @@ class _ClassificationChecker:
         if self.backend_args and read_images:
             self.check(0)  # opens a database once, before the threads read from it
 
-    def check(self, index: int) -> tuple[np.ndarray, list[str]]:
+    def check(self, index: int) -> tuple[np.ndarray, int, list[str]]:
         info = self.dataset.get_data_info(index)
         problems = []
         name = info.get("img_path", f"image {index}")
@@ -175,7 +205,7 @@ class _ClassificationChecker:
             problems.append(f"{name} is unreadable: {error or type(error).__name__}")
         inside = labels[(labels >= 0) & (labels < self.num_classes)]
         length = max(self.num_classes, len(self.dataset.metainfo.get("classes") or ()))
-        return np.bincount(inside, minlength=length), problems
+        return np.bincount(inside, minlength=length), 0, problems
 
     def conclude(self) -> list[str]:
         return []
@@ -201,15 +231,18 @@ class _SegmentationChecker:
         self.is_mapped = table is not None
         self.table = table if table is not None else np.arange(256, dtype=np.uint8)
         self.raw_values = np.zeros(256, bool)
+        self.pixels = np.zeros(256, np.int64)  # of each value that training gets
+        self.lock = threading.Lock()
         self.loaders = [
             step
             for step in dataset_cfg.get("pipeline") or []
-            if str(step.get("type", "")).endswith("LoadAnnotations")
+            if type_name(step) == "LoadAnnotations"
         ]
         evaluator = cfg.get("val_evaluator")
+        self.scope = cfg.get("default_scope", "mmengine")
         self.evaluators = evaluator if isinstance(evaluator, list | tuple) else [evaluator or {}]
 
-    def check(self, index: int) -> tuple[np.ndarray, list[str]]:
+    def check(self, index: int) -> tuple[np.ndarray, int, list[str]]:
         info = self.dataset.get_data_info(index)
         problems: list[str] = []
         counts = np.zeros(256, np.int64)
@@ -221,7 +254,7 @@ class _SegmentationChecker:
         except BadSampleError as error:
             problems.append(str(error).rstrip("."))
         if path is None:
-            return counts, problems
+            return counts, 0, problems
         try:
             label = decode_label(read_bytes(path, "label", self.backend_args), path)
             if image is not None:
@@ -229,18 +262,21 @@ class _SegmentationChecker:
         except BadSampleError as error:
             problems.append(str(error).rstrip("."))
         if label is None:
-            return counts, problems
+            return counts, 0, problems
         raw = np.bincount(label.ravel(), minlength=256)
         self.raw_values[raw > 0] = True  # never the reverse, so that threads need no lock
         np.add.at(counts, self.table, raw)
+        with self.lock:
+            self.pixels += counts
         mapped = self.table[label] if self.is_mapped else label
         try:
             check_label_values(label, mapped, path, self.num_classes, self.ignore_index)
         except BadSampleError as error:
             problems.append(str(error).rstrip("."))
+        ignored = int(counts[self.ignore_index % 256])
         counts[self.num_classes :] = 0
         counts[self.ignore_index % 256] = 0
-        return counts, problems
+        return counts, ignored, problems
 
     def conclude(self) -> list[str]:
         """What shows in the whole dataset only, or in the config alone."""
@@ -268,7 +304,7 @@ class _SegmentationChecker:
             )
         for evaluator in self.evaluators:
             ignored = evaluator.get("ignore_index", _MMSEG_IGNORE_INDEX)
-            if evaluator.get("type") == "IoUMetric" and ignored != self.ignore_index:
+            if ignored != self.ignore_index and _is_iou_metric(evaluator, self.scope):
                 problems.append(
                     f"ignore_index is {self.ignore_index} in the head and {ignored} in "
                     "val_evaluator: they must agree"

@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from mmengine.dataset import BaseDataset
+from mmengine.dataset import BaseDataset, Compose
 from mmengine.logging import print_log
 from torch import Tensor
 
+from wavemix_mm.datasets.checked_steps import put_checks
 from wavemix_mm.errors import BadSampleError, UserInputError
-
-# mmcv's and mmseg's transforms, by the names in pipelines, for which ours stand
-_LOADERS = {
-    "LoadImageFromFile": ("", "mmcv.", "mmseg.", "mmpretrain."),
-    "LoadAnnotations": ("", "mmseg."),
-}
 
 
 class CheckedDataset(BaseDataset):
-    """Base, beside a dataset of a toolbox, of one that names what is wrong with a sample.
+    """Mixin for a toolbox's dataset that names a bad sample, or replaces it.
 
-    Pipelines keep the toolboxes' names, for which their inference APIs look: here
-    LoadImageFromFile, and in segmentation LoadAnnotations, are `wavemix_mm.LoadImageFromFile` and
-    `wavemix_mm.LoadAnnotations`. The label of a classification image is checked as well.
+    The loaders of the built pipeline are checked, however a config spells them: mmcv's
+    LoadImageFromFile and mmseg's LoadAnnotations become `wavemix_mm.LoadImageFromFile` and
+    `wavemix_mm.LoadAnnotations`, and loaders derived from them are wrapped. The log says which. The
+    label of a classification image is checked as well.
 
     Args:
         *args: Arguments of the other base.
-        pipeline: Transforms.
-        on_bad_sample: 'stop', or 'skip' to give the next good sample of the dataset in the place of
-            a bad one, a note of which goes to the log; `BadSampleHook` lists all at the end of the
-            training. Meant for training: a measure on other images than the set's is another one.
+        on_bad_sample: 'stop', or 'skip' to return the next good sample of the dataset instead of a
+            bad one. The log names each; `BadSampleHook` lists all at the end of the training. Meant
+            for training: a metric over other images than the set's is another metric.
         max_bad_samples: Number of samples that may be replaced. Each process of a distributed run
-            counts by itself what its workers meet, and `BadSampleHook` what all do.
+            counts what its own workers meet; `BadSampleHook` counts over all processes.
         **kwargs: The other arguments of the other base.
 
     Raises:
@@ -42,13 +37,14 @@ class CheckedDataset(BaseDataset):
         UserInputError: On another value of ``on_bad_sample``, or a negative budget.
 
     Example:
-        >>> class Mine(CheckedSegDataset, ADE20KDataset): ...
+        >>> from mmseg.datasets import ADE20KDataset
+        >>> from wavemix_mm.datasets import CheckedSegDataset
+        >>> class CheckedADE20K(CheckedSegDataset, ADE20KDataset): ...
     """
 
     def __init__(
         self,
         *args: Any,
-        pipeline: Sequence = (),
         on_bad_sample: str = "stop",
         max_bad_samples: int = 10,
         **kwargs: Any,
@@ -61,8 +57,25 @@ class CheckedDataset(BaseDataset):
         self.max_bad_samples = max_bad_samples
         self._is_bad: Tensor | None = None
         self._first_steps = self._make_first_steps()
-        steps = [*self._first_steps, *(_checked(step) for step in pipeline)]
-        super().__init__(*args, pipeline=steps, **kwargs)
+        super().__init__(*args, **kwargs)
+
+    @property
+    def pipeline(self) -> Any:
+        """The transforms. Setting it puts the checks into it."""
+        return self._pipeline
+
+    @pipeline.setter
+    def pipeline(self, pipeline: Any) -> None:
+        pipeline, replaced = put_checks(pipeline)
+        if isinstance(pipeline, Compose):
+            steps = [step for step in pipeline.transforms if not isinstance(step, _CheckClass)]
+            pipeline = Compose([*self._first_steps, *steps])
+        self._pipeline = pipeline
+        if replaced:
+            print_log(
+                f"{type(self).__name__} loads with checks: {', '.join(dict.fromkeys(replaced))}.",
+                logger="current",
+            )
 
     def full_init(self) -> None:
         """Load the annotations."""
@@ -70,28 +83,51 @@ class CheckedDataset(BaseDataset):
         for step in self._first_steps:
             step.num_classes = len(self.metainfo.get("classes") or ()) or None
             step.source = self.data_root
-        if self.on_bad_sample == "skip" and self._is_bad is None:
-            # In shared memory, so that the main process sees what the workers find.
-            self._is_bad = torch.zeros(len(self), dtype=torch.uint8).share_memory_()
+        if self._is_bad is None:
+            self._forget_bad_samples()
+
+    def get_subset_(self, indices: Any) -> None:
+        """Keep some samples; see mmengine's BaseDataset."""
+        super().get_subset_(indices)
+        self._forget_bad_samples()
+
+    def get_subset(self, indices: Any) -> CheckedDataset:
+        """Return a dataset of some of the samples; see mmengine's BaseDataset."""
+        subset = super().get_subset(indices)
+        subset._forget_bad_samples()
+        return subset
+
+    def _copy_without_annotation(self, memo: dict | None = None) -> CheckedDataset:
+        # mmengine 0.10.7 keeps one dict for all calls, in which ids of objects that are gone stay
+        return super()._copy_without_annotation({} if memo is None else memo)
 
     def __getitem__(self, idx: int) -> Any:
-        """The sample; with ``on_bad_sample='skip'`` the next good one where it is bad."""
-        for candidate in range(idx, idx + len(self)):
+        """Return the sample; with ``on_bad_sample='skip'`` the next good one if it is bad."""
+        try:
+            return super().__getitem__(idx)
+        except BadSampleError as error:
+            if self._is_bad is None:
+                raise
+            self._note(idx % len(self), error)
+        for candidate in range(idx + 1, idx + len(self)):
             index = candidate % len(self)
             try:
                 return super().__getitem__(index)
             except BadSampleError as error:
-                if self._is_bad is None:
-                    raise
                 self._note(index, error)
         raise BadSampleError(f"{type(self).__name__} has no sample that can be used.")
+
+    def _forget_bad_samples(self) -> None:
+        if self.on_bad_sample == "skip":
+            # In shared memory, so that the main process sees what the workers find.
+            self._is_bad = torch.zeros(len(self), dtype=torch.uint8).share_memory_()
 
     def bad_samples(self) -> list[int]:
         """Indices of the samples that this process and its workers had to replace so far."""
         return [] if self._is_bad is None else self._is_bad.nonzero().flatten().tolist()
 
     def describe_bad_sample(self, index: int) -> str:
-        """The sentence on what is wrong with a sample, found by reading it again."""
+        """Return the message on what is wrong with a sample, found by reading it again."""
         try:
             super().__getitem__(index)
         except BadSampleError as error:
@@ -143,17 +179,3 @@ def checked_datasets(dataset: Any) -> Iterator[CheckedDataset]:
     for inner in (getattr(dataset, "dataset", None), *(getattr(dataset, "datasets", None) or ())):
         if inner is not None:
             yield from checked_datasets(inner)
-
-
-def _checked(step: Any) -> Any:
-    """The step with our transform in the place of a toolbox's; inside TestTimeAug too."""
-    if isinstance(step, list | tuple):
-        return [_checked(inner) for inner in step]
-    if not isinstance(step, dict):
-        return step
-    scope, _, name = str(step.get("type", "")).rpartition(".")
-    if (scope and f"{scope}.") in _LOADERS.get(name, ()):
-        return dict(step) | dict(type=f"wavemix_mm.{name}")
-    if "transforms" in step:
-        return dict(step) | dict(transforms=_checked(step["transforms"]))
-    return step

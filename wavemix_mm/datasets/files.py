@@ -115,7 +115,9 @@ def check_label_values(
         BadSampleError: If not; it names the values in the file and counts their pixels.
     """
     outside = mapped >= num_classes
-    outside &= mapped != ignore_index % 256
+    if mapped.dtype != np.uint8:  # of a loader that is not ours
+        outside |= mapped < 0
+    outside &= mapped != (ignore_index % 256 if mapped.dtype == np.uint8 else ignore_index)
     if not outside.any():
         return
     values = np.unique(label[outside])
@@ -164,7 +166,16 @@ def label_table(reduce_zero_label: bool, label_map: Mapping[int, int] | None) ->
     return mapped.astype(np.uint8)
 
 
-def _decode(data: bytes, name: str, flag: str, backend: str) -> np.ndarray:
+def check_end(data: bytes, name: str) -> None:
+    """Check by its header and its end that a JPEG or PNG is whole; other formats pass.
+
+    Args:
+        data: The file's bytes.
+        name: Start of the message in an error, e.g. 'image a.jpg'.
+
+    Raises:
+        BadSampleError: If it is truncated, or claims more pixels than Pillow allows.
+    """
     pixels, is_cut = _look_at(data)
     limit = 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else None  # Pillow's own
     if limit and pixels > limit:
@@ -174,6 +185,10 @@ def _decode(data: bytes, name: str, flag: str, backend: str) -> np.ndarray:
         )
     if is_cut:
         raise BadSampleError(f"{name} is truncated: the mark of its end is missing.")
+
+
+def _decode(data: bytes, name: str, flag: str, backend: str) -> np.ndarray:
+    check_end(data, name)
     try:
         array = mmcv.imfrombytes(data, flag=flag, backend=backend)
     except MemoryError:

@@ -18,7 +18,9 @@ from wavemix_mm.registry import DATASETS
 class CheckedSegDataset(CheckedDataset, BaseSegDataset):
     """mmseg's BaseSegDataset, which names what is wrong with an image or label.
 
-    For a dataset of your own, or as the first base beside one of mmseg's.
+    For a dataset of your own, or as the first base beside one of mmseg's. Pixels of classes that
+    ``metainfo`` leaves out get ``ignore_index``; mmseg gives them 255, which a head with another
+    ignore_index counts as a wrong label.
 
     Args:
         **kwargs: The arguments of BaseSegDataset and `CheckedDataset`.
@@ -29,6 +31,12 @@ class CheckedSegDataset(CheckedDataset, BaseSegDataset):
 
     def load_data_list(self) -> list[dict]:
         """Return the paths of each image and label."""
+        if self.label_map and 255 in self.label_map.values():
+            # mmseg gives 255 to the classes that metainfo leaves out, whatever is ignored
+            self.label_map = {
+                old: self.ignore_index if new == 255 else new for old, new in self.label_map.items()
+            }
+            self._metainfo["label_map"] = self.label_map
         samples = super().load_data_list()
         if samples or self.ann_file:
             if not samples:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import os
+import re
 from typing import Any
 
 import numpy as np
@@ -154,10 +155,11 @@ class TorchvisionDataset(CheckedDataset, BaseDataset):
             ) from error
         # Files are parsed here: what is raised depends on where they are damaged.
         except Exception as error:
-            cause = " ".join(
-                str(error).replace("You can use download=True to download it", "").split()
-            )
-            raise UserInputError(self._problem(cause or type(error).__name__)) from error
+            # torchvision advises to download; nothing is downloaded here
+            text = " ".join(str(error).split())
+            parts = [part for part in re.split(r"(?<=[.!,;]) ", text) if "download" not in part]
+            cause = " ".join(parts).rstrip(",; ") or "files are missing"
+            raise UserInputError(self._problem(cause if text else type(error).__name__)) from error
 
     def _problem(self, cause: str) -> str:
         layout = _LAYOUTS.get(self.name)

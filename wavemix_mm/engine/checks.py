@@ -10,9 +10,11 @@ from mmengine.config import Config
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
-from wavemix_mm.engine.launch import type_name
+from wavemix_mm.engine.config_check import class_difference
+from wavemix_mm.engine.launch import warn
 from wavemix_mm.engine.loading import read_state_dict
 from wavemix_mm.errors import UserInputError
+from wavemix_mm.registry import type_name
 
 _SHOWN_KEYS = 3
 # mmpretrain's datasets that download themselves unless told not to
@@ -99,6 +101,52 @@ def check_num_classes(model: nn.Module, dataset: Any, config_path: str) -> None:
                     f"config {config_path}: model.{name}.num_classes={number}, but "
                     f"{type(dataset).__name__} has {len(classes)} classes."
                 )
+
+
+def check_file_names(dataset: Any, option: str) -> None:
+    """Check that no two images of a dataset have one file name, by which results are written.
+
+    Args:
+        dataset: The dataset.
+        option: What asks for the results, for the error.
+
+    Raises:
+        UserInputError: If two images, of different folders, have one name.
+    """
+    seen: dict[str, str] = {}
+    for i in range(len(dataset)):
+        path = dataset.get_data_info(i).get("img_path")
+        if not isinstance(path, str):
+            return
+        name = os.path.splitext(os.path.basename(path))[0]
+        if seen.setdefault(name, path) != path:
+            raise UserInputError(
+                f"{option}: images {seen[name]} and {path} would write one file, "
+                f"{name}.png. Test one folder at a time (test_dataloader.dataset.data_prefix), "
+                "each into a folder of its own."
+            )
+
+
+def check_classes_of_checkpoint(content: Any, dataset: Any, path: str) -> None:
+    """Check that a dataset has the classes in the order in which a checkpoint was trained.
+
+    Args:
+        content: What `read_checkpoint` returns.
+        dataset: The dataset to test on.
+        path: The checkpoint, for the message.
+
+    Raises:
+        UserInputError: If the names are the same in another order. Other names give a warning,
+            because sets may spell the same classes differently.
+    """
+    meta = content.get("meta") if isinstance(content, dict) else None
+    trained = meta.get("dataset_meta") if isinstance(meta, dict) else None
+    known = list((trained or {}).get("classes") or ())
+    found = list((getattr(dataset, "metainfo", None) or {}).get("classes") or ())
+    if known and found and (text := class_difference(known, found, path, "test_dataloader")):
+        if sorted(map(str, known)) == sorted(map(str, found)):
+            raise UserInputError(text)
+        warn(text)
 
 
 def check_checkpoint(model: nn.Module, path: str) -> None:

@@ -20,6 +20,7 @@ from mmengine.utils.dl_utils import set_multi_processing
 from torch import distributed as torch_dist
 
 from wavemix_mm.errors import LostProcessError, UserInputError
+from wavemix_mm.registry import type_name
 
 TIMEOUT = 600  # seconds: what PyTorch takes for NCCL; for gloo it takes three times as much
 ACCELERATORS = ("cuda", "npu", "mlu", "musa")  # what mmengine's start and AmpOptimWrapper accept
@@ -152,7 +153,7 @@ def _set_variables(launcher: str) -> None:
 def _set_cpu_wrapper(cfg: Config) -> None:
     """Have DistributedDataParallel take no device ids; other wrappers are the strategy's matter."""
     strategy = cfg.get("strategy")
-    if strategy and strategy.type != "DDPStrategy":
+    if strategy and type_name(strategy) != "DDPStrategy":
         return
     owner, key = (strategy, "model_wrapper") if strategy else (cfg, "model_wrapper_cfg")
     if owner.get(key) is None:  # mmengine's own defaults, but for the device ids

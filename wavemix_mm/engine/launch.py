@@ -23,14 +23,17 @@ from wavemix_mm.engine.distributed import (
     note_user_error,
 )
 from wavemix_mm.errors import LostProcessError, UserInputError
+from wavemix_mm.registry import type_name
 
+# Names under which norms that need several processes are registered, and their classes' names.
+_SYNC_NORMS = ("SyncBN", "MMSyncBN", "SyncBatchNorm", "NaiveSyncBatchNorm")
 _AMP_ONLY_KEYS = ("loss_scale", "dtype", "use_fsdp")
 # Advice that mmengine adds to its messages.
 _ADVICE = (" Please check whether", ", the current sys.path is")
 # What some of its messages mean.
 _MEANINGS = {
     "need at least one array to concatenate": "a dataset found no files in its folders: check "
-    "data_root, data_prefix, img_suffix and seg_map_suffix; docs/datasets.md shows the layouts",
+    "the names and endings of the files; docs/datasets.md shows the layouts",
     "None is not a callable object": "optim_wrapper.optimizer.type names no registered optimizer",
 }
 
@@ -157,7 +160,7 @@ def adapt_to_machine(cfg: Config, launcher: str) -> None:
         if amp:
             warn("no accelerator was found: training in float32 (OptimWrapper), not AMP.")
     if no_accelerator or launcher == "none":
-        sync = [node for node in nodes if type_name(node) in ("SyncBN", "MMSyncBN")]
+        sync = [node for node in nodes if type_name(node) in _SYNC_NORMS]
         for node in sync:
             node["type"] = "BN"
         options = [node for node in (cfg, cfg.get("strategy") or {}) if node.get("sync_bn")]
@@ -178,12 +181,6 @@ def switch_to_deploy(model: nn.Module) -> None:
         # a folded part may have been removed by the one that contained it: harmless
         if hasattr(module, "switch_to_deploy"):
             module.switch_to_deploy()
-
-
-def type_name(node: dict) -> str | None:
-    """The class that a dict of a config names, without its scope; None if it names none."""
-    kind = node.get("type")
-    return kind.rpartition(".")[2] if isinstance(kind, str) else getattr(kind, "__name__", None)
 
 
 def _dicts(node: Any) -> Iterator[ConfigDict]:

@@ -156,8 +156,10 @@ def test_bad_labels_are_named(batch):
     labels[labels == 255] = 0
     with pytest.raises(UserInputError, match="ignore_index=None"):
         SoftmaxFocalLoss()(logits, labels, ignore_index=None)
-    with pytest.raises(UserInputError, match=r"0, 1, 2, 3, 4, 5, 6, 7, \.\.\."):
-        SoftmaxFocalLoss()(logits[:, :0], torch.arange(84).view(2, 6, 7))
+    with pytest.raises(UserInputError, match=r"2, 3, 4, 5, 6, 7, 8, 9, \.\.\."):
+        SoftmaxFocalLoss()(logits[:, :2], torch.arange(84).view(2, 6, 7))
+    with pytest.raises(UserInputError, match="logits of one channel"):
+        SoftmaxFocalLoss()(logits[:, :1], torch.zeros(2, 6, 7))
 
 
 def _check(loss, labels):

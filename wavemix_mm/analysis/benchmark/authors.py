@@ -141,10 +141,10 @@ def _counterpart(ours: nn.Module) -> nn.Module:
     options = dict(
         num_classes=head.num_classes,
         depth=backbone.depth,
-        mult=path[0].out_channels // backbone.embed_dims,
-        ff_channel=path[3].out_channels,
+        mult=path.expand.out_channels // backbone.embed_dims,
+        ff_channel=path.project.out_channels,
         final_dim=backbone.embed_dims,
-        dropout=path[2].p,
+        dropout=path.dropout.p,
         level=len(backbone.blocks[0].paths),
     )
     is_strided = hasattr(backbone.stem, "conv2") and not hasattr(backbone.stem, "patch_conv")

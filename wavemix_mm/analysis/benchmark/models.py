@@ -19,6 +19,7 @@ from wavemix_mm.analysis.benchmark import authors
 from wavemix_mm.analysis.benchmark.specs import Spec
 from wavemix_mm.engine.launch import building, load_config
 from wavemix_mm.errors import UserInputError
+from wavemix_mm.registry import type_name
 
 _DEFAULT_SIZE = (224, 224)
 
@@ -103,7 +104,7 @@ def _without_pretrained(node: Any) -> Any:
 
 
 def _is_pretrained(node: Any) -> bool:
-    return isinstance(node, dict) and node.get("type") == "Pretrained"
+    return isinstance(node, dict) and type_name(node) in ("Pretrained", "PretrainedInit")
 
 
 def _image_size(cfg: Config) -> tuple[int, int]:

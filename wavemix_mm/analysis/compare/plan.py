@@ -16,8 +16,9 @@ from wavemix_mm.analysis.benchmark import specs
 from wavemix_mm.analysis.benchmark.specs import Spec
 from wavemix_mm.analysis.compare.schedule import iou_metric, make_probe, make_run
 from wavemix_mm.engine.checks import check_data_paths
-from wavemix_mm.engine.launch import building, load_config, parse_options, type_name
+from wavemix_mm.engine.launch import building, load_config, parse_options
 from wavemix_mm.errors import UserInputError
+from wavemix_mm.registry import type_name
 
 _PARTS = ("train_dataloader", "val_dataloader", "val_evaluator", "train_cfg")
 # What must be the same in all configs for a difference to be one of the networks.

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from wavemix_mm.engine.launch import type_name
+from wavemix_mm.registry import type_name
 
 # Numbers of epochs, or of iterations where by_epoch=False, in a parameter scheduler.
 _SCHEDULER_KEYS = ("begin", "end", "T_max", "milestones", "step_size", "total_steps", "periods")

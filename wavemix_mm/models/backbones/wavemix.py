@@ -30,7 +30,7 @@ from wavemix_mm.models.layers.patch_conv import PatchConv
 from wavemix_mm.models.layers.recompute import recompute
 from wavemix_mm.models.layers.tracing import crop, static_sides
 from wavemix_mm.models.layers.upsample import build_upsample
-from wavemix_mm.registry import MODELS
+from wavemix_mm.registry import MODELS, type_name
 
 
 @MODELS.register_module()
@@ -312,7 +312,7 @@ class WaveMix(BaseModule):
             norm_cfg=norm_cfg or dict(type="BN"), act_cfg=act_cfg or dict(type="GELU")
         )
         stem = dict(stem or dict(type="wavemix_mm.PatchStem", patch_size=4))
-        if stem.get("type") in ("PatchStem", "wavemix_mm.PatchStem", PatchStem):
+        if type_name(stem) == "PatchStem":
             stem = layer_cfgs | stem
         self.stem = MODELS.build(dict(in_channels=in_channels, embed_dims=self.embed_dims) | stem)
         self.blocks = nn.ModuleList(

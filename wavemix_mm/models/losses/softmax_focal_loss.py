@@ -36,6 +36,8 @@ class SoftmaxFocalLoss(nn.Module):
         UserInputError: On a negative gamma or an unknown reduction.
     """
 
+    # As mmseg's losses say it: the classes exclude each other, so that there are at least two.
+    use_sigmoid = False
     # On an accelerator, labels are looked at only every so many steps (see _check_labels).
     CHECK_INTERVAL = 100
 
@@ -94,11 +96,17 @@ class SoftmaxFocalLoss(nn.Module):
             UserInputError: If a label is neither a class nor ignore_index. On an accelerator the
                 first step and every hundredth are checked, since a check waits for the device;
                 until then such pixels count as ignored. Also if class_weight has not one value
-                for each class.
+                for each class, or there is only one channel.
         """
         reduction = reduction_override or self.reduction
         _check_reduction(reduction)
         num_classes = logits.shape[1]
+        if num_classes < 2:
+            raise UserInputError(
+                "SoftmaxFocalLoss got logits of one channel: with a softmax its loss is 0 whatever "
+                "the model does. Set out_channels=num_classes=2, or use a loss with a sigmoid, "
+                "e.g. CrossEntropyLoss(use_sigmoid=True)."
+            )
         if self.class_weight is not None and len(self.class_weight) != num_classes:
             raise UserInputError(
                 f"class_weight of SoftmaxFocalLoss has {len(self.class_weight)} values, but there "

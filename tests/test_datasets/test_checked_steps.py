@@ -1,0 +1,170 @@
+"""Loaders are checked however a config spells them, and wherever they stand in a pipeline."""
+
+import copy
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
+
+pytest.importorskip("mmseg")
+
+from mmcv.transforms import LoadImageFromFile, RandomApply, RandomChoice
+from mmcv.transforms import TestTimeAug as Augmentation
+from mmseg.datasets.transforms import LoadAnnotations
+
+from wavemix_mm.datasets import CheckedSegDataset
+from wavemix_mm.datasets.checked_steps import CheckedLoader, find_steps, put_checks
+from wavemix_mm.errors import BadSampleError, UserInputError
+
+LABELS = {
+    "16 bits": np.full((8, 8), 258, np.uint16),
+    "a value": np.full((8, 8), 77, np.uint8),
+    "channels": np.zeros((8, 8, 3), np.uint8),
+}
+
+
+class OwnImage(LoadImageFromFile):
+    """A user's loader with work of its own after mmcv's."""
+
+    def transform(self, results):
+        results = super().transform(results)
+        results["img"] = results["img"] + 1
+        return results
+
+
+class OwnLabel(LoadAnnotations):
+    """Without another way to read."""
+
+
+class BinaryLabel(LoadAnnotations):
+    """A user's loader of masks 0 and 255."""
+
+    def _load_seg_map(self, results):
+        super()._load_seg_map(results)
+        results["gt_seg_map"] = (results["gt_seg_map"] > 127).astype(np.int64)
+
+
+class OwnCompose:
+    """A user's container."""
+
+    def __init__(self, steps):
+        self.parts = dict(all=tuple(steps))
+
+    def __call__(self, results):
+        for step in self.parts["all"]:
+            results = step(results)
+        return results
+
+
+PIPELINES = {
+    "names": lambda: [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")],
+    "scoped": lambda: [dict(type="mmcv.LoadImageFromFile"), dict(type="mmseg.LoadAnnotations")],
+    "classes": lambda: [dict(type=LoadImageFromFile), dict(type=LoadAnnotations)],
+    "full paths": lambda: [
+        dict(type="mmcv.transforms.LoadImageFromFile"),
+        dict(type="mmseg.datasets.transforms.LoadAnnotations"),
+    ],
+    "built": lambda: [LoadImageFromFile(), LoadAnnotations()],
+    "subclasses": lambda: [OwnImage(), OwnLabel()],
+    "RandomChoice": lambda: [
+        dict(type=RandomChoice, transforms=[PIPELINES["classes"]()])
+    ],
+    "RandomApply": lambda: [
+        dict(type=RandomApply, prob=1.0, transforms=[LoadImageFromFile(), LoadAnnotations()])
+    ],
+    "TestTimeAug": lambda: [
+        LoadImageFromFile(), dict(type=Augmentation, transforms=[[dict(type="LoadAnnotations")]])
+    ],
+    "KeyMapper": lambda: [
+        dict(type="KeyMapper", transforms=PIPELINES["names"]())
+    ],
+    "own container": lambda: [OwnCompose(PIPELINES["built"]())],
+    "nested": lambda: [OwnCompose([Compose([OwnCompose(PIPELINES["built"]())])])],
+}  # fmt: skip
+
+
+@pytest.fixture
+def root(tmp_path):
+    init_default_scope("mmseg")
+    for folder in ("img", "ann"):
+        (tmp_path / folder).mkdir()
+    assert cv2.imwrite(str(tmp_path / "img/0.jpg"), np.full((8, 8, 3), 9, np.uint8))
+    assert cv2.imwrite(str(tmp_path / "ann/0.png"), np.ones((8, 8), np.uint8))
+    return tmp_path
+
+
+def dataset(root, pipeline):
+    return CheckedSegDataset(
+        data_root=str(root),
+        data_prefix=dict(img_path="img", seg_map_path="ann"),
+        metainfo=dict(classes=("a", "b")),
+        pipeline=pipeline,
+    )
+
+
+@pytest.mark.parametrize("how", PIPELINES)
+def test_each_spelling(root, how):
+    sound = dataset(root, PIPELINES[how]())[0]
+    if how != "TestTimeAug":
+        assert np.array_equal(sound["gt_seg_map"], np.ones((8, 8)))
+    for what, label in LABELS.items():
+        assert cv2.imwrite(str(root / "ann/0.png"), label)
+        with pytest.raises(BadSampleError, match="ann/0.png"):
+            print(what, dataset(root, PIPELINES[how]())[0])
+    assert cv2.imwrite(str(root / "ann/0.png"), np.ones((8, 8), np.uint8))
+    data = (root / "img/0.jpg").read_bytes()
+    for wrong in (data[:-20], b"", b"no image"):
+        (root / "img/0.jpg").write_bytes(wrong)
+        with pytest.raises(BadSampleError, match="img/0.jpg"):
+            dataset(root, PIPELINES[how]())[0]
+
+
+def test_a_loader_of_ones_own_keeps_its_work(root):
+    assert cv2.imwrite(str(root / "ann/0.png"), np.full((8, 8), 255, np.uint8))
+    checked = dataset(root, [OwnImage(), BinaryLabel()])
+    for found in (checked[0], pickle.loads(pickle.dumps(checked))[0], copy.deepcopy(checked)[0]):
+        assert found["img"].max() == 10 and np.unique(found["gt_seg_map"]).tolist() == [1]
+    assert cv2.imwrite(str(root / "ann/0.png"), np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(BadSampleError, match=r"shape \(8, 8, 3\) after BinaryLabel"):
+        checked[0]
+    (root / "ann/0.png").unlink()
+    with pytest.raises(BadSampleError, match="does not exist"):
+        checked[0]
+
+
+def test_what_a_user_built_is_not_changed():
+    steps = [LoadImageFromFile(to_float32=True), np.asarray]
+    own = OwnCompose(steps)
+    new, replaced = put_checks([own])
+    assert type(steps[0]) is type(own.parts["all"][0]) is LoadImageFromFile
+    assert new[0] is not own and new[0].parts["all"][1] is np.asarray
+    (loader,) = find_steps(new, LoadImageFromFile)
+    assert type(loader).__module__.startswith("wavemix_mm.") and loader.to_float32
+    name = "LoadImageFromFile"
+    assert replaced == [f"wavemix_mm.{name} for mmcv.transforms.loading.{name}"]
+    assert put_checks(new) == (new, [])
+    same = [OwnCompose([np.asarray])]
+    assert put_checks(same)[0] is same
+    own.parts["all"] = (own,)  # holds itself
+    assert put_checks([own])[1] == [] and list(find_steps(own, CheckedLoader)) == []
+
+
+def test_a_replaced_pipeline_is_checked_and_the_log_names_what_stands_in(root, capfd):
+    checked = dataset(root, [])
+    capfd.readouterr()
+    checked.pipeline = Compose(PIPELINES["names"]())
+    text = "".join(capfd.readouterr())
+    assert "CheckedSegDataset loads with checks: wavemix_mm.LoadImageFromFile for mmcv" in text
+    (root / "img/0.jpg").write_bytes(b"")
+    with pytest.raises(BadSampleError, match="is empty"):
+        checked[0]
+
+
+def test_deprecated_arguments_are_refused():
+    loader = LoadImageFromFile()
+    loader.file_client_args = dict(backend="disk")
+    with pytest.raises(UserInputError, match="backend_args, not file_client_args"):
+        put_checks([loader])

@@ -1,0 +1,203 @@
+"""Put checked loaders in the place of the toolboxes' in a pipeline that is built.
+
+What counts is the class of a step, not how a config spells it: a name, a full path and the class
+itself build the same object.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmcv.transforms import LoadAnnotations as MMCVLoadAnnotations
+from mmcv.transforms import LoadImageFromFile as MMCVLoadImageFromFile
+
+from wavemix_mm.datasets.files import check_end, check_label_values, read_bytes
+from wavemix_mm.datasets.transforms.load_image import LoadImageFromFile
+from wavemix_mm.errors import BadSampleError, UserInputError
+
+
+def put_checks(pipeline: Any) -> tuple[Any, list[str]]:
+    """Replace the loaders in a pipeline, inside Compose, TestTimeAug, RandomChoice and so on too.
+
+    mmcv's LoadImageFromFile and mmseg's LoadAnnotations become `wavemix_mm.LoadImageFromFile` and
+    `wavemix_mm.LoadAnnotations` with the same settings. A subclass of these keeps its own methods
+    and gets a `CheckedLoader` around it.
+
+    Args:
+        pipeline: A step, or a list or object that holds steps. It is not changed: what holds a
+            loader is copied.
+
+    Returns:
+        The pipeline, the same object if it holds no such loader, and what stands in for what, one
+        text for each loader.
+
+    Raises:
+        UserInputError: If a loader has ``file_client_args``, which mmcv deprecates.
+    """
+    replaced: list[str] = []
+    return _walk(pipeline, {}, replaced), replaced
+
+
+def find_steps(pipeline: Any, kind: type) -> Iterator[Any]:
+    """The steps of a class, or of a subclass, in a pipeline, inside others too."""
+    seen: set[int] = set()
+    pending = [pipeline]
+    while pending:
+        node = pending.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, kind):
+            yield node
+        pending += [inner for _, inner in _inner(node)]
+
+
+class CheckedLoader(BaseTransform):
+    """A loader of another class, whose file is checked before it, and whose label after it.
+
+    Before: the file exists, is not empty and, as JPEG or PNG, not truncated. If the loader decodes
+    as mmcv or mmseg does, the file is decoded once more and checked as ours do. After: a label has
+    one channel and no value but classes and ``ignore_index``.
+
+    Args:
+        step: An instance of a subclass of mmcv's LoadImageFromFile or LoadAnnotations.
+
+    Raises:
+        BadSampleError: In use, also on any error of the loader.
+    """
+
+    def __init__(self, step: Any) -> None:
+        self.step = step
+        self.is_label = isinstance(step, MMCVLoadAnnotations)
+        self.full_check = _full_check(step)
+
+    def transform(self, results: dict) -> dict | None:
+        """Load as the loader does."""
+        what, key = ("label", "seg_map_path") if self.is_label else ("image", "img_path")
+        path = results.get(key)
+        if getattr(self.step, "ignore_empty", False):
+            return self.step(results)
+        if isinstance(path, str):
+            if self.full_check is not None:
+                scratch = dict(results)
+                scratch["seg_fields"] = list(results.get("seg_fields", ()))
+                self.full_check.transform(scratch)
+            else:
+                data = read_bytes(path, what, getattr(self.step, "backend_args", None))
+                check_end(data, f"{what} {path}")
+        try:
+            loaded = self.step(results)
+        except (MemoryError, UserInputError):
+            raise
+        # A loader may be any class of any package.
+        except Exception as error:
+            text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            raise BadSampleError(
+                f"{what} {path} cannot be loaded by {type(self.step).__name__}: {text}."
+            ) from error
+        if self.is_label and loaded is not None and "gt_seg_map" in loaded:
+            self._check_label(loaded, str(path))
+        return loaded
+
+    def _check_label(self, results: dict, path: str) -> None:
+        label = np.asarray(results["gt_seg_map"])
+        if label.ndim != 2:
+            raise BadSampleError(
+                f"label {path} has the shape {label.shape} after {type(self.step).__name__}: a "
+                "label has one channel, the class index."
+            )
+        if "num_classes" in results:
+            check_label_values(label, label, path, results["num_classes"], results["ignore_index"])
+
+
+@cache
+def _stand_ins() -> dict[type, type]:
+    found: dict[type, type] = {MMCVLoadImageFromFile: LoadImageFromFile}
+    if find_spec("mmseg") is not None:
+        from mmseg.datasets.transforms import LoadAnnotations as MMSegLoadAnnotations
+
+        from wavemix_mm.datasets.transforms.load_annotations import LoadAnnotations
+
+        found[MMSegLoadAnnotations] = LoadAnnotations
+    return found
+
+
+def _full_check(step: Any) -> Any:
+    """Ours with the settings of a loader, if that decodes as its base of a toolbox does."""
+    for host, ours in _stand_ins().items():
+        method = "transform" if ours is LoadImageFromFile else "_load_seg_map"
+        if isinstance(step, host) and getattr(type(step), method) is getattr(host, method):
+            return _with_settings_of(step, ours)
+    return None
+
+
+def _with_settings_of(step: Any, ours: type) -> Any:
+    if getattr(step, "file_client_args", None) is not None:
+        raise UserInputError(
+            f"{type(step).__name__} takes backend_args, not file_client_args, which is deprecated."
+        )
+    new: Any = object.__new__(ours)
+    new.__dict__.update(step.__dict__)
+    return new
+
+
+def _walk(node: Any, done: dict[int, Any], replaced: list[str]) -> Any:
+    if id(node) in done:
+        return done[id(node)]
+    done[id(node)] = node  # for what holds itself
+    new = _stand_in(node, replaced)
+    if new is node and not isinstance(node, CheckedLoader):
+        changes = {
+            key: step
+            for key, inner in _inner(node)
+            if (step := _walk(inner, done, replaced)) is not inner
+        }
+        if changes:
+            new = _changed(node, changes)
+    done[id(node)] = new
+    return new
+
+
+def _stand_in(node: Any, replaced: list[str]) -> Any:
+    ours = _stand_ins().get(type(node))
+    new: Any = node
+    if ours is not None:
+        new = _with_settings_of(node, ours)
+        name = f"wavemix_mm.{ours.__name__}"
+    elif isinstance(node, MMCVLoadImageFromFile | MMCVLoadAnnotations) and not isinstance(
+        node, tuple(_stand_ins().values())
+    ):
+        new = CheckedLoader(node)
+        name = "the same in a wavemix_mm.CheckedLoader"
+    if new is not node:
+        replaced.append(f"{name} for {type(node).__module__}.{type(node).__name__}")
+    return new
+
+
+def _inner(node: Any) -> list[tuple[Any, Any]]:
+    """What a list, dict or step holds, with its place there."""
+    if type(node) in (list, tuple):
+        items: Any = enumerate(node)
+    elif type(node) is dict:
+        items = node.items()
+    elif callable(node) and not isinstance(node, type) and hasattr(node, "__dict__"):
+        items = vars(node).items()
+    else:
+        return []
+    return [pair for pair in items if type(pair[1]) in (list, tuple, dict) or callable(pair[1])]
+
+
+def _changed(node: Any, changes: dict) -> Any:
+    if isinstance(node, tuple):
+        return tuple(changes.get(i, item) for i, item in enumerate(node))
+    new = copy.copy(node)
+    target = new if isinstance(new, list | dict) else new.__dict__
+    for key, step in changes.items():
+        target[key] = step
+    return new

@@ -1,0 +1,139 @@
+"""Look for classes without a pixel, or an image, in a training set."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from wavemix_mm.datasets.checked_steps import find_steps
+from wavemix_mm.errors import BadSampleError
+
+
+@dataclass
+class LabelCounts:
+    """What the labels of a dataset hold.
+
+    Attributes:
+        classes: Names of the classes.
+        ignore_index: Label that does not count; None for images with one class each.
+        total: Number of labels in all.
+        read: Number of labels that were read.
+        counts: (256,) pixels of each value, or (classes,) images of each class.
+    """
+
+    classes: Sequence[str]
+    ignore_index: int | None
+    total: int
+    read: int = 0
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
+
+    def absent(self) -> list[str]:
+        """Names of the classes that do not occur."""
+        return [str(name) for i, name in enumerate(self.classes) if not self.counts[i]]
+
+    def message(self) -> str | None:
+        """What to say of classes that do not occur, None if all do."""
+        absent = self.absent()
+        if not self.read or not absent:
+            return None
+        shown = ", ".join(absent[:10]) + (f" and {len(absent) - 10} more" if absent[10:] else "")
+        labels = f"any of the {self.total:,} labels"
+        if self.read < self.total:
+            labels = f"the {self.read:,} of {self.total:,} labels that were read"
+        unit = "image" if self.ignore_index is None else "pixel"
+        text = f"{len(absent)} of {len(self.classes)} classes have no {unit} in {labels}: {shown}"
+        if self.ignore_index is None:
+            return text + "."
+        ignored = self.counts[self.ignore_index % 256] / max(self.counts.sum(), 1)
+        text += f"; {ignored:.1%} of the pixels are ignored (ignore_index={self.ignore_index})."
+        if set(np.flatnonzero(self.counts)) == {0, 255} and self.ignore_index == 255:
+            text += (
+                " The labels hold 0 and 255 alone, as binary masks do: 255 is ignored. Write class "
+                "indices into the files, 1 in place of 255."
+            )
+        return text
+
+
+def sample_labels(dataset: Any, seconds: float = 5) -> LabelCounts | None:
+    """Read labels of a dataset until each class has occurred.
+
+    Labels are taken evenly over the dataset. Reading stops as soon as every class has occurred,
+    when all labels have been read, or after some seconds: a set of which every class is frequent
+    costs a few labels, and no set costs more than the seconds. Bad labels are left out. Images are
+    not read, nor are random numbers drawn.
+
+    Args:
+        dataset: A segmentation dataset whose pipeline has mmseg's LoadAnnotations or a subclass, or
+            a classification dataset. Of datasets that wrap others, the inner ones are read.
+        seconds: Limit.
+
+    Returns:
+        The counts; None if the dataset names no classes, or is of another kind.
+    """
+    parts = _inner_datasets(dataset)
+    classes = (getattr(dataset, "metainfo", None) or {}).get("classes")
+    if not classes or not parts:
+        return None
+    ignore_index = getattr(parts[0], "ignore_index", None)
+    loaders = [_label_loader(part) for part in parts]
+    if ignore_index is not None and None in loaders:
+        return None
+    counts = LabelCounts(
+        classes,
+        ignore_index,
+        sum(len(part) for part in parts),
+        counts=np.zeros(256 if ignore_index is not None else len(classes), np.int64),
+    )
+    end = time.monotonic() + seconds
+    numbers = [len(part) for part in parts]
+    ranks = np.concatenate([_ranks(number) for number in numbers])
+    starts = np.cumsum([0, *numbers])
+    for place in np.argsort(ranks):
+        k = int(np.searchsorted(starts, place, side="right")) - 1
+        part, loader, index = parts[k], loaders[k], int(place - starts[k])
+        if time.monotonic() > end:
+            break
+        try:
+            info = part.get_data_info(index)
+            if loader is not None:
+                info.setdefault("seg_fields", [])
+                loader(info)
+                values = np.asarray(info["gt_seg_map"]).ravel().astype(np.int64)
+            else:
+                values = np.atleast_1d(info["gt_label"]).astype(np.int64)
+        except (BadSampleError, KeyError):
+            continue  # the training names it; or there is no label
+        values = values[(values >= 0) & (values < len(counts.counts))]
+        counts.counts += np.bincount(values, minlength=len(counts.counts))
+        counts.read += 1
+        if counts.counts[: len(classes)].all():
+            break
+    return counts
+
+
+def _inner_datasets(dataset: Any) -> list[Any]:
+    inner = getattr(dataset, "datasets", None) or getattr(dataset, "dataset", None)
+    if inner is not None:
+        parts = inner if isinstance(inner, list | tuple) else [inner]
+        return [leaf for part in parts for leaf in _inner_datasets(part)]
+    return [dataset] if hasattr(dataset, "get_data_info") else []
+
+
+def _label_loader(dataset: Any) -> Any:
+    """The step of a pipeline that loads the label, None if there is none."""
+    if find_spec("mmseg") is None:
+        return None
+    from mmseg.datasets.transforms import LoadAnnotations
+
+    return next(find_steps(getattr(dataset, "pipeline", None), LoadAnnotations), None)
+
+
+def _ranks(number: int) -> np.ndarray:
+    """A rank for each index; indices of the lowest ranks lie evenly over the dataset."""
+    # multiples of the golden ratio lie evenly, however many of them there are
+    return np.arange(number) * 0.6180339887498949 % 1
