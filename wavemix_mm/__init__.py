@@ -35,7 +35,7 @@ def connect() -> None:
     # inferencers import the same dict object, so that it is changed, never replaced.
     from mmengine.config.utils import MODULE2PACKAGE
 
-    from .engine.loading import register_loaders
+    from .engine.loading import explain_inferencers, register_loaders
     from .model_index import register_models
     from .when_imported import when_imported
 
@@ -43,6 +43,7 @@ def connect() -> None:
     # of that module, where 0.10.7 looks for an editable install beside its metadata, in vain.
     MODULE2PACKAGE.setdefault("wavemix_mm", "wavemix_mm.version")
     when_imported("mmengine.runner.checkpoint", register_loaders)
+    when_imported("mmengine.infer.infer", explain_inferencers)
     when_imported("mmpretrain.apis.model", register_models)
 
 

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from torch import Tensor, nn
 
-from wavemix_mm.engine.loading import get_state_dict, load_from_wavemix_mm, trusting
+from wavemix_mm.engine.loading import allow_unsafe_pickle, get_state_dict, read_checkpoint
 from wavemix_mm.errors import UserInputError
 
 
@@ -69,8 +69,8 @@ def init_model(
     dataset_meta = _dataset_meta(cfg)
     if checkpoint is not None:
         path = os.fspath(checkpoint)
-        with trusting(trust_checkpoint):
-            content = load_from_wavemix_mm(path)
+        with allow_unsafe_pickle(trust_checkpoint):
+            content = read_checkpoint(path)
         _load(model, get_state_dict(content, path), path, min_share)
         meta = content.get("meta")
         if isinstance(meta, dict):

@@ -116,9 +116,9 @@ def test_pretrained_part_refuses(forged, marker, prefix):
 
 
 def test_trust_loads_in_full_and_says_why(forged, marker, capsys):
-    with loading.trusting(False), pytest.raises(UserInputError):
+    with loading.allow_unsafe_pickle(False), pytest.raises(UserInputError):
         read_checkpoint(str(forged))
-    with loading.trusting(True):
+    with loading.allow_unsafe_pickle(True):
         load_checkpoint(Line(), str(forged))
     assert marker.exists()
     message = capsys.readouterr().err
@@ -130,7 +130,7 @@ def test_trust_loads_in_full_and_says_why(forged, marker, capsys):
 
 def test_trust_says_nothing_of_plain_files(tmp_path, capsys):
     torch.save(Line().state_dict(), tmp_path / "plain.pth")
-    with loading.trusting(True):
+    with loading.allow_unsafe_pickle(True):
         read_checkpoint(str(tmp_path / "plain.pth"))
     assert capsys.readouterr().err == ""
 
@@ -172,7 +172,10 @@ def test_inferencer_takes_no_config_from_the_weights(tmp_path, marker, suffix, t
         torch.save(dict(state_dict={}, meta=dict(cfg=text), message_hub=hub), path)
     else:
         write_safetensors(path, {}, dict(cfg=text))
-    with loading.trusting(trust), pytest.raises(ValueError, match="Cannot find the config"):
+    with (
+        loading.allow_unsafe_pickle(trust),
+        pytest.raises(UserInputError, match="name the config"),
+    ):
         Inferencer(weights=str(path))
     assert not marker.exists()
 
@@ -191,7 +194,7 @@ def test_inferencer_takes_no_config_from_the_weights(tmp_path, marker, suffix, t
 def test_other_files(tmp_path, content, message, trust):
     path = tmp_path / "bad.pth"
     path.write_bytes(content)
-    with loading.trusting(trust), pytest.raises(UserInputError) as caught:
+    with loading.allow_unsafe_pickle(trust), pytest.raises(UserInputError) as caught:
         load_checkpoint(Line(), str(path))
     assert f"checkpoint {path} cannot be read: {message}" in str(caught.value)
 
