@@ -42,10 +42,10 @@ def keep_plain(content: Any, path: str) -> Any:
         path: Where it was read from.
 
     Raises:
-        UserInputError: If its epoch or iteration is no count.
+        UserInputError: If it is no dict, or its epoch or iteration is no count.
     """
     if not isinstance(content, dict):
-        return _drop_text(content)
+        raise UserInputError(f"checkpoint {path} holds no state dict.")
     special = {"meta", "message_hub", *_AS_THEY_ARE}
     result = _drop_text({key: value for key, value in content.items() if key not in special})
     if hasattr(content, "_metadata"):  # a plain state dict

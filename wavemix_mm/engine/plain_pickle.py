@@ -27,8 +27,9 @@ from wavemix_mm.engine.safe_globals import (
     refuse,
 )
 
-# Bytes that an operation takes, above those of the file; 8 are a place in a list.
-_COSTS = [8] * 256
+# Bytes that an operation takes, above those of the file; 16 are a place on the
+# stack and one in a list.
+_COSTS = [16] * 256
 for _name, _cost in (
     *(("MARK", 72), ("EMPTY_LIST", 72), ("EMPTY_DICT", 72), ("SETITEM", 100), ("BINPUT", 16)),
     *(("LONG_BINPUT", 100), ("TUPLE", 56), ("TUPLE1", 56), ("TUPLE2", 64), ("TUPLE3", 72)),

@@ -227,15 +227,12 @@ class _Rebuild:
         raise Unreadable("it holds a name or storage as a value", True)
 
     def _sequence(self, value: list | tuple, depth: int) -> tuple[Any, int]:
-        weight, items = 1, []
-        for item in value:
-            item, its = self(item, depth + 1)
-            items.append(item)
+        weight = 1
+        items = value if type(value) is list else list(value)
+        for index, item in enumerate(value):
+            items[index], its = self(item, depth + 1)
             weight += its
-        if type(value) is tuple:
-            return tuple(items), weight
-        value[:] = items
-        return value, weight
+        return items if items is value else tuple(items), weight
 
     def _mapping(self, value: dict, depth: int) -> tuple[dict, int]:
         weight = 1
