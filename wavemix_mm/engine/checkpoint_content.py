@@ -50,7 +50,7 @@ def keep_plain(content: Any, path: str) -> Any:
     result = _drop_text({key: value for key, value in content.items() if key not in special})
     if hasattr(content, "_metadata"):  # a plain state dict
         result = type(content)(result)
-        result._metadata = content._metadata
+        result._metadata = content._metadata  # type: ignore[attr-defined]
     result |= {key: content[key] for key in _AS_THEY_ARE if key in content}
     if isinstance(content.get("meta"), dict):
         result["meta"] = _keep(content["meta"], _META)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import pickle
 import struct
 import sys
-from typing import Any, BinaryIO
+from collections.abc import Callable
+from typing import Any, BinaryIO, ClassVar
 
 from wavemix_mm.engine.safe_globals import (
     CALLS,
@@ -39,7 +40,7 @@ for _name, _cost in (
     _COSTS[getattr(pickle, _name)[0]] = _cost
 
 
-class Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
+class Unpickler(pickle._Unpickler):
     """Python's own unpickler with the operations that torch writes, made safe.
 
     Args:
@@ -50,6 +51,7 @@ class Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
     def __init__(self, stream: BinaryIO, size: int) -> None:
         super().__init__(stream, encoding="utf-8")
         self.read, self.readline = stream.read, stream.readline
+        self.memo: dict[int, Any] = {}
         self.size, self.left = size, (32 << 20) + 4 * size
         self.names: dict[str, Name] = {}
         self.encoded: dict[int, tuple[str, bytes]] = {}
@@ -156,7 +158,7 @@ class Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
         self._set([key, value])
 
     def _setitems(self) -> None:
-        self._set(self.pop_mark())
+        self._set(self.pop_mark())  # type: ignore[attr-defined]
 
     def _extend(self, items: list) -> None:
         if type(self.stack[-1]) is not list:
@@ -168,10 +170,10 @@ class Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
         self._extend([value])
 
     def _appends(self) -> None:
-        self._extend(self.pop_mark())
+        self._extend(self.pop_mark())  # type: ignore[attr-defined]
 
-    dispatch = {  # noqa: RUF012
-        getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]]  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict[int, Callable]] = {  # noqa: RUF012
+        getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]]
         for name in (
             *("BINFLOAT", "BINGET", "BININT", "BININT1", "BININT2", "BINPERSID", "BINPUT"),
             *("EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "GLOBAL", "LONG1", "LONG_BINGET"),

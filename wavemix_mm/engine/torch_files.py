@@ -160,7 +160,7 @@ class _Storages:
         last = sum((n - 1) * step for n, step in zip(size, stride, strict=True)) if count else -1
         if (tensor.offset + last + 1) * result.element_size() > storage.nbytes():
             raise Unreadable("a tensor reaches beyond its numbers")
-        return result.set_(storage, tensor.offset, size, stride)  # type: ignore[call-overload]
+        return result.set_(storage, tensor.offset, size, stride)
 
     def _load(self, storage: Storage) -> torch.UntypedStorage:
         if storage.key not in self.loaded:
@@ -239,7 +239,7 @@ class _Rebuild:
         for key, item in value.items():
             value[key], its = self(item, depth + 1)
             weight += its + (len(key) if type(key) is str else 1)
-        if type(value) is dict:
+        if not isinstance(value, Mapping):
             return value, weight
         metadata, its = self(value.metadata, depth + 1)
         versions = _versions(metadata)
