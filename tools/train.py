@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> None:
     except ImportError as error:  # no usable OpenMMLab stack; the message is a sentence
         sys.exit(f"error: {error}")
 
-    with launch.cli_errors(), loading.trusting(args.trust_checkpoint):
+    with launch.cli_errors(), loading.allow_unsafe_pickle(args.trust_checkpoint):
         cfg = launch.load_config(args.config, launch.parse_options(args.cfg_options))
         with launch.building(f"the options do not fit config {args.config}"):
             apply_args(cfg, args)

@@ -38,7 +38,7 @@ def connect() -> None:
     from mmengine.config.utils import MODULE2PACKAGE
 
     from .bases import read_own_bases
-    from .engine.loading import register_loaders
+    from .engine.loading import explain_inferencers, register_loaders
     from .model_index import register_models
     from .when_imported import when_imported
 
@@ -47,6 +47,7 @@ def connect() -> None:
     MODULE2PACKAGE.setdefault("wavemix_mm", "wavemix_mm.version")
     read_own_bases()
     when_imported("mmengine.runner.checkpoint", register_loaders)
+    when_imported("mmengine.infer.infer", explain_inferencers)
     when_imported("mmpretrain.apis.model", register_models)
 
 

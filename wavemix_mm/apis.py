@@ -16,7 +16,8 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from torch import Tensor, nn
 
-from wavemix_mm.engine.loading import get_state_dict, load_from_wavemix_mm, trusting
+from wavemix_mm.engine.fit import current_names
+from wavemix_mm.engine.loading import allow_unsafe_pickle, get_state_dict, read_checkpoint
 from wavemix_mm.errors import UserInputError
 
 
@@ -78,8 +79,8 @@ def init_model(
         dataset_meta = known = _dataset_meta(cfg)
     if checkpoint is not None:
         path = os.fspath(checkpoint)
-        with trusting(trust_checkpoint):
-            content = load_from_wavemix_mm(path)
+        with allow_unsafe_pickle(trust_checkpoint):
+            content = read_checkpoint(path)
         _load(model, get_state_dict(content, path), path, min_share)
         dataset_meta = _dataset_meta_of(content.get("meta")) or known
     # where the one toolbox and the other look for it
@@ -170,7 +171,7 @@ def _choose_colors(
 
 
 def _load(model: nn.Module, state: dict[str, Tensor], path: str, min_share: float) -> None:
-    own = model.state_dict()
+    own, state = model.state_dict(), current_names(model, state)
     wanted = {key for key in own if not key.endswith(".num_batches_tracked")}
     fitting = {key for key in own if key in state and state[key].shape == own[key].shape}
     missing = sorted(wanted - fitting)

@@ -3,9 +3,11 @@
 import builtins
 import functools
 import http.server
+import json
 import pickle
+import subprocess
+import sys
 import threading
-import warnings
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from mmengine.model import BaseModel, BaseModule
 from mmengine.registry import MODELS
 from mmengine.runner import Runner, load_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
+from mmengine.utils import get_object_from_string
 
 from wavemix_mm.engine import loading
 from wavemix_mm.engine.loading import read_checkpoint
@@ -116,9 +119,9 @@ def test_pretrained_part_refuses(forged, marker, prefix):
 
 
 def test_trust_loads_in_full_and_says_why(forged, marker, capsys):
-    with loading.trusting(False), pytest.raises(UserInputError):
+    with loading.allow_unsafe_pickle(False), pytest.raises(UserInputError):
         read_checkpoint(str(forged))
-    with loading.trusting(True):
+    with loading.allow_unsafe_pickle(True):
         load_checkpoint(Line(), str(forged))
     assert marker.exists()
     message = capsys.readouterr().err
@@ -130,7 +133,7 @@ def test_trust_loads_in_full_and_says_why(forged, marker, capsys):
 
 def test_trust_says_nothing_of_plain_files(tmp_path, capsys):
     torch.save(Line().state_dict(), tmp_path / "plain.pth")
-    with loading.trusting(True):
+    with loading.allow_unsafe_pickle(True):
         read_checkpoint(str(tmp_path / "plain.pth"))
     assert capsys.readouterr().err == ""
 
@@ -153,7 +156,7 @@ def test_runner_resume_executes_no_config_of_the_checkpoint(tmp_path, marker):
     # nor does it replace the text of the run's own
     assert runner.message_hub.get_info("cfg") == runner.cfg.pretty_text
     with pytest.MonkeyPatch.context() as patch:  # without our part it would be executed
-        patch.setattr(loading, "_without_config", lambda checkpoint: checkpoint)
+        patch.setattr(loading, "keep_plain", lambda content, _: content)
         make_runner(tmp_path, load_from=str(path), resume=True, epochs=3, cfg={}).train()
     assert marker.exists()
 
@@ -172,9 +175,30 @@ def test_inferencer_takes_no_config_from_the_weights(tmp_path, marker, suffix, t
         torch.save(dict(state_dict={}, meta=dict(cfg=text), message_hub=hub), path)
     else:
         write_safetensors(path, {}, dict(cfg=text))
-    with loading.trusting(trust), pytest.raises(ValueError, match="Cannot find the config"):
+    with (
+        loading.allow_unsafe_pickle(trust),
+        pytest.raises(UserInputError, match="name the config"),
+    ):
         Inferencer(weights=str(path))
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("inferencer", ["mmseg.apis.MMSegInferencer", None])
+def test_inferencer_with_weights_alone_is_told_to_name_a_config(tmp_path, inferencer):
+    kind = Inferencer if inferencer is None else get_object_from_string(inferencer)
+    path = tmp_path / "epoch_1.pth"
+    for content in (dict(meta=dict(cfg="a = 1"), state_dict={}), dict(state_dict={})):
+        torch.save(content, path)
+        with pytest.raises(UserInputError) as caught:
+            kind(None, str(path), device="cpu")
+        message = str(caught.value)
+        assert "wavemix_mm does not read configs out of checkpoints" in message
+        assert "docs/reliability.md" in message
+        assert f"{kind.__name__}('path/to/config.py', '{path}')" in message
+    with pytest.raises(UserInputError, match=r"none\.pth does not exist"):
+        kind(None, str(tmp_path / "none.pth"), device="cpu")
+    with pytest.raises(KeyError, match="none of it"):  # of the config, as mmengine says it
+        kind(dict(model=dict(type="none of it")), None, device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +215,7 @@ def test_inferencer_takes_no_config_from_the_weights(tmp_path, marker, suffix, t
 def test_other_files(tmp_path, content, message, trust):
     path = tmp_path / "bad.pth"
     path.write_bytes(content)
-    with loading.trusting(trust), pytest.raises(UserInputError) as caught:
+    with loading.allow_unsafe_pickle(trust), pytest.raises(UserInputError) as caught:
         load_checkpoint(Line(), str(path))
     assert f"checkpoint {path} cannot be read: {message}" in str(caught.value)
 
@@ -287,34 +311,45 @@ def test_address_of_something_else(tmp_path, server, forged, marker):
     assert not marker.exists()
 
 
-def test_names_of_model_zoos(tmp_path, forged, marker, monkeypatch):
-    """mmengine's list of names may lead to a file of the user too."""
+def test_names_of_model_zoos(tmp_path, server, forged, marker, monkeypatch):
+    """mmengine looks the name up; what it stands for is fetched and read here."""
     monkeypatch.setenv("MMENGINE_HOME", str(tmp_path))
-    (tmp_path / "open_mmlab.json").write_text('{"mine": "forged.pth"}')
+    source = Line()
+    torch.save(source.state_dict(), tmp_path / "good.pth")
+    (tmp_path / "open_mmlab.json").write_text(
+        json.dumps({name: f"{server}/{name}.pth" for name in ("good", "forged")})
+    )
     for scheme in ("open-mmlab", "openmmlab"):
         with pytest.raises(UserInputError, match=REFUSAL):
-            load_checkpoint(Line(), f"{scheme}://mine")
+            load_checkpoint(Line(), f"{scheme}://forged")
+        model = Line()
+        load_checkpoint(model, f"{scheme}://good")
+        torch.testing.assert_close(model.state_dict(), source.state_dict())
     assert not marker.exists()
+    assert set(loading.read_state_dict("openmmlab://good")) == set(source.state_dict())
     for name in ("openmmlab://none", "mmcls://none", "torchvision://none"):
         with pytest.raises(UserInputError, match=f"checkpoint {name}: there is no model 'none'"):
-            load_checkpoint(Line(), name)
+            read_checkpoint(name)
 
 
-@pytest.mark.parametrize("name", ["s3://b/a.pth", "x:petrel://b/a.pth", "pavi://a", "what://a.pth"])
-def test_stores_are_refused(name):
-    with pytest.raises(UserInputError, match="fetch the file"):
-        load_checkpoint(Line(), name)
+LOADERS = """
+import sys
+from mmengine.runner.checkpoint import CheckpointLoader
+from mmengine.utils import get_object_from_string
+before = dict(CheckpointLoader._schemes)
+import wavemix_mm
+print(*sorted(key for key, value in CheckpointLoader._schemes.items() if before.get(key) != value))
+"""
 
 
-def test_mmengine_reads_everything_through_here():
-    for prefix, loader in CheckpointLoader._schemes.items():
-        assert loader is loading.load_from_wavemix_mm, prefix
-
-
-def test_old_torch_is_warned_of():
-    with pytest.warns(UserWarning, match=r"torch 2\.9\.1 reads checkpoints with known faults"):
-        loading._warn_of_old_torch("2.9.1")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for version in ("2.9.1", "2.10.0+cpu", torch.__version__):  # once each
-            loading._warn_of_old_torch(version)
+def test_import_takes_files_and_addresses_from_mmengine_and_leaves_its_stores():
+    process = subprocess.run(
+        [sys.executable, "-c", LOADERS], capture_output=True, text=True, check=True
+    )
+    assert process.stdout.split() == ["http://", "https://", "wavemix_mm://"]  # and the empty one
+    for name in ("s3://b/a.pth", "x:petrel://b/a.pth", "pavi://a"):
+        loader = CheckpointLoader._get_checkpoint_loader(name)
+        assert loader.__module__ == "mmengine.runner.checkpoint"
+        with pytest.raises(UserInputError, match="fetch the file"):  # mmengine may run its code
+            read_checkpoint(name)
+    assert CheckpointLoader._get_checkpoint_loader("a.pth") is loading.load_from_wavemix_mm

@@ -93,3 +93,21 @@ def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserInputError, match=r"a\.safetensors cannot be written"):
         write_safetensors(tmp_path / "file" / "a.safetensors", {}, {})
+
+
+@pytest.mark.parametrize(
+    "meta", ["[" * 100_000, "[" * 400 + "]" * 400, "[1]", "[[]," * (2 << 20)], ids=len
+)
+def test_forged_meta_is_refused(tmp_path, meta):
+    path = tmp_path / "a.safetensors"
+    save_file({"a": torch.ones(1)}, path, metadata={"wavemix_mm": meta})
+    with pytest.raises(UserInputError, match=r"a\.safetensors cannot be read"):
+        read_state_dict(str(path))
+
+
+def test_deep_header_is_refused(tmp_path):
+    path = tmp_path / "a.safetensors"
+    header = b'{"a":' * 50_000 + b"1" + b"}" * 50_000
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(UserInputError, match=r"a\.safetensors cannot be read"):
+        read_state_dict(str(path))

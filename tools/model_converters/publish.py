@@ -72,9 +72,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from wavemix_mm.engine.launch import cli_errors
-    from wavemix_mm.engine.loading import trusting
+    from wavemix_mm.engine.loading import allow_unsafe_pickle
 
-    with cli_errors(), trusting(args.trust_checkpoint):
+    with cli_errors(), allow_unsafe_pickle(args.trust_checkpoint):
         print(f"wrote {args.out}, {publish(args.checkpoint, args.out)}")
         data = args.out.read_bytes()
         out = args.out.resolve()

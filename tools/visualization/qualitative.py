@@ -159,7 +159,7 @@ def main(argv: list[str] | None = None) -> None:
     from wavemix_mm.engine import checks, launch, loading
     from wavemix_mm.errors import UserInputError
 
-    with launch.cli_errors(), loading.trusting(args.trust_checkpoint):
+    with launch.cli_errors(), loading.allow_unsafe_pickle(args.trust_checkpoint):
         cfg = launch.load_config(args.config, launch.parse_options(args.cfg_options))
         if cfg.get("default_scope") != "mmseg":
             raise UserInputError(f"config {args.config} is not a segmentation config.")

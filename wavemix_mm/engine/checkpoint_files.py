@@ -14,11 +14,10 @@ import os
 import shutil
 import zipfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import torch
-
-from wavemix_mm.engine.safe_globals import stand_ins
+from wavemix_mm.engine.checkpoint_content import keep_plain
+from wavemix_mm.engine.torch_files import read_torch_file
 
 POINTER = "last_checkpoint"
 _SIDECAR = ".sha256"
@@ -196,14 +195,17 @@ def _read_progress(path: Path) -> _Progress | None:
     """What a training checkpoint says of itself, None if it is another kind of file.
 
     Only what is not a tensor is read from the disk.
+
+    Raises:
+        UserInputError: If its epoch or iteration is no count.
+        Exception: Of any kind, if it cannot be read.
     """
-    with stand_ins():
-        content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    with open(path, "rb") as stream:
+        content = keep_plain(read_torch_file(stream, tensors=False), str(path))
     meta = content.get("meta") if isinstance(content, dict) else None
-    if not isinstance(meta, dict) or "message_hub" not in content:
+    if not meta or "message_hub" not in content or not meta.keys() >= {"iter", "epoch"}:
         return None
-    progress = _Progress(meta.get("iter"), meta.get("epoch"), str(meta.get("time", "")))
-    return progress if isinstance(progress.iter, int) and isinstance(progress.epoch, int) else None
+    return _Progress(meta["iter"], meta["epoch"], meta.get("time", ""))
 
 
 def _sha256(path: Path) -> str:

@@ -11,6 +11,7 @@ from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
 from wavemix_mm.engine.config_check import class_difference
+from wavemix_mm.engine.fit import current_names
 from wavemix_mm.engine.launch import warn
 from wavemix_mm.engine.loading import read_state_dict
 from wavemix_mm.errors import UserInputError
@@ -168,7 +169,7 @@ def check_state_dict(model: nn.Module, state: dict[str, Tensor], path: str) -> N
     Raises:
         UserInputError: Otherwise, with the first keys that differ.
     """
-    problems = _differences(state, _unwrap(model).state_dict())
+    problems = _differences(_unwrap(model), state)
     if problems:
         raise UserInputError(
             f"checkpoint {path} does not fit the model, {len(problems)} of its keys differ: "
@@ -178,7 +179,8 @@ def check_state_dict(model: nn.Module, state: dict[str, Tensor], path: str) -> N
 
 def lacks_tensors(model: nn.Module, state: dict[str, Tensor]) -> bool:
     """Whether the model has tensors that the ones read from a checkpoint do not name."""
-    return not _unwrap(model).state_dict().keys() <= state.keys()
+    inner = _unwrap(model)
+    return not inner.state_dict().keys() <= current_names(inner, state).keys()
 
 
 def check_initial_weights(model: nn.Module, path: str) -> None:
@@ -193,16 +195,17 @@ def check_initial_weights(model: nn.Module, path: str) -> None:
     Raises:
         UserInputError: Otherwise.
     """
-    state = read_state_dict(path)
-    expected = _unwrap(model).state_dict()
+    inner = _unwrap(model)
+    state, expected = current_names(inner, read_state_dict(path)), inner.state_dict()
     if not any(key in expected and expected[key].shape == state[key].shape for key in state):
         raise UserInputError(
             f"checkpoint {path} has no tensor that fits the model: "
-            + _first(_differences(state, expected))
+            + _first(_differences(inner, state))
         )
 
 
-def _differences(state: dict[str, Tensor], expected: dict[str, Tensor]) -> list[str]:
+def _differences(model: nn.Module, state: dict[str, Tensor]) -> list[str]:
+    state, expected = current_names(model, state), model.state_dict()
     shapes = [
         f"{key} is {_shape(state[key])} in the checkpoint and {_shape(value)} in the model"
         for key, value in expected.items()

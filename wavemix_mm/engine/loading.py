@@ -1,28 +1,24 @@
 """The one way in which this package reads checkpoints: numbers and plain values, never code.
 
-safetensors, or torch's `weights_only` with a list of allowed names of which none is a class of the
-file (`wavemix_mm/engine/safe_globals.py`). Nothing is added to torch's list for the process: a list
-that lets mmengine's training log through lets it through in the files of strangers too, for every
-library that loads something. The list is put in place for one read at a time instead, and mmengine
-reads through here: `register_loaders` replaces what its CheckpointLoader does with files and
+safetensors, or what torch.save writes, read as data (`wavemix_mm/engine/torch_files.py`). mmengine
+reads through here too: `register_loaders` replaces what its CheckpointLoader does with files and
 addresses, on both versions, so that `resume`, `load_from`, `init_cfg` and the inference APIs of
 MMSegmentation and MMPretrain are safe in every process that has imported `wavemix_mm`. mmengine's
-own loader would unpickle in full, with a warning, what `weights_only` refuses.
+own loader would unpickle in full, with a warning, what torch's `weights_only` refuses. Remote
+stores such as s3:// stay mmengine's.
 
-The text of a config inside a checkpoint is taken out before mmengine gets to see it:
-`Runner.resume` and an inferencer that is given weights alone would execute it.
+Text that mmengine could execute, such as a config, does not get through
+(`wavemix_mm/engine/checkpoint_content.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
-import pickle
-import re
 import sys
-import warnings
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,36 +28,35 @@ import torch
 from mmengine.dist import get_dist_info
 from torch import Tensor
 
-from wavemix_mm.engine.safe_globals import finish, stand_ins
+from wavemix_mm.engine.checkpoint_content import keep_plain
+from wavemix_mm.engine.safe_globals import Unreadable
+from wavemix_mm.engine.torch_files import read_torch_file
 from wavemix_mm.engine.weights import load_from_safetensors
-from wavemix_mm.environment import SAFE_TORCH, release
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.model_index import SCHEME, find_weights
 
 _ADDRESSES = ("http://", "https://")
+# Names of models that mmengine looks up; they stand for addresses, which it fetches through here.
 _MODEL_ZOOS = ("open-mmlab://", "openmmlab://", "torchvision://", "modelzoo://", "mmcls://")
-# Stores of files to which mmengine has a way, and we have none that was tried.
-_STORES = (r"(\S+\:)?s3://", r"(\S+\:)?petrel://", "pavi://")
 TRUST_ADVICE = "; --trust-checkpoint loads the file of someone you trust"
-_EMPTY, _WEB_PAGE = "the file is empty.", "it is a web page, not a checkpoint."
-_trusted = False
+_unsafe_pickle_allowed = False
 
 
 @contextlib.contextmanager
-def trusting(trust: bool) -> Iterator[None]:
+def allow_unsafe_pickle(allow: bool) -> Iterator[None]:
     """Let files be unpickled in full which cannot be read otherwise, with one line that says why.
 
     What `--trust-checkpoint` asks for. The text of a config is dropped in any case.
 
     Args:
-        trust: False changes nothing.
+        allow: False changes nothing.
     """
-    global _trusted
-    before, _trusted = _trusted, trust or _trusted
+    global _unsafe_pickle_allowed
+    before, _unsafe_pickle_allowed = _unsafe_pickle_allowed, allow or _unsafe_pickle_allowed
     try:
         yield
     finally:
-        _trusted = before
+        _unsafe_pickle_allowed = before
 
 
 def read_checkpoint(path: str, map_location: Any = "cpu") -> Any:
@@ -70,21 +65,27 @@ def read_checkpoint(path: str, map_location: Any = "cpu") -> Any:
     Args:
         path: A file, 'wavemix_mm://name', an http(s) address, which is fetched once and kept in
             the folder that torch.hub has for it, or a name of mmengine's model zoos.
-        map_location: As for torch.load.
+        map_location: Device of the tensors; the CPU for whatever else torch.load would take.
+
+    Returns:
+        The content, of builtin types, tensors, NumPy arrays and `HistoryBuffer`, without the text
+        of a config.
 
     Raises:
         UserInputError: If it does not exist, is damaged, or cannot be read without running code.
     """
+    device = map_location if isinstance(map_location, str | torch.device) else "cpu"
     if path.startswith(_ADDRESSES):
-        return _read_address(path, map_location)
+        return _read_address(path, device)
     if path.startswith(SCHEME):
-        return load_from_safetensors(str(find_weights(path.removeprefix(SCHEME))), map_location)
+        file = str(find_weights(path.removeprefix(SCHEME)))
+        return keep_plain(load_from_safetensors(file, device), path)
     if path.startswith(_MODEL_ZOOS):
-        return _read_from_model_zoo(path, map_location)
+        return _read_from_model_zoo(path, device)
     if "://" in path:
         raise UserInputError(f"checkpoint {path}: fetch the file and name its path.")
     check_file(path)
-    return _read_file(os.path.expanduser(path), path, map_location)
+    return _read_file(os.path.expanduser(path), path, device)
 
 
 def read_state_dict(path: str) -> dict[str, Tensor]:
@@ -112,7 +113,8 @@ def get_state_dict(checkpoint: Any, path: str) -> dict[str, Tensor]:
     """Return the model's tensors of what `read_checkpoint` has read from `path`.
 
     Raises:
-        UserInputError: If there are none.
+        UserInputError: If there are none, or one is not of the plain layout, which only a file
+            that was unpickled in full can hold.
     """
     state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None
     if (
@@ -121,6 +123,11 @@ def get_state_dict(checkpoint: Any, path: str) -> dict[str, Tensor]:
         or not all(isinstance(key, str) and isinstance(state[key], Tensor) for key in state)
     ):
         raise UserInputError(f"checkpoint {path} holds no state dict.")
+    for key, value in state.items():
+        if value.is_nested or value.is_quantized or value.layout != torch.strided or value.is_meta:
+            raise UserInputError(
+                f"checkpoint {path}: tensor {key} is sparse, quantized, nested or without values."
+            )
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 
@@ -136,65 +143,58 @@ def check_file(path: str) -> None:
         raise UserInputError(f"checkpoint {path} {problem}.")
 
 
-def _read_file(file: str, name: str, map_location: Any) -> Any:
+def _read_file(file: str, name: str, device: str | torch.device) -> Any:
     """Read a local file; `name` is what the messages call it."""
     if name.endswith(".safetensors"):
-        return load_from_safetensors(file, map_location)
-    _warn_of_old_torch(torch.__version__)
+        return keep_plain(load_from_safetensors(file, device), name)
     try:
-        with stand_ins():
-            content = torch.load(file, map_location=map_location or "cpu", weights_only=True)
-        return finish(content)
-    except (MemoryError, torch.OutOfMemoryError):
+        with open(file, "rb") as stream:
+            if not (start := stream.read(512)):
+                raise UserInputError(f"checkpoint {name} cannot be read: the file is empty.")
+            if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+                raise UserInputError(
+                    f"checkpoint {name} cannot be read: it is a web page, not a checkpoint."
+                )
+            stream.seek(0)
+            content = read_torch_file(stream, device)
+    except (MemoryError, torch.OutOfMemoryError, UserInputError):
         raise
-    # What torch raises for a file of any content depends on where it is damaged.
     except Exception as error:
-        cause = _cause(file, error)
-        if not _trusted or isinstance(error, PermissionError) or cause in (_EMPTY, _WEB_PAGE):
-            raise UserInputError(f"checkpoint {name} cannot be read: {cause}") from error
+        cause = _cause(error)
+        if not _unsafe_pickle_allowed or _is_unreadable(error):
+            raise UserInputError(f"checkpoint {name} cannot be read: {cause}.") from error
+        content = _unpickle_in_full(file, name, device, cause)
+    return keep_plain(content, name)
+
+
+def _unpickle_in_full(file: str, name: str, device: str | torch.device, cause: str) -> Any:
     if os.environ.get("RANK", "0") == "0":
         print(
             f"warning: checkpoint {name} is unpickled in full, which runs any code in it, because "
-            f"--trust-checkpoint was given and it cannot be read otherwise: {cause}",
+            f"--trust-checkpoint was given and it cannot be read otherwise: {cause}.",
             file=sys.stderr,
         )
     try:
-        return torch.load(file, map_location=map_location or "cpu", weights_only=False)
+        return torch.load(file, map_location=device, weights_only=False)
     except Exception as error:
-        raise UserInputError(f"checkpoint {name} cannot be read: {_cause(file, error)}") from error
+        raise UserInputError(f"checkpoint {name} cannot be read: {_cause(error)}.") from error
 
 
-@functools.cache
-def _warn_of_old_torch(version: str) -> None:
-    if release(version) < SAFE_TORCH:
-        floor = ".".join(map(str, SAFE_TORCH))
-        warnings.warn(
-            f"torch {version} reads checkpoints with known faults; below {floor} take no file of a "
-            "stranger that is not safetensors",
-            stacklevel=4,
-        )
+def _is_unreadable(error: Exception) -> bool:
+    # zipfile seeks to any place that a damaged file names, which is "Invalid argument"
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
 
 
-def _cause(file: str, error: Exception) -> str:
-    if isinstance(error, PermissionError):
-        return f"{error.strerror}."
-    with open(file, "rb") as stream:
-        start = stream.read(512).lstrip().lower()
-    if not start:
-        return _EMPTY
-    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return _WEB_PAGE
-    if isinstance(error, pickle.UnpicklingError) and (
-        refused := re.search(r"GLOBAL (\S+)", str(error))
-    ):
-        return (
-            f"it holds {refused[1]}, which is not on the list of what cannot run code"
-            f"{TRUST_ADVICE}."
-        )
-    return "it is truncated or not a PyTorch checkpoint."
+def _cause(error: Exception) -> str:
+    if isinstance(error, OSError) and _is_unreadable(error):
+        return error.strerror or str(error)
+    if isinstance(error, Unreadable):
+        return f"{error}{TRUST_ADVICE if error.trust_helps else ''}"
+    # What is raised for a file of any content depends on where it is damaged.
+    return "it is truncated or not a PyTorch checkpoint"
 
 
-def _read_address(address: str, map_location: Any) -> Any:
+def _read_address(address: str, device: str | torch.device) -> Any:
     rank, world_size = get_dist_info()
     try:
         if rank == 0:
@@ -205,7 +205,7 @@ def _read_address(address: str, map_location: Any) -> Any:
     if rank > 0:  # the first process of another machine may have to fetch it as well
         file = _fetch(address)
     try:
-        return _read_file(str(file), address, map_location)
+        return _read_file(str(file), address, device)
     except UserInputError:
         file.unlink(missing_ok=True)  # or it would be taken for the right one the next time
         raise
@@ -225,53 +225,58 @@ def _fetch(address: str) -> Path:
     return file
 
 
-def _read_from_model_zoo(path: str, map_location: Any) -> Any:
-    """Look a name up in mmengine's lists, and read what they name."""
-    from mmengine.runner import checkpoint as zoo
+def _read_from_model_zoo(path: str, device: str | torch.device) -> Any:
+    """Have mmengine look a name up in its lists, and read what it stands for."""
+    from mmengine.runner.checkpoint import CheckpointLoader
 
-    scheme, _, name = path.partition("://")
-    if scheme == "mmcls":
-        models = zoo.get_mmcls_models()
-    elif scheme in ("torchvision", "modelzoo"):
-        models = zoo.get_torchvision_models()
-    else:
-        name = zoo.get_deprecated_model_names().get(name, name)
-        models = zoo.get_external_models()
-    if name not in models:
-        raise UserInputError(f"checkpoint {path}: there is no model {name!r}.")
-    target = models[name]
-    if not target.startswith(_ADDRESSES):
-        target = os.path.join(zoo._get_mmengine_home(), target)
-    checkpoint = read_checkpoint(target, map_location)
-    return zoo._process_mmcls_checkpoint(checkpoint) if scheme == "mmcls" else checkpoint
+    try:
+        content = CheckpointLoader.load_checkpoint(path, device, logger=None)
+    except KeyError as error:
+        raise UserInputError(f"checkpoint {path}: there is no model {error}.") from None
+    return keep_plain(content, path)
 
 
-def _without_config(checkpoint: Any) -> Any:
-    """Remove the text of a config, in place."""
-    if not isinstance(checkpoint, dict):
-        return checkpoint
-    hub = checkpoint.get("message_hub")
-    for part, key in (
-        (checkpoint.get("meta"), "cfg"),
-        (checkpoint.get("meta"), "config"),
-        (hub.get("runtime_info") if isinstance(hub, dict) else None, "cfg"),
-    ):
-        if isinstance(part, MutableMapping):
-            part.pop(key, None)
-    return checkpoint
-
-
-def load_from_wavemix_mm(filename: str, map_location: Any = None) -> Any:
-    """Read a checkpoint for mmengine: as `read_checkpoint`, without the text of a config."""
-    return _without_config(read_checkpoint(filename, map_location))
+def load_from_wavemix_mm(filename: str, map_location: Any = None, *_: Any, **__: Any) -> Any:
+    """Read a checkpoint for mmengine: `read_checkpoint`, named and called as its loaders are."""
+    return read_checkpoint(filename, map_location)
 
 
 def register_loaders(checkpoint_module: ModuleType) -> None:
-    """Have mmengine's CheckpointLoader read through this module, whatever the file's origin.
+    """Have mmengine read files and addresses through this module.
+
+    Its loaders of model zoos look names up and call ``load_from_http``, which is replaced too.
 
     Args:
         checkpoint_module: The module mmengine.runner.checkpoint.
     """
-    # "Prefixes" are regular expressions, matched at the start; files have the empty one.
-    prefixes = ["", SCHEME, *_ADDRESSES, *_MODEL_ZOOS, *_STORES]
+    prefixes = ["", SCHEME, *_ADDRESSES]
     checkpoint_module.CheckpointLoader.register_scheme(prefixes, load_from_wavemix_mm, force=True)
+    checkpoint_module.load_from_http = load_from_wavemix_mm  # type: ignore[attr-defined]
+
+
+def explain_inferencers(infer_module: ModuleType) -> None:
+    """Have an inferencer that is given weights alone say that it needs a config.
+
+    mmengine would say that the checkpoint holds none, which `read_checkpoint` has dropped.
+
+    Args:
+        infer_module: The module mmengine.infer.infer.
+    """
+    init_model = infer_module.BaseInferencer._init_model
+
+    @functools.wraps(init_model)
+    def explained(self: Any, cfg: Any, weights: str | None, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return init_model(self, cfg, weights, *args, **kwargs)
+        except (AssertionError, KeyError, ValueError) as error:
+            # mmengine fills an empty cfg with what it finds
+            if cfg or weights is None or isinstance(error, UserInputError):
+                raise
+            raise UserInputError(
+                f"checkpoint {weights} was given without a config: wavemix_mm does not read "
+                "configs out of checkpoints, because they are code (docs/reliability.md); name the "
+                "config: "
+                f"{type(self).__name__}('path/to/config.py', {weights!r})."
+            ) from error
+
+    infer_module.BaseInferencer._init_model = explained

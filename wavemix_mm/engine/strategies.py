@@ -17,7 +17,6 @@ from torch.optim import Optimizer
 
 from wavemix_mm.engine.distributed import ACCELERATORS
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.models.backbones.wavemix import CompositeStem
 from wavemix_mm.registry import STRATEGIES
 
 # What mmengine means by "full", without its offload to the CPU: PyTorch crashes where the tensors
@@ -33,13 +32,12 @@ _FULL_ON_CPU = dict(
 
 @STRATEGIES.register_module()
 class FSDPStrategy(MMEngineFSDPStrategy):
-    """mmengine's strategy for FullyShardedDataParallel, with five differences.
+    """mmengine's strategy for FullyShardedDataParallel, with four differences.
 
     It runs on a CPU too. It resumes: mmengine passes the optimizer and its state in an order that
     PyTorch has changed since. ``clip_grad`` takes the norm over all processes, in place of that of
     the part which a process holds. A checkpoint is always one file, of the same weights as that of
-    one process. A stem is not divided, whatever the policy says: it uses the weights of its layers
-    itself, and those of a part are there in full only while that part's own forward pass runs.
+    one process.
 
     Args:
         model_wrapper: Arguments of MMFullyShardedDataParallel, such as ``auto_wrap_policy``.
@@ -56,7 +54,7 @@ class FSDPStrategy(MMEngineFSDPStrategy):
     def __init__(self, *, model_wrapper: dict | None = None, **kwargs: Any) -> None:
         model_wrapper = dict(type="MMFullyShardedDataParallel") | (model_wrapper or {})
         if policy := model_wrapper.get("auto_wrap_policy"):
-            model_wrapper["auto_wrap_policy"] = partial(_divide, _resolve(policy))
+            model_wrapper["auto_wrap_policy"] = _resolve(policy)
         on_cpu = get_device() not in ACCELERATORS
         if on_cpu:
             model_wrapper["device_id"] = "cpu"
@@ -127,12 +125,3 @@ def _resolve(policy: Any) -> Callable[..., bool]:
             "can be imported."
         )
     return partial(found, **arguments)
-
-
-def _divide(
-    policy: Callable[..., bool], module: nn.Module, recurse: bool, nonwrapped_numel: int
-) -> bool:
-    """What `policy` says of a module; of a stem, that its layers stay in it."""
-    if recurse and isinstance(module, CompositeStem):
-        return False
-    return policy(module=module, recurse=recurse, nonwrapped_numel=nonwrapped_numel)

@@ -14,10 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wavemix_mm.engine.safe_globals import Unreadable
+from wavemix_mm.engine.torch_files import check_plain
 from wavemix_mm.errors import UserInputError
 
 # One entry: safetensors writes several in an order that changes from one process to the next.
 _META_KEY = "wavemix_mm"
+_MAX_META = 4 << 20  # characters; Python's objects take up to 30 times as much memory
 
 
 def write_safetensors(
@@ -76,11 +79,17 @@ def load_from_safetensors(filename: str, map_location: Any = None) -> dict[str, 
     device = map_location if isinstance(map_location, str | torch.device) else "cpu"
     try:
         with safe_open(path, framework="pt") as file:
-            meta = json.loads((file.metadata() or {}).get(_META_KEY, "{}"))
+            text = (file.metadata() or {}).get(_META_KEY, "{}")
+            if len(text) > _MAX_META:
+                raise Unreadable("its meta is too long")
+            meta = json.loads(text)
+            check_plain(meta, len(text))
+            if not isinstance(meta, dict):
+                raise Unreadable("its meta is no dict")
             state = {key: file.get_tensor(key).to(device) for key in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise UserInputError(f"checkpoint {filename} does not exist.") from None
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, RecursionError, Unreadable) as error:
         raise UserInputError(
             f"checkpoint {filename} cannot be read: it is truncated or not of the format "
             f"safetensors ({error})."

@@ -1,0 +1,120 @@
+"""What of a checkpoint's content may reach mmengine: numbers, and text in listed places alone.
+
+Text can be a program: `Runner.resume` executes what it takes for a config in ``meta``, an
+inferencer what it finds in ``message_hub``. So text is kept where the list says what it is for,
+wherever else it stands it is dropped. Paths of checkpoints, which hooks remove, may name files in
+the checkpoint's own folder alone. Optimizers and schedulers execute no text and are kept as they
+are.
+"""
+
+from __future__ import annotations
+
+import os
+import reprlib
+from typing import Any
+
+import numpy as np
+from mmengine.logging import HistoryBuffer
+
+from wavemix_mm.errors import UserInputError
+
+_DATASET = dict(dataset_meta=dict, experiment_name=str, mmengine_version=str)
+# Keys under which text may stand, and the type that the value must have.
+_META = _DATASET | dict(
+    time=str,
+    mmseg_version=str,
+    mmpretrain_version=str,
+    CLASSES=(list, tuple),
+    PALETTE=(list, tuple),
+    converter=str,
+    converted_from=dict,
+)
+_AS_THEY_ARE = ("optimizer", "param_schedulers")
+_MOST = 2**31 - 1
+_TEXT = object()
+
+
+def keep_plain(content: Any, path: str) -> Any:
+    """Return a checkpoint's content without text that could be executed.
+
+    Args:
+        content: What was read.
+        path: Where it was read from.
+
+    Raises:
+        UserInputError: If it is no dict, or its epoch or iteration is no count.
+    """
+    if not isinstance(content, dict):
+        raise UserInputError(f"checkpoint {path} holds no state dict.")
+    special = {"meta", "message_hub", *_AS_THEY_ARE}
+    result = _drop_text({key: value for key, value in content.items() if key not in special})
+    if hasattr(content, "_metadata"):  # a plain state dict
+        result = type(content)(result)
+        result._metadata = content._metadata  # type: ignore[attr-defined]
+    result |= {key: content[key] for key in _AS_THEY_ARE if key in content}
+    if isinstance(content.get("meta"), dict):
+        result["meta"] = _keep(content["meta"], _META)
+        for key in ("epoch", "iter"):
+            if key in content["meta"]:
+                result["meta"][key] = _count(content["meta"][key], key, path)
+    if isinstance(content.get("message_hub"), dict):
+        result["message_hub"] = _message_hub(content["message_hub"], path)
+    return result
+
+
+def _count(value: Any, key: str, path: str) -> int:
+    number = value.item() if isinstance(value, np.integer) else value
+    if type(number) is not int or not 0 <= number <= _MOST:
+        raise UserInputError(
+            f"checkpoint {path} cannot be used: its {key} is {reprlib.repr(value)}, which is not a "
+            f"count from 0 to {_MOST}."
+        )
+    return number
+
+
+def _message_hub(hub: dict, path: str) -> dict[str, dict]:
+    logs, info, resumed = (
+        part if isinstance(part, dict) else {}
+        for part in map(hub.get, ("log_scalars", "runtime_info", "resumed_keys"))
+    )
+    runtime_info = _keep(info, _DATASET)
+    for key, value in info.items():
+        is_path = isinstance(key, str) and key.startswith(("last_ckpt", "best_ckpt"))
+        if is_path and isinstance(value, str):
+            runtime_info[key] = _neighbour(value, path)
+    return dict(
+        log_scalars={key: log for key, log in logs.items() if isinstance(log, HistoryBuffer)},
+        runtime_info=runtime_info,
+        resumed_keys={key: value for key, value in resumed.items() if isinstance(value, bool)},
+    )
+
+
+def _neighbour(named: str, path: str) -> str:
+    folder, name = os.path.split(named)
+    own = os.path.dirname(os.path.expanduser(path))
+    return named if os.path.realpath(folder) == os.path.realpath(own) else name
+
+
+def _keep(values: dict, texts: dict[str, Any]) -> dict:
+    """The values of listed keys, if of the listed type, and without text all others."""
+    others = {key: value for key, value in values.items() if key not in texts}
+    listed = {
+        key: values[key]
+        for key, kind in texts.items()
+        if key in values and isinstance(values[key], kind)
+    }
+    return _drop_text(others) | listed
+
+
+def _drop_text(value: Any) -> Any:
+    """Remove text from dicts at any depth, and lists that hold any; `_TEXT` for text itself."""
+    if isinstance(value, str | bytes | bytearray):
+        return _TEXT
+    if isinstance(value, np.ndarray) and value.dtype.kind not in "fiubc":
+        return _TEXT
+    if isinstance(value, list | tuple | set):
+        return _TEXT if any(_drop_text(item) is _TEXT for item in value) else value
+    if isinstance(value, dict):
+        for key in [key for key, item in value.items() if _drop_text(item) is _TEXT]:
+            del value[key]
+    return value
