@@ -108,10 +108,9 @@ def _is_traced(x: Tensor) -> bool:
 
 def compose_following(layers: tuple[nn.Module, ...]) -> WeightAndBias:
     """Weight and bias of the layers after the first, as one convolution with padding 1."""
-    second, *rest = layers[1:]
-    for last in rest:  # patches have no padding of their own: the second layer's is that of both
-        return compose((second.weight, second.bias), (last.weight, last.bias))
-    return second.weight, second.bias
+    pairs: list[Any] = [(layer.weight, layer.bias) for layer in layers[1:]]
+    # patches have no padding of their own: the second layer's is that of both
+    return compose(*pairs) if len(pairs) == 2 else pairs[0]
 
 
 def compose(

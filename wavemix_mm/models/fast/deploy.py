@@ -132,6 +132,5 @@ class FoldedHaarConv(nn.Module):
 
     def forward(self, maps: tuple[Tensor, ...]) -> Tensor:
         """(N, C/4, H, W)[, (N, C/2, H/2, W/2)] -> (N, hidden, H/2, W/2); H, W even."""
-        approximation, *higher = maps
-        out = strided_conv(approximation, self.conv.weight, self.conv.bias, 2)
-        return out.add_(self.higher(*higher)) if higher else out
+        out = strided_conv(maps[0], self.conv.weight, self.conv.bias, 2)
+        return out if self.higher is None else out.add_(self.higher(maps[1]))

@@ -5,8 +5,6 @@ Both have no parameters. ``wavemix_mm/models/fast`` exchanges them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +12,7 @@ from torch import Tensor, nn
 class InTurn(nn.Module):
     """Apply layers one after the other."""
 
-    def forward(self, x: Tensor, *layers: Callable[[Tensor], Tensor]) -> Tensor:
+    def forward(self, x: Tensor, *layers: nn.Module) -> Tensor:
         """Return layers[-1](... layers[0](x))."""
         for layer in layers:
             x = layer(x)

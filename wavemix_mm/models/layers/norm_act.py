@@ -24,7 +24,7 @@ def build_norm_layer(cfg: dict, num_features: int) -> nn.Module:
     requires_grad = cfg.pop("requires_grad", True)
     kind = cfg.pop("type")
     if kind in ("GN", nn.GroupNorm):
-        layer = nn.GroupNorm(num_channels=num_features, **cfg)
+        layer: nn.Module = nn.GroupNorm(num_channels=num_features, **cfg)
     else:
         layer = _find(kind, _NORMS)(num_features, **cfg)
     return layer.requires_grad_(requires_grad)

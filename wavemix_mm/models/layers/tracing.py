@@ -28,11 +28,13 @@ def one_node(function: T) -> T:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         for arg in args:
-            if isinstance(arg, torch.fx.Proxy) and isinstance(args[0], nn.Module):
-                path = arg.tracer.path_of_module(args[0])
-                return arg.tracer.create_proxy("call_module", path, args[1:], kwargs)
-            if isinstance(arg, torch.fx.Proxy):
-                return arg.tracer.create_proxy("call_function", call, args, kwargs)
+            if not isinstance(arg, torch.fx.Proxy):
+                continue
+            tracer: Any = arg.tracer
+            if isinstance(args[0], nn.Module):
+                path = tracer.path_of_module(args[0])
+                return tracer.create_proxy("call_module", path, args[1:], kwargs)
+            return tracer.create_proxy("call_function", call, args, kwargs)
         return function(*args, **kwargs)
 
     return call  # type: ignore[return-value]
