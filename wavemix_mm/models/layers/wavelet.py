@@ -100,9 +100,10 @@ class _FilterBank(nn.Module):
         self.wavelet = check_wavelet(wavelet)
         self._exact = None if wavelet in HAAR else _pywt_filters(wavelet, bank)
 
-    def filters(self, like: Tensor) -> Tensor:
-        """The low-pass and the high-pass filter, (2, taps), of the type and device of a tensor."""
-        return torch.tensor(self._exact, dtype=like.dtype, device=like.device)
+    @property
+    def filters(self) -> Tensor:
+        """The low-pass and the high-pass filter, (2, taps), in float64."""
+        return torch.tensor(self._exact, dtype=torch.float64, device="cpu")
 
     def extra_repr(self) -> str:
         return f"wavelet={self.wavelet!r}"
@@ -130,7 +131,7 @@ class DWT2d(_FilterBank):
         if self._exact is None:
             return haar_dwt2d(x)
         batch, channels = x.shape[:2]
-        filters = self.filters(x)
+        filters = self.filters.to(x)
         # Batch and channels become one axis, so one dense filter pair serves them all.
         x = _periodic_pad(x.flatten(0, 1).unsqueeze(1), dim=3, taps=filters.shape[1])
         x = F.conv2d(x, filters[:, None, None, :], stride=(1, 2)).flatten(0, 1).unsqueeze(1)
@@ -159,7 +160,7 @@ class IDWT2d(_FilterBank):
         if self._exact is None:
             return haar_idwt2d(bands)
         batch, channels = bands.shape[0], bands.shape[1] // 4
-        filters = self.filters(bands)
+        filters = self.filters.to(bands)
         x = torch.stack(_split_bands(bands), dim=2).reshape(-1, 2, *bands.shape[-2:])
         x = _periodic_synthesis(x, filters[:, None, :, None], dim=2)
         x = x.reshape(-1, 2, *x.shape[-2:])
