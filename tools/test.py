@@ -125,7 +125,7 @@ def main(argv: list[str] | None = None) -> None:
         cfg = launch.load_config(args.config, launch.parse_options(args.cfg_options))
         with launch.building(f"the options do not fit config {args.config}"):
             apply_args(cfg, args)
-        cfg.load_from = args.checkpoint
+        cfg.load_from, cfg.resume = args.checkpoint, False
         loading.check_file(args.checkpoint)
         checks.check_data_paths(cfg, "test_dataloader")
         launch.set_work_dir(cfg, args.work_dir, args.config)
@@ -135,14 +135,16 @@ def main(argv: list[str] | None = None) -> None:
             runner = start.build_runner(cfg)
             dataset = runner.test_loop.dataloader.dataset
         checks.check_num_classes(runner.model, dataset, args.config)
-        state = loading.read_state_dict(args.checkpoint)
+        content = loading.read_checkpoint(args.checkpoint)
+        state = loading.get_state_dict(content, args.checkpoint)
+        option = "--deploy" if args.deploy else "--tta" if args.tta else None
+        start.remove_ema_hooks(runner, content, option)
         if args.deploy and checks.lacks_tensors(runner.model, state):  # saved when it was folded
             launch.switch_to_deploy(runner.model)
         checks.check_state_dict(runner.model, state, args.checkpoint)
         if args.deploy:
-            with launch.building(f"--deploy: checkpoint {args.checkpoint} cannot be folded"):
-                runner.load_or_resume()
-                launch.switch_to_deploy(runner.model)
+            what = f"--deploy: checkpoint {args.checkpoint} cannot be folded"
+            runner.register_hook(start.DeployHook(what))
         dumped = args.out_item if args.out and cfg.get("default_scope") != "mmseg" else None
         if dumped == "pred":
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
