@@ -133,7 +133,7 @@ def main(argv: list[str] | None = None) -> None:
         cfg = launch.load_config(args.config, launch.parse_options(args.cfg_options))
         with launch.building(f"the options do not fit config {args.config}"):
             apply_args(cfg, args)
-        cfg.load_from = args.checkpoint
+        cfg.load_from, cfg.resume = args.checkpoint, False
         loading.check_file(args.checkpoint)
         checks.check_data_paths(cfg, "test_dataloader")
         launch.set_work_dir(cfg, args.work_dir, args.config)
@@ -151,13 +151,14 @@ def main(argv: list[str] | None = None) -> None:
         content = loading.read_checkpoint(args.checkpoint)
         state = loading.get_state_dict(content, args.checkpoint)
         checks.check_classes_of_checkpoint(content, dataset, args.checkpoint)
+        option = "--deploy" if args.deploy else "--tta" if args.tta else None
+        start.remove_ema_hooks(runner, content, option)
         if args.deploy and checks.lacks_tensors(runner.model, state):  # saved when it was folded
             launch.switch_to_deploy(runner.model)
         checks.check_state_dict(runner.model, state, args.checkpoint)
         if args.deploy:
-            with launch.building(f"--deploy: checkpoint {args.checkpoint} cannot be folded"):
-                runner.load_or_resume()
-                launch.switch_to_deploy(runner.model)
+            what = f"--deploy: checkpoint {args.checkpoint} cannot be folded"
+            runner.register_hook(start.DeployHook(what))
         dumped = args.out_item if args.out and not segmentation else None
         if dumped == "pred":
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))

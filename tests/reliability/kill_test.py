@@ -48,7 +48,7 @@ HOOKS = dict(
 )
 
 
-@METRICS.register_module(name="KillTestScore")
+@METRICS.register_module(name="KillTestScore", force=True)
 class _Score(BaseMetric):
     """The same noise in each life."""
 

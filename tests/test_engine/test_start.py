@@ -1,6 +1,7 @@
 """An error before the first iteration is the config's; one after it keeps its traceback."""
 
 import pytest
+import tiny_run
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
@@ -77,3 +78,13 @@ class Mine:
 def test_custom_runner_type():
     start.RUNNERS.register_module(module=Mine, force=True)
     assert type(start.build_runner(Config(dict(runner_type="Mine")))) is Mine
+
+
+@pytest.mark.parametrize("kind", ["Runner", "FlexibleRunner"])
+@pytest.mark.parametrize("name", ["ema", "logger"])  # mmengine itself takes None for its own
+def test_none_leaves_out_a_hook(tmp_path, kind, name):
+    cfg = tiny_run.config(tmp_path, runner_type=kind, env_cfg={})
+    cfg.default_hooks[name] = None
+    runner = start.build_runner(cfg)
+    left = {type(hook).__name__ for hook in runner.hooks}
+    assert ("LoggerHook" in left) == (name == "ema") and "SafeCheckpointHook" in left

@@ -93,7 +93,10 @@ def test_num_classes_that_disagree_with_the_folders(trained, tmp_path, capfd):
         capfd, "train", trained[0], "--work-dir", tmp_path, "--cfg-options",
         "model.head.num_classes=5",
     )  # fmt: skip
-    assert "model.head.num_classes=5, but CustomDataset has 2 classes" in message
+    assert (
+        "model.head.num_classes=5, but the CustomDataset of train_dataloader has 2 classes"
+        in message
+    )
 
 
 def test_folder_without_images_of_the_layout(trained, tmp_path, capfd):

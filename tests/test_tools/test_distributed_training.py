@@ -26,10 +26,15 @@ optim_wrapper = dict(optimizer=dict(_delete_=True, type="Adam", lr=1e-2, eps=1e-
 """
 SGD = 'optim_wrapper = dict(optimizer=dict(_delete_=True, type="SGD", lr=1.0))'
 CLIP = "optim_wrapper.update(clip_grad=dict(max_norm=0.05))"
-FSDP = """
-runner_type = "FlexibleRunner"
-policy = dict(type="torch.distributed.fsdp.wrap.size_based_auto_wrap_policy", min_num_params=500)
-strategy = dict(type="wavemix_mm.FSDPStrategy", model_wrapper=dict(auto_wrap_policy=policy))
+SWITCH = """
+train_cfg.update(max_epochs=3, val_interval=3)
+custom_hooks = [
+    dict(
+        type="wavemix_mm.SwitchOptimizerHook",
+        switch_epoch=1,
+        optim_wrapper=dict(optimizer=dict(type="SGD", lr=1e-2, momentum=0.9)),
+    )
+]
 """
 # In a file beside the config, since the processes of torchrun do not know this module.
 SABOTAGE = """
@@ -241,16 +246,33 @@ def test_bad_config_is_one_sentence_of_all_processes(tiny_config, tmp_path):
     assert said[1].endswith("ended first, with status 1; see its messages above.")
 
 
+def documented_fsdp():
+    """The config that docs/distributed.md shows, for the base and the size of the tiny model."""
+    text = (ROOT / "docs" / "distributed.md").read_text()
+    (block,) = (part for part in text.split("```python\n") if "wavemix_mm.FSDPStrategy" in part)
+    block = block.partition("```")[0]
+    for old, new in {"./cityscapes.py": "./group_norm.py", "1_000_000": "500"}.items():
+        assert block.count(old) == 1
+        block = block.replace(old, new)
+    return block
+
+
 def test_fsdp(write_config, tmp_path):
-    """The weights of one process, with gradients clipped by the norm over both; exact resume."""
+    """The weights of one process, with gradients clipped by the norm over both; exact resume.
+
+    The optimizer changes after one epoch, as in cityscapes.py.
+    """
     one, two, resumed = tmp_path / "one", tmp_path / "two", tmp_path / "resumed"
     whole = ["--cfg-options", "train_dataloader.batch_size=4"]
-    run_main("train", write_config(CLIP), "--work-dir", one, *whole)
-    config = write_config(CLIP, FSDP)
+    base = write_config(CLIP, SWITCH)
+    run_main("train", base, "--work-dir", one, *whole)
+    config = base.with_name("fsdp.py")
+    config.write_text(documented_fsdp())
     run_in_processes(2, train_as_rank, config, "--work-dir", two)
-    assert_close(two / "epoch_2.pth", one / "epoch_2.pth")
+    assert_close(two / "epoch_3.pth", one / "epoch_3.pth")
     np.testing.assert_allclose(metric(two), metric(one), atol=0.02)
-    checkpoint = two / "epoch_1.pth"
+    checkpoint = two / "epoch_2.pth"  # the second optimizer's
     run_in_processes(2, train_as_rank, config, "--work-dir", resumed, "--resume", checkpoint)
-    expected, result = weights(two / "epoch_2.pth"), weights(resumed / "epoch_2.pth")
+    expected, result = weights(two / "epoch_3.pth"), weights(resumed / "epoch_3.pth")
     assert all(torch.equal(expected[key], result[key]) for key in expected)
+    assert "Switched to SGD after 1 epochs" in next(two.glob("*/*.log")).read_text()

@@ -77,6 +77,72 @@ def test_deploy_and_tta_give_the_expected_miou(checkpoint, tmp_path):
     assert "SegTTAModel" in log_of(tmp_path / "tta")
 
 
+EMA = """
+default_hooks = dict(ema=dict(type="EMAHook", momentum=0.5, update_buffers=True))
+"""
+MMPRETRAIN = ["--cfg-options", "default_hooks.ema.type=mmpretrain.EMAHook"]
+BOTH = [*MMPRETRAIN, "default_hooks.ema.evaluate_on_origin=True"]  # tests the raw weights too
+
+
+@pytest.fixture(scope="module")
+def averaged(tmp_path_factory, config_text):
+    """A config with EMAHook, and checkpoints of it with and without the state of the hook."""
+    folder = tmp_path_factory.mktemp("averaged")
+    config = folder / "ema.py"
+    config.write_text(config_text + TTA + EMA)
+    run_main("train", config, "--work-dir", folder / "w", "--no-validate")
+    whole, stripped = folder / "w" / "epoch_2.pth", folder / "stripped.pth"
+    assert "ema_state_dict" in torch.load(whole, weights_only=False)
+    torch.save(dict(state_dict=weights(whole)), stripped)
+    return config, dict(whole=whole, stripped=stripped)
+
+
+@pytest.fixture(scope="module")
+def expected_of_average(averaged, tmp_path_factory):
+    """The mIoU of the averaged weights, with and without --tta, where the config has no EMAHook."""
+    folder, results = tmp_path_factory.mktemp("expected"), {}
+    config = folder / "plain.py"
+    config.write_text(averaged[0].read_text().replace(EMA, ""))
+    for name, options in {"plain": [], "tta": ["--tta"]}.items():
+        work_dir = folder / name
+        run_main("test", config, averaged[1]["stripped"], "--work-dir", work_dir, *options)
+        results[name] = miou(log_of(work_dir))
+    return results
+
+
+@pytest.mark.parametrize("kind", ["whole", "stripped"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--tta"],
+        ["--deploy"],
+        ["--deploy", "--tta"],
+        ["--deploy", "--cfg-options", "default_hooks.ema=None"],
+        ["--deploy", "--cfg-options", "resume=True"],
+        ["--deploy", *MMPRETRAIN],
+        ["--deploy", "--cfg-options", "runner_type=FlexibleRunner"],
+        ["--cfg-options", "runner_type=FlexibleRunner"],
+    ],
+    ids=" ".join,
+)
+def test_the_averaged_weights_are_tested(averaged, expected_of_average, tmp_path, kind, options):
+    config, paths = averaged
+    run_main("test", config, paths[kind], "--work-dir", tmp_path, *options)
+    expected = expected_of_average["tta" if "--tta" in options else "plain"]
+    assert miou(log_of(tmp_path)) == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize("option", ["--deploy", "--tta"])
+def test_an_ema_hook_that_tests_the_raw_weights_too(averaged, tmp_path, capfd, option):
+    """It cannot do so where the model differs from the one that the hook has averaged."""
+    config, paths = averaged
+    command = ("test", config, paths["whole"], "--work-dir", tmp_path)
+    assert "set evaluate_on_origin of the EMAHook" in sentence(capfd, *command, option, *BOTH)
+    run_main(*command, *BOTH)
+    assert "Start testing on the original model" in log_of(tmp_path)
+
+
 def test_a_folded_checkpoint_reloads(checkpoint, tmp_path, capfd):
     config, path = checkpoint
     model = init_model(config, path, "cpu")

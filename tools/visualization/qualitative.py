@@ -151,6 +151,7 @@ def main(argv: list[str] | None = None) -> None:
 
     import mmcv
     from mmengine.device import get_device
+    from mmengine.registry import DefaultScope
     from mmengine.utils import track_iter_progress
     from mmseg.apis import inference_model
     from mmseg.registry import DATASETS
@@ -169,7 +170,8 @@ def main(argv: list[str] | None = None) -> None:
         pipeline = cfg.test_dataloader.dataset.pipeline
         with launch.building(f"config {args.config} cannot be built"):
             model = init_model(cfg, device=get_device())
-            dataset = DATASETS.build(cfg.test_dataloader.dataset)
+            with DefaultScope.overwrite_default_scope("mmseg"):
+                dataset = DATASETS.build(cfg.test_dataloader.dataset)
         checks.check_num_classes(model, dataset, args.config)
         checks.check_checkpoint(model, args.checkpoint)
         model.load_state_dict(loading.read_state_dict(args.checkpoint))

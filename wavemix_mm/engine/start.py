@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from wavemix_mm.engine.distributed import lost_process
-from wavemix_mm.engine.launch import sentence
+from wavemix_mm.engine.launch import building, sentence, switch_to_deploy
 from wavemix_mm.errors import UserInputError
 
 # The parts of a segmentor or classifier that are networks and nothing else.
@@ -25,7 +25,12 @@ def build_runner(cfg: Config) -> Runner:
     The option ``compile``, True or the arguments of torch.compile, compiles the forward pass of the
     model's networks. mmengine would compile the whole training step, and no other; the graph breaks
     there at every turn, in the data structures and the optimizer wrapper.
+
+    None as a hook leaves the hook out. mmengine takes it for some of its own hooks alone.
     """
+    for name, hook in (cfg.get("default_hooks") or {}).items():
+        if hook is None:
+            cfg.default_hooks[name] = dict(type="mmengine.hooks.Hook")  # which does nothing
     runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
     # FlexibleRunner builds it when the loop begins; the checks before need it
     if isinstance(getattr(runner, "model", None), dict):
@@ -34,6 +39,32 @@ def build_runner(cfg: Config) -> Runner:
     if options:
         runner.register_hook(_CompileHook({} if options is True else dict(options)))
     return runner
+
+
+def remove_ema_hooks(runner: Runner, checkpoint: dict, option: str | None) -> None:
+    """Remove each EMAHook from a runner that only tests.
+
+    The weights of a checkpoint are the averaged ones. An EMAHook would exchange them for a copy of
+    the same weights. A hook with ``evaluate_on_origin``, which mmpretrain's EMAHook has, tests the
+    raw weights too; it stays if the checkpoint has them.
+
+    Args:
+        runner: The runner, which has not loaded the checkpoint.
+        checkpoint: Content of the checkpoint.
+        option: A command-line option that changes the model, which no hook that stays can follow.
+
+    Raises:
+        UserInputError: If a hook stays and an option is given.
+    """
+    averages = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
+    has_raw = "ema_state_dict" in checkpoint
+    stay = [hook for hook in averages if has_raw and getattr(hook, "evaluate_on_origin", False)]
+    if stay and option:
+        raise UserInputError(
+            f"{option} tests the averaged weights alone: set evaluate_on_origin of the EMAHook to "
+            "False."
+        )
+    runner._hooks = [hook for hook in runner.hooks if hook not in averages or hook in stay]
 
 
 class _CompileHook(Hook):
@@ -51,6 +82,24 @@ class _CompileHook(Hook):
         runner.logger.info("The networks are compiled: the first iterations take long.")
 
     before_test = before_train
+
+
+class DeployHook(Hook):
+    """Folds the model when a test begins, after the checkpoint has been loaded.
+
+    Args:
+        what: Start of the message if it cannot be folded.
+    """
+
+    priority = "VERY_HIGH"  # before the networks are compiled
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def before_test(self, runner: Runner) -> None:
+        """Fold norms and the transform."""
+        with building(self.what):
+            switch_to_deploy(runner.model)
 
 
 class _StartHook(Hook):

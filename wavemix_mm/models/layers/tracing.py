@@ -14,8 +14,11 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 
 def is_symbolic() -> bool:
-    """Whether the sides of an image stand for other sides too: one is exporting or tracing."""
-    return torch.compiler.is_exporting() or torch.jit.is_tracing()
+    """Whether the sides of an image may stand for others: one is exporting, tracing or compiling.
+
+    torch.compile is included, since torch 2.11 answers `is_exporting` with yes within it.
+    """
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def one_node(function: T) -> T:
@@ -48,7 +51,7 @@ def static_sides(x: Tensor) -> Tensor:
     nested halves rounded up. torch.compile bounds the number of sizes
     (`torch._dynamo.config.recompile_limit`), and says so when it falls back to eager execution.
     """
-    if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
+    if torch.compiler.is_dynamo_compiling():
         for dim in (2, 3):
             torch._dynamo.mark_static(x, dim)
     return x

@@ -98,11 +98,11 @@ class _FilterBank(nn.Module):
     def __init__(self, wavelet: str, bank: str) -> None:
         super().__init__()
         self.wavelet = check_wavelet(wavelet)
-        self._exact = None if wavelet in HAAR else _pywt_filters(wavelet, bank)
+        self._exact = [] if wavelet in HAAR else _pywt_filters(wavelet, bank)
 
     @property
     def filters(self) -> Tensor:
-        """The low-pass and the high-pass filter, (2, taps), in float64."""
+        """The low-pass and the high-pass filter, (2, taps), in float64; none, (0,), for Haar."""
         return torch.tensor(self._exact, dtype=torch.float64, device="cpu")
 
     def extra_repr(self) -> str:
@@ -128,7 +128,7 @@ class DWT2d(_FilterBank):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, 4C, ceil(H/2), ceil(W/2)), in the module's order of sub-bands."""
-        if self._exact is None:
+        if not self._exact:
             return haar_dwt2d(x)
         batch, channels = x.shape[:2]
         filters = self.filters.to(x)
@@ -157,7 +157,7 @@ class IDWT2d(_FilterBank):
 
     def forward(self, bands: Tensor) -> Tensor:
         """(N, 4C, H, W) -> (N, C, 2H, 2W); crop where the transformed side was odd."""
-        if self._exact is None:
+        if not self._exact:
             return haar_idwt2d(bands)
         batch, channels = bands.shape[0], bands.shape[1] // 4
         filters = self.filters.to(bands)
