@@ -18,6 +18,8 @@ WAVELETS = ["pytorch-wavelets>=1.3.0", "setuptools<82"]
 AUTHORS = ["wavemix==0.2.4", "einops"]
 # What two data sets of the classification configs are read with: SVHN and Galaxy10 DECals.
 DATASETS = ["scipy", "h5py"]
+# What torch.onnx.export needs, and what its graphs are run by.
+EXPORT = ["onnx", "onnxscript", "onnxruntime"]
 EXTRAS = {
     # No OpenMMLab package is a hard requirement: the two families below install the same
     # modules and would overwrite each other's files. `wavemix_mm/environment.py` repeats both
@@ -39,6 +41,7 @@ EXTRAS = {
     ],
     "wavelets": WAVELETS,
     "datasets": DATASETS,
+    "export": EXPORT,
     # setuptools 70.1 is the first that builds wheels without the package `wheel`.
     "test": [
         *WAVELETS,
@@ -49,6 +52,7 @@ EXTRAS = {
         "lmdb",
         *AUTHORS,
         *DATASETS,
+        *EXPORT,
     ],
     # What tools/analysis_tools/benchmark.py and benchmark_dwt.py compare with.
     "benchmark": [*WAVELETS, *AUTHORS, "ptwt", "timm"],

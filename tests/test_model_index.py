@@ -178,7 +178,7 @@ def test_mmpretrain_api(layout, first, second, checkpoint, tmp_path, request):
         assert answer["loaded"] == []
     assert answer["listed"] == [f"wavemix/{name}" for name in CLASSIFIERS]
     assert answer["number"] > 500  # mmpretrain's own are there too
-    assert answer["classifiers"] == ["mnist", "mnist_8-10"]
+    assert answer["classifiers"] == ["mnist", "mnist_8-10", "mnist_8-10_short"]
     assert answer["equal"] and not answer["random"]
     assert answer["classes"] == DIGITS
     assert answer["features"] == [[8, 28, 28]]
