@@ -143,9 +143,12 @@ class LevelPath(nn.Module):
 
     def forward(self, *maps: Tensor) -> Tensor:
         """Maps (N, c_i, H, W), c_i summing to in_channels -> (N, out, stride*H, stride*W)."""
-        x = self.expand(self.concat(*maps))
-        x = self.project(self.dropout(self.act(x)))
-        return self.norm(self.upsample(x))
+        x = self.expand(self.concat(*maps))  # one by one, to free each large map early
+        x = self.act(x)
+        x = self.dropout(x)
+        x = self.project(x)
+        x = self.upsample(x)
+        return self.norm(x)
 
 
 class WaveMixBlock(nn.Module):

@@ -10,6 +10,7 @@ from wavemix_mm.models.fast.batch_norm import BatchNorm2d
 from wavemix_mm.models.fast.composed_convs import ComposedConvs
 from wavemix_mm.models.fast.conv_transpose import ConvTranspose2d
 from wavemix_mm.models.fast.deploy import fold_block, fold_stem
+from wavemix_mm.models.fast.dropout import Dropout
 from wavemix_mm.models.layers.combine import InTurn
 
 __all__ = ["fold_block", "fold_stem", "speed_up"]
@@ -17,6 +18,7 @@ __all__ = ["fold_block", "fold_stem", "speed_up"]
 _FASTER: dict[type[nn.Module], type[nn.Module]] = {
     InTurn: ComposedConvs,
     nn.BatchNorm2d: BatchNorm2d,
+    nn.Dropout: Dropout,
     nn.ConvTranspose2d: ConvTranspose2d,
 }
 
