@@ -393,10 +393,7 @@ class WaveMix(BaseModule):
         # the weights in the format of the activations: else each call converts them
         self.to(memory_format=torch.channels_last)
 
-    @staticmethod
-    def rename_old_keys(state_dict: dict[str, Any], prefix: str = "") -> None:
-        """Give the values of a state dict of version 0.1.0 today's names, in place."""
-        rename_old_keys(state_dict, prefix)
+    rename_old_keys = staticmethod(rename_old_keys)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         self.rename_old_keys(state_dict, prefix)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.models.layers.tracing import one_node
+from wavemix_mm.models.layers.tracing import is_symbolic, one_node
 
 
 @one_node
 def check_not_empty(x: Tensor) -> None:
     """Raise UserInputError if a batch has no image, or its images no pixel."""
-    if not _is_traced() and not x.numel():
+    if not is_symbolic() and not x.numel():
         raise UserInputError(
             f"the input of WaveMix is empty: it is (N, C, H, W) = {tuple(x.shape)}."
         )
@@ -21,14 +20,10 @@ def check_not_empty(x: Tensor) -> None:
 @one_node
 def check_trains_batch_norm(patches: Tensor, images: Tensor, patch_size: int) -> None:
     """Raise UserInputError if a batch norm is to be trained on a single value of each channel."""
-    if not _is_traced() and patches.numel() == patches.shape[1]:
+    if not is_symbolic() and patches.numel() == patches.shape[1]:
         height, width = images.shape[-2:]
         raise UserInputError(
             f"a batch of one image of {width}x{height} pixels is one patch of {patch_size}x"
             f"{patch_size}: batch norm cannot be trained on a single value; take more images "
             "or larger ones."
         )
-
-
-def _is_traced() -> bool:
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()

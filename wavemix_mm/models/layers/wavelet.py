@@ -89,21 +89,33 @@ def _split_bands(bands: Tensor) -> tuple[Tensor, ...]:
 
 
 class _FilterBank(nn.Module):
-    """Holds a pair of filters of a PyWavelets wavelet, which are constants and no state.
+    """Holds a pair of filters of a PyWavelets wavelet as a buffer outside the state dict."""
 
-    They are made at each use, which takes microseconds, and not kept: a module that is built on the
-    device "meta", filled by `load_state_dict(assign=True)` or moved always has the right ones.
-    """
+    filters: Tensor
 
     def __init__(self, wavelet: str, bank: str) -> None:
         super().__init__()
         self.wavelet = check_wavelet(wavelet)
-        self._exact = [] if wavelet in HAAR else _pywt_filters(wavelet, bank)
+        self._exact = None if wavelet in HAAR else _pywt_filters(wavelet, bank)
+        if self._exact is not None:
+            self.register_buffer("filters", torch.tensor(self._exact), persistent=False)
 
-    @property
-    def filters(self) -> Tensor:
-        """The low-pass and the high-pass filter, (2, taps), in float64; none, (0,), for Haar."""
-        return torch.tensor(self._exact, dtype=torch.float64, device="cpu")
+    def _apply(self, fn, recurse=True):
+        # A module built in float32 and then turned into float64 gets the exact filters.
+        super()._apply(fn, recurse)
+        if self._exact is not None:
+            self.filters = self.filters.new_tensor(self._exact)
+        return self
+
+    def _filters_for(self, x: Tensor) -> Tensor:
+        """The low-pass and the high-pass filter, (2, taps), in the type of x.
+
+        `load_state_dict(assign=True)` fills a module that was built on the device "meta", but not
+        what is outside the state dict: such filters are made here, once.
+        """
+        if self.filters.is_meta and not x.is_meta:
+            self.filters = torch.tensor(self._exact, dtype=x.dtype, device=x.device)
+        return self.filters.to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"wavelet={self.wavelet!r}"
@@ -128,10 +140,10 @@ class DWT2d(_FilterBank):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, 4C, ceil(H/2), ceil(W/2)), in the module's order of sub-bands."""
-        if not self._exact:
+        if self._exact is None:
             return haar_dwt2d(x)
         batch, channels = x.shape[:2]
-        filters = self.filters.to(x)
+        filters = self._filters_for(x)
         # Batch and channels become one axis, so one dense filter pair serves them all.
         x = _periodic_pad(x.flatten(0, 1).unsqueeze(1), dim=3, taps=filters.shape[1])
         x = F.conv2d(x, filters[:, None, None, :], stride=(1, 2)).flatten(0, 1).unsqueeze(1)
@@ -157,10 +169,10 @@ class IDWT2d(_FilterBank):
 
     def forward(self, bands: Tensor) -> Tensor:
         """(N, 4C, H, W) -> (N, C, 2H, 2W); crop where the transformed side was odd."""
-        if not self._exact:
+        if self._exact is None:
             return haar_idwt2d(bands)
         batch, channels = bands.shape[0], bands.shape[1] // 4
-        filters = self.filters.to(bands)
+        filters = self._filters_for(bands)
         x = torch.stack(_split_bands(bands), dim=2).reshape(-1, 2, *bands.shape[-2:])
         x = _periodic_synthesis(x, filters[:, None, :, None], dim=2)
         x = x.reshape(-1, 2, *x.shape[-2:])
