@@ -22,7 +22,7 @@ DATASETS = ["scipy", "h5py"]
 EXPORT = ["onnx", "onnxscript", "onnxruntime"]
 EXTRAS = {
     # No OpenMMLab package is a hard requirement: the two families below install the same
-    # modules and would overwrite each other's files. `wavemix_mm/environment.py` repeats both
+    # modules and would overwrite each other's files. `wavemix_mm/host/environment.py` repeats both
     # lists for the commands that it proposes; tests/test_packaging.py keeps them equal.
     "onedl": [
         "onedl-mmengine>=0.10.12",

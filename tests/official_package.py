@@ -6,7 +6,7 @@ from types import ModuleType
 
 import torch
 
-from wavemix_mm.analysis.benchmark.authors import (
+from wavemix_mm.official.networks import (
     OlderClassification,
     SegmentationOnClassification,
     import_official,

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from wavemix_mm.apis import init_model
 from wavemix_mm.datasets.camvid import CamVidDataset
-from wavemix_mm.engine.weights import write_safetensors
+from wavemix_mm.engine.checkpoints.safetensors_files import write_safetensors
 from wavemix_mm.errors import UserInputError
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -20,7 +20,7 @@ from mmseg.apis import inference_model
 from mmseg.apis import init_model as mmseg_init_model
 
 from wavemix_mm.apis import init_model
-from wavemix_mm.engine.launch import adapt_to_machine
+from wavemix_mm.engine.run.config import adapt_to_machine
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs" / "wavemix").glob("*.py"))

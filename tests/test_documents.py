@@ -21,8 +21,8 @@ from mmengine.runner import Runner
 import wavemix_mm.__main__
 import wavemix_mm.registry
 from wavemix_mm.apis import init_model
-from wavemix_mm.engine.launch import load_config, parse_options
-from wavemix_mm.environment import STACKS
+from wavemix_mm.engine.run.config import load_config, parse_options
+from wavemix_mm.host.environment import STACKS
 
 # What the documents use of other projects.
 PROGRAMS = {"export", "unzip", "gunzip", "tar", "sha256sum", "[", "csCreateTrainIdLabelImgs"}

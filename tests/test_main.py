@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import wavemix_mm
-from wavemix_mm.environment import MODULES, STACKS
+from wavemix_mm.host.environment import MODULES, STACKS
 
 ROOT = Path(wavemix_mm.__file__).parents[1]
 
@@ -146,4 +146,4 @@ def test_import_is_light(tmp_path):
         "print(wavemix_mm.convert_official.__module__)\n"
     )
     process = _run("-c", code, cwd=tmp_path)
-    assert process.stdout.splitlines() == ["[]", "wavemix_mm.official"], process.stderr
+    assert process.stdout.splitlines() == ["[]", "wavemix_mm.official.convert"], process.stderr

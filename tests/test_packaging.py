@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import wavemix_mm
-from wavemix_mm.environment import STACKS, UNDECLARED
+from wavemix_mm.host.environment import STACKS, UNDECLARED
 
 ROOT = Path(__file__).parents[1]
 MIM_ENTRIES = ["configs", "tools", "model-index.yml"]

@@ -14,7 +14,7 @@ from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import DefaultScope
 from torch.nn import functional as F
 
-from wavemix_mm.engine.launch import switch_to_deploy
+from wavemix_mm.engine.run.start import switch_to_deploy
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.models.backbones import WaveMix
 

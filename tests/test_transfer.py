@@ -7,7 +7,7 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
 
-from wavemix_mm.engine.launch import load_config, parse_options
+from wavemix_mm.engine.run.config import load_config, parse_options
 from wavemix_mm.errors import UserInputError
 
 ROOT = Path(__file__).resolve().parents[1]

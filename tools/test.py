@@ -122,40 +122,43 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
 
     try:
-        from wavemix_mm.engine import checks, distributed, launch, loading, start
+        from wavemix_mm.engine import messages
+        from wavemix_mm.engine.checkpoints import fit, loading
+        from wavemix_mm.engine.parallel import distributed
+        from wavemix_mm.engine.run import class_check, command_line, config, data_check, start
     except ImportError as error:  # no usable OpenMMLab stack; the message is a sentence
         sys.exit(f"error: {error}")
     from mmengine import dump
     from mmengine.dist import is_main_process
     from mmengine.evaluator import DumpResults
 
-    with launch.cli_errors(), loading.allow_unsafe_pickle(args.trust_checkpoint):
-        cfg = launch.load_config(args.config, launch.parse_options(args.cfg_options))
-        with launch.building(f"the options do not fit config {args.config}"):
+    with command_line.cli_errors(), loading.allow_unsafe_pickle(args.trust_checkpoint):
+        cfg = config.load_config(args.config, config.parse_options(args.cfg_options))
+        with messages.building(f"the options do not fit config {args.config}"):
             apply_args(cfg, args)
         cfg.load_from, cfg.resume = args.checkpoint, False
         loading.check_file(args.checkpoint)
-        checks.check_data_paths(cfg, "test_dataloader")
-        launch.set_work_dir(cfg, args.work_dir, args.config)
-        launch.adapt_to_machine(cfg, args.launcher)
+        data_check.check_data_paths(cfg, "test_dataloader")
+        config.set_work_dir(cfg, args.work_dir, args.config)
+        config.adapt_to_machine(cfg, args.launcher)
         distributed.init_distributed(cfg, args.launcher)
-        with launch.building(f"config {args.config} cannot be built"):
+        with messages.building(f"config {args.config} cannot be built"):
             runner = start.build_runner(cfg)
             dataset = runner.test_loop.dataloader.dataset
-        checks.check_num_classes(runner.model, dataset, args.config)
+        class_check.check_num_classes(runner.model, dataset, args.config)
         segmentation = cfg.get("default_scope") == "mmseg"
         # mmseg numbers the painted images; mmpretrain names them by their files
         written = args.out if segmentation else args.show_dir
         if written:
-            checks.check_file_names(dataset, "--out" if segmentation else "--show-dir")
+            data_check.check_file_names(dataset, "--out" if segmentation else "--show-dir")
         content = loading.read_checkpoint(args.checkpoint)
         state = loading.get_state_dict(content, args.checkpoint)
-        checks.check_classes_of_checkpoint(content, dataset, args.checkpoint)
+        class_check.check_classes_of_checkpoint(content, dataset, args.checkpoint)
         option = "--deploy" if args.deploy else "--tta" if args.tta else None
         start.remove_ema_hooks(runner, content, option)
-        if args.deploy and checks.lacks_tensors(runner.model, state):  # saved when it was folded
-            launch.switch_to_deploy(runner.model)
-        checks.check_state_dict(runner.model, state, args.checkpoint)
+        if args.deploy and fit.lacks_tensors(runner.model, state):  # saved when it was folded
+            start.switch_to_deploy(runner.model)
+        fit.check_state_dict(runner.model, state, args.checkpoint)
         if args.deploy:
             what = f"--deploy: checkpoint {args.checkpoint} cannot be folded"
             runner.register_hook(start.DeployHook(what))
@@ -170,6 +173,6 @@ def main(argv: list[str] | None = None) -> None:
 
 if __name__ == "__main__":
     main()
-    from wavemix_mm.engine.distributed import leave
+    from wavemix_mm.engine.parallel.distributed import leave
 
     leave()

@@ -75,43 +75,45 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
 
     try:
-        from wavemix_mm.engine import (
-            checks,
+        from wavemix_mm.engine import messages
+        from wavemix_mm.engine.checkpoints import fit, loading
+        from wavemix_mm.engine.parallel import distributed
+        from wavemix_mm.engine.run import (
+            command_line,
+            config,
             config_check,
-            distributed,
-            launch,
-            loading,
-            restart,
+            data_check,
+            resume,
             start,
         )
     except ImportError as error:  # no usable OpenMMLab stack; the message is a sentence
         sys.exit(f"error: {error}")
 
-    with launch.cli_errors(), loading.allow_unsafe_pickle(args.trust_checkpoint):
-        cfg = launch.load_config(args.config, launch.parse_options(args.cfg_options))
-        with launch.building(f"the options do not fit config {args.config}"):
+    with command_line.cli_errors(), loading.allow_unsafe_pickle(args.trust_checkpoint):
+        cfg = config.load_config(args.config, config.parse_options(args.cfg_options))
+        with messages.building(f"the options do not fit config {args.config}"):
             apply_args(cfg, args)
-        checks.check_data_paths(cfg, "train_dataloader", "val_dataloader")
-        launch.set_work_dir(cfg, args.work_dir, args.config)
-        launch.adapt_to_machine(cfg, args.launcher)
+        data_check.check_data_paths(cfg, "train_dataloader", "val_dataloader")
+        config.set_work_dir(cfg, args.work_dir, args.config)
+        config.adapt_to_machine(cfg, args.launcher)
         distributed.init_distributed(cfg, args.launcher)
-        restart.set_resume(cfg, args.resume)
+        resume.set_resume(cfg, args.resume)
         if cfg.get("load_from"):
             loading.check_file(cfg.load_from)
-        with launch.building(f"config {args.config} cannot be built"):
+        with messages.building(f"config {args.config} cannot be built"):
             runner = start.build_runner(cfg)
             loops = dict(train=runner.train_loop, val=runner.val_loop)
             datasets = {k: loop.dataloader.dataset for k, loop in loops.items() if loop is not None}
         config_check.check_config(cfg, datasets, runner.logger, args.config)
         if cfg.get("resume"):
-            checks.check_checkpoint(runner.model, cfg.load_from)
+            fit.check_checkpoint(runner.model, cfg.load_from)
         elif cfg.get("load_from"):
-            checks.check_initial_weights(runner.model, cfg.load_from)
+            fit.check_initial_weights(runner.model, cfg.load_from)
         start.run(runner, "train", f"config {args.config} cannot be started")
 
 
 if __name__ == "__main__":
     main()
-    from wavemix_mm.engine.distributed import leave
+    from wavemix_mm.engine.parallel.distributed import leave
 
     leave()

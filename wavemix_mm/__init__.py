@@ -29,7 +29,7 @@ def connect() -> None:
         ImportError: no OpenMMLab stack is installed, or two are mixed. The message is the
             one that `python -m wavemix_mm doctor` prints, with the command that mends it.
     """
-    from .environment import check_stack
+    from .host.environment import check_stack
 
     check_stack()
 
@@ -37,9 +37,9 @@ def connect() -> None:
     # looks here. Other modules import the same dict object, so that it is changed, never replaced.
     from mmengine.config.utils import MODULE2PACKAGE
 
-    from .bases import read_own_bases
-    from .engine.loading import explain_inferencers, register_loaders
-    from .model_index import register_models
+    from .engine.checkpoints.loading import explain_inferencers, register_loaders
+    from .host.bases import read_own_bases
+    from .host.model_index import register_models
     from .when_imported import when_imported
 
     # A module in place of the distribution's name: both versions of mmengine then take the folder

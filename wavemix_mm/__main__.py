@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from . import connect
-from .doctor import diagnose, diagnose_config
 from .errors import UserInputError
+from .host.doctor import diagnose, diagnose_config
 from .version import __version__
 
 

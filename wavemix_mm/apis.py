@@ -16,8 +16,12 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from torch import Tensor, nn
 
-from wavemix_mm.engine.fit import current_names
-from wavemix_mm.engine.loading import allow_unsafe_pickle, get_state_dict, read_checkpoint
+from wavemix_mm.engine.checkpoints.fit import current_names
+from wavemix_mm.engine.checkpoints.loading import (
+    allow_unsafe_pickle,
+    get_state_dict,
+    read_checkpoint,
+)
 from wavemix_mm.errors import UserInputError
 
 
@@ -39,7 +43,7 @@ def init_model(
 
     Args:
         config: A segmentation or classification config, or its path. A Config is not changed.
-        checkpoint: What `wavemix_mm.engine.loading.read_checkpoint` takes; None for random weights.
+        checkpoint: Any source that `read_checkpoint` takes; None for random weights.
         device: Where the model is to be; the accelerator if there is one by default.
         cfg_options: Options that override the config's.
         min_share: Least share of the model's tensors, in number, that the checkpoint must have in
@@ -57,7 +61,8 @@ def init_model(
     """
     from mmengine.registry import DefaultScope
 
-    from wavemix_mm.engine.launch import building, load_config
+    from wavemix_mm.engine.messages import building
+    from wavemix_mm.engine.run.config import load_config
 
     if isinstance(config, Config):
         name, cfg = config.filename or "given", copy.deepcopy(config)

@@ -40,7 +40,7 @@ DATA_SAMPLERS = Registry(
     "data sampler",
     parent=MMENGINE_DATA_SAMPLERS,
     scope="wavemix_mm",
-    locations=["wavemix_mm.engine.samplers"],
+    locations=["wavemix_mm.engine.exact.samplers"],
 )
 HOOKS = Registry(
     "hook", parent=MMENGINE_HOOKS, scope="wavemix_mm", locations=["wavemix_mm.engine.hooks"]
@@ -55,7 +55,7 @@ STRATEGIES = Registry(
     "strategy",
     parent=MMENGINE_STRATEGIES,
     scope="wavemix_mm",
-    locations=["wavemix_mm.engine.strategies"],
+    locations=["wavemix_mm.engine.parallel.strategies"],
 )
 TRANSFORMS = Registry(
     "transform",

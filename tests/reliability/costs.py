@@ -32,11 +32,11 @@ from mmengine.utils import import_modules_from_strings
 from PIL import Image
 
 from wavemix_mm.analysis.benchmark.timing import interleave
+from wavemix_mm.engine.exact.samplers import StatelessSampler
 from wavemix_mm.engine.hooks.non_finite_hook import NonFiniteHook
 from wavemix_mm.engine.hooks.safe_checkpoint_hook import SafeCheckpointHook
 from wavemix_mm.engine.hooks.stateless_seed_hook import StatelessSeedHook
-from wavemix_mm.engine.launch import adapt_to_machine
-from wavemix_mm.engine.samplers import StatelessSampler
+from wavemix_mm.engine.run.config import adapt_to_machine
 
 STATE = 31 * 2**20 // 4  # float32 numbers in a checkpoint
 ROUNDS, SECONDS = 15, 1.0

@@ -37,7 +37,7 @@ from mmengine.registry import METRICS
 from mmengine.runner import Runner
 
 import wavemix_mm.engine.hooks  # noqa: F401  before the fork, to save the time after
-from wavemix_mm.engine.checkpoint_files import find_damage
+from wavemix_mm.engine.checkpoints.files import find_damage
 
 BALLAST = 1 << 20  # 4 MiB a checkpoint
 ITERATION = 0.025  # seconds, at least

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from wavemix_mm.analysis.dataset_check import check_config
-from wavemix_mm.engine.launch import load_config
+from wavemix_mm.engine.run.config import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")

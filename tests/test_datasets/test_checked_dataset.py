@@ -16,8 +16,8 @@ pytest.importorskip("mmpretrain")
 
 from wavemix_mm.datasets import CamVidDataset, CustomDataset, TorchvisionDataset
 from wavemix_mm.datasets.checked_dataset import checked_datasets
-from wavemix_mm.engine.samplers import StatelessSampler
-from wavemix_mm.engine.seeding import seed_samples
+from wavemix_mm.engine.exact.samplers import StatelessSampler
+from wavemix_mm.engine.exact.seeding import seed_samples
 from wavemix_mm.errors import BadSampleError, UserInputError
 
 PIPELINE = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")]

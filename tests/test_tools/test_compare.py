@@ -14,7 +14,7 @@ import torch
 from test_train import run_main
 
 from wavemix_mm.analysis.compare.processes import Tools
-from wavemix_mm.engine.loading import read_state_dict
+from wavemix_mm.engine.checkpoints.loading import read_state_dict
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "analysis_tools" / "compare.py"

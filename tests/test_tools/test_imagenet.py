@@ -16,7 +16,7 @@ import torch
 from processes import free_port, run_in_processes
 from test_train import ROOT, load_tool, run_main, weights
 
-from wavemix_mm.engine.loading import read_checkpoint
+from wavemix_mm.engine.checkpoints.loading import read_checkpoint
 
 # Without dropout and random augmentation, and with group norm, a run depends on the batches alone.
 CONFIG = """

@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-from wavemix_mm.engine.launch import parse_options
+from wavemix_mm.engine.run.config import parse_options
 from wavemix_mm.errors import UserInputError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from wavemix_mm.engine.loading import read_checkpoint
+from wavemix_mm.engine.checkpoints.loading import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from test_train import ROOT, load_tool, run_main, sentence, weights
 
 from wavemix_mm.apis import init_model
-from wavemix_mm.engine.launch import switch_to_deploy
+from wavemix_mm.engine.run.start import switch_to_deploy
 from wavemix_mm.errors import UserInputError
 
 TTA = """

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from wavemix_mm.engine.loading import read_state_dict
+from wavemix_mm.engine.checkpoints.loading import read_state_dict
 
 ROOT = Path(__file__).resolve().parents[2]
 

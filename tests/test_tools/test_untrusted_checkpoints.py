@@ -10,7 +10,7 @@ import pytest
 import torch
 from test_train import run_main, sentence
 
-from wavemix_mm.engine.loading import read_checkpoint
+from wavemix_mm.engine.checkpoints.loading import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = {

@@ -19,12 +19,11 @@ import torch
 from official_package import OlderClassification, SegmentationOnClassification
 from test_untrusted_checkpoints import Payload
 
-from wavemix_mm.analysis.benchmark import authors
 from wavemix_mm.apis import init_model
-from wavemix_mm.engine.launch import load_config, parse_options
-from wavemix_mm.engine.loading import read_checkpoint
-from wavemix_mm.official import convert_official
-from wavemix_mm.official_variants import config_options, detect_variant, find_config
+from wavemix_mm.engine.checkpoints.loading import read_checkpoint
+from wavemix_mm.engine.run.config import load_config, parse_options
+from wavemix_mm.official import convert_official, networks
+from wavemix_mm.official.variants import config_options, detect_variant, find_config
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "model_converters" / "wavemix_to_mm.py"
@@ -244,9 +243,9 @@ def test_outputs_that_differ_are_refused(tool, network, save, tmp_path, monkeypa
 
 def test_without_the_authors_package(tool, network, save, tmp_path, capsys, monkeypatch):
     source = save(network().state_dict())
-    find_spec = authors.importlib.util.find_spec
+    find_spec = networks.importlib.util.find_spec
     monkeypatch.setattr(
-        authors.importlib.util,
+        networks.importlib.util,
         "find_spec",
         lambda name, *args: None if name == "wavemix" else find_spec(name, *args),
     )

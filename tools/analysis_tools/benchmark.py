@@ -218,7 +218,7 @@ def main(argv: list[str] | None = None) -> None:
     import wavemix_mm  # noqa: F401  (connects the plugin to mmengine)
     from wavemix_mm.analysis.benchmark import machine, report, scan, session
     from wavemix_mm.analysis.benchmark.progress import Progress
-    from wavemix_mm.engine.launch import cli_errors
+    from wavemix_mm.engine.run.command_line import cli_errors
     from wavemix_mm.errors import UserInputError
 
     with cli_errors():

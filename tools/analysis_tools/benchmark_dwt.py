@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     from wavemix_mm.analysis.benchmark import dwt, machine, report
     from wavemix_mm.analysis.benchmark.progress import Progress
     from wavemix_mm.analysis.benchmark.results import write_csv
-    from wavemix_mm.engine.launch import cli_errors
+    from wavemix_mm.engine.run.command_line import cli_errors
     from wavemix_mm.errors import UserInputError
 
     with cli_errors():

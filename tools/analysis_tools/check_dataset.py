@@ -88,7 +88,8 @@ def main(argv: list[str] | None = None) -> None:
 
     import wavemix_mm  # noqa: F401  (connects the plugin to mmengine)
     from wavemix_mm.analysis.dataset_check import check_config
-    from wavemix_mm.engine.launch import cli_errors, load_config, parse_options
+    from wavemix_mm.engine.run.command_line import cli_errors
+    from wavemix_mm.engine.run.config import load_config, parse_options
     from wavemix_mm.errors import UserInputError
 
     with cli_errors():

@@ -83,8 +83,8 @@ def main(argv: list[str] | None = None) -> None:
     from wavemix_mm.analysis.benchmark import machine
     from wavemix_mm.analysis.compare import plan, session
     from wavemix_mm.analysis.compare.costs import Conditions
-    from wavemix_mm.engine.launch import cli_errors
-    from wavemix_mm.engine.stopping import EXIT_STOPPED
+    from wavemix_mm.engine.guard.stopping import EXIT_STOPPED
+    from wavemix_mm.engine.run.command_line import cli_errors
 
     with cli_errors():
         entries = plan.load_entries(args.configs, args.cfg_options)

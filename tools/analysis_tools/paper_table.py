@@ -52,7 +52,7 @@ def count_parameters(row: dict[str, str]) -> int:
     import torch
     from mmengine.registry import MODELS, DefaultScope
 
-    from wavemix_mm.engine.launch import load_config, parse_options
+    from wavemix_mm.engine.run.config import load_config, parse_options
 
     options = parse_options(row["overrides"].split())
     if row["task"] == "seg":
@@ -137,7 +137,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     import wavemix_mm  # noqa: F401  (connects the plugin to mmengine)
-    from wavemix_mm.engine.launch import cli_errors
+    from wavemix_mm.engine.run.command_line import cli_errors
 
     with cli_errors():
         old = README.read_text(encoding="utf-8")

@@ -157,7 +157,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
 
-    from wavemix_mm.engine.launch import cli_errors
+    from wavemix_mm.engine.run.command_line import cli_errors
 
     with cli_errors():
         write_dataset(args)

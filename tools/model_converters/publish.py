@@ -36,8 +36,12 @@ def publish(checkpoint: str, out: Path) -> str:
     """
     import torch
 
-    from wavemix_mm.engine.loading import get_state_dict, read_checkpoint, read_state_dict
-    from wavemix_mm.engine.weights import write_safetensors
+    from wavemix_mm.engine.checkpoints.loading import (
+        get_state_dict,
+        read_checkpoint,
+        read_state_dict,
+    )
+    from wavemix_mm.engine.checkpoints.safetensors_files import write_safetensors
     from wavemix_mm.errors import UserInputError
 
     if out.suffix != ".safetensors":
@@ -71,8 +75,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
 
-    from wavemix_mm.engine.launch import cli_errors
-    from wavemix_mm.engine.loading import allow_unsafe_pickle
+    from wavemix_mm.engine.checkpoints.loading import allow_unsafe_pickle
+    from wavemix_mm.engine.run.command_line import cli_errors
 
     with cli_errors(), allow_unsafe_pickle(args.trust_checkpoint):
         print(f"wrote {args.out}, {publish(args.checkpoint, args.out)}")

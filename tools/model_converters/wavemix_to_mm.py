@@ -44,11 +44,11 @@ def convert(source: str, out: Path, config: str | None, digest: str | None) -> N
             something else; if `out` cannot be written. Then nothing is.
     """
     from wavemix_mm.apis import init_model
-    from wavemix_mm.engine.checks import check_state_dict
-    from wavemix_mm.engine.launch import load_config
+    from wavemix_mm.engine.checkpoints.fit import check_state_dict
+    from wavemix_mm.engine.run.config import load_config
     from wavemix_mm.errors import UserInputError
     from wavemix_mm.official import convert_official, is_wavelet_buffer
-    from wavemix_mm.official_variants import config_options, detect_variant, find_config
+    from wavemix_mm.official.variants import config_options, detect_variant, find_config
 
     _check_place(source, out)
     state, digest = _read(source, digest)
@@ -120,7 +120,7 @@ def _check_place(source: str, out: Path) -> None:
 
 def _read(source: str, digest: str | None) -> tuple[dict[str, Tensor], str]:
     """Return the tensors by their keys, and the SHA-256 of the file."""
-    from wavemix_mm.engine.loading import TRUST_ADVICE, local_copy, read_state_dict
+    from wavemix_mm.engine.checkpoints.loading import TRUST_ADVICE, local_copy, read_state_dict
     from wavemix_mm.errors import UserInputError
 
     file = local_copy(source)
@@ -157,13 +157,13 @@ def _compare(ours: nn.Module, state: dict[str, Tensor], classes: int, source: st
     """
     import torch
 
-    from wavemix_mm.analysis.benchmark.authors import (
+    from wavemix_mm.errors import UserInputError
+    from wavemix_mm.official import is_wavelet_buffer
+    from wavemix_mm.official.networks import (
         build_counterpart,
         import_official,
         set_transforms,
     )
-    from wavemix_mm.errors import UserInputError
-    from wavemix_mm.official import is_wavelet_buffer
 
     try:
         import_official()
@@ -200,8 +200,8 @@ def _write(out: Path, state: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Write the file beside its place, then put it there in one step."""
     import torch
 
-    from wavemix_mm.engine.checkpoint_files import partial, put_in_place
-    from wavemix_mm.engine.weights import write_safetensors
+    from wavemix_mm.engine.checkpoints.files import partial, put_in_place
+    from wavemix_mm.engine.checkpoints.safetensors_files import write_safetensors
     from wavemix_mm.errors import UserInputError
 
     try:
@@ -248,7 +248,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--sha256", help="SHA-256 that the source must have")
     args = parser.parse_args(argv)
 
-    from wavemix_mm.engine.launch import cli_errors
+    from wavemix_mm.engine.run.command_line import cli_errors
 
     with cli_errors():
         convert(args.source, args.out, args.config, args.sha256)

@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    from wavemix_mm.engine.launch import cli_errors
+    from wavemix_mm.engine.run.command_line import cli_errors
     from wavemix_mm.errors import UserInputError
 
     with cli_errors():

@@ -157,23 +157,25 @@ def main(argv: list[str] | None = None) -> None:
     from mmseg.registry import DATASETS
 
     from wavemix_mm.apis import init_model
-    from wavemix_mm.engine import checks, launch, loading
+    from wavemix_mm.engine import messages
+    from wavemix_mm.engine.checkpoints import fit, loading
+    from wavemix_mm.engine.run import class_check, command_line, config, data_check
     from wavemix_mm.errors import UserInputError
 
-    with launch.cli_errors(), loading.allow_unsafe_pickle(args.trust_checkpoint):
-        cfg = launch.load_config(args.config, launch.parse_options(args.cfg_options))
+    with command_line.cli_errors(), loading.allow_unsafe_pickle(args.trust_checkpoint):
+        cfg = config.load_config(args.config, config.parse_options(args.cfg_options))
         if cfg.get("default_scope") != "mmseg":
             raise UserInputError(f"config {args.config} is not a segmentation config.")
         loading.check_file(args.checkpoint)
-        checks.check_data_paths(cfg, "test_dataloader")
-        launch.adapt_to_machine(cfg, launcher="none")
+        data_check.check_data_paths(cfg, "test_dataloader")
+        config.adapt_to_machine(cfg, launcher="none")
         pipeline = cfg.test_dataloader.dataset.pipeline
-        with launch.building(f"config {args.config} cannot be built"):
+        with messages.building(f"config {args.config} cannot be built"):
             model = init_model(cfg, device=get_device())
             with DefaultScope.overwrite_default_scope("mmseg"):
                 dataset = DATASETS.build(cfg.test_dataloader.dataset)
-        checks.check_num_classes(model, dataset, args.config)
-        checks.check_checkpoint(model, args.checkpoint)
+        class_check.check_num_classes(model, dataset, args.config)
+        fit.check_checkpoint(model, args.checkpoint)
         model.load_state_dict(loading.read_state_dict(args.checkpoint))
         infos = pick(dataset, args.files, args.images)
         try:

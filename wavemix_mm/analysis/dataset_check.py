@@ -21,7 +21,7 @@ from wavemix_mm.datasets.files import (
     read_bytes,
 )
 from wavemix_mm.datasets.label_counts import LabelCounts
-from wavemix_mm.engine.config_check import class_difference
+from wavemix_mm.engine.run.class_check import class_difference
 from wavemix_mm.errors import BadSampleError, UserInputError
 from wavemix_mm.registry import named_class, type_name
 

@@ -1,13 +1,13 @@
-"""wavemix_mm/analysis/benchmark/authors.py."""
+"""wavemix_mm/official/networks.py."""
 
 import pytest
 import torch
 
 from wavemix_mm import convert_official
-from wavemix_mm.analysis.benchmark import authors
 from wavemix_mm.analysis.benchmark.models import build_model
 from wavemix_mm.analysis.benchmark.specs import parse_spec
 from wavemix_mm.errors import UserInputError
+from wavemix_mm.official import networks
 
 SMALL = "model.backbone.embed_dims=8 model.backbone.depth=2"
 SEGMENTATION = f"{SMALL} model.decode_head.in_channels=8 model.decode_head.channels=2"
@@ -25,7 +25,7 @@ CASES = {
 def test_counterpart_gives_the_same_output(case):
     ours = build_model(parse_spec(CASES[case])).eval()
     theirs = build_model(parse_spec(f"official:{CASES[case]}")).eval()
-    authors.randomize_norms(theirs)
+    networks.randomize_norms(theirs)
     images = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         expected = theirs(images)

@@ -9,9 +9,9 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 from processes import run_in_processes
 
+from wavemix_mm.engine.checkpoints.loading import read_checkpoint
+from wavemix_mm.engine.guard.step_guard import StepGuard
 from wavemix_mm.engine.hooks import NonFiniteHook
-from wavemix_mm.engine.loading import read_checkpoint
-from wavemix_mm.engine.step_guard import StepGuard
 from wavemix_mm.errors import UserInputError
 
 NAN = float("nan")

@@ -17,11 +17,11 @@ from mmengine.runner import Runner
 from mmengine.runner._flexible_runner import FlexibleRunner
 from tiny_run import assert_same_state, config, iteration_based, train
 
-from wavemix_mm.engine.checkpoint_files import find_damage, find_newest_good
-from wavemix_mm.engine.checkpoint_writer import CheckpointWriter
+from wavemix_mm.engine.checkpoints.files import find_damage, find_newest_good
+from wavemix_mm.engine.checkpoints.loading import read_checkpoint
+from wavemix_mm.engine.checkpoints.writer import CheckpointWriter
 from wavemix_mm.engine.hooks import SafeCheckpointHook
 from wavemix_mm.engine.hooks.safe_checkpoint_hook import _is_step_done
-from wavemix_mm.engine.loading import read_checkpoint
 from wavemix_mm.errors import UserInputError
 
 BEST = dict(save_best="tiny/score", rule="greater")

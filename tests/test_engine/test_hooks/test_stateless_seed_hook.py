@@ -22,8 +22,8 @@ from mmengine.runner import Runner, set_random_seed
 from processes import exit_status, run_in_processes
 from torch.utils.data import BatchSampler, DataLoader
 
+from wavemix_mm.engine.exact.samplers import StatelessSampler
 from wavemix_mm.engine.hooks import StatelessSeedHook
-from wavemix_mm.engine.samplers import StatelessSampler
 from wavemix_mm.errors import UserInputError
 
 EPOCH = 3  # iterations, the last with half a batch

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wavemix_mm.analysis.benchmark import authors
 from wavemix_mm.analysis.benchmark.models import Logits
-from wavemix_mm.engine.launch import switch_to_deploy
+from wavemix_mm.engine.run.start import switch_to_deploy
 from wavemix_mm.errors import UserInputError
+from wavemix_mm.official import networks
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 MODES = ("eager", "compiled", "deploy", "deploy+compiled")
@@ -142,7 +142,7 @@ def make_training(
 def _place(candidate: Candidate, item: Any) -> Any:
     layout = torch.channels_last if candidate.channels_last else torch.contiguous_format
     if isinstance(item, Logits) and item.is_authors:
-        authors.set_transforms(candidate.device, torch.float32)
+        networks.set_transforms(candidate.device, torch.float32)
     return item.to(device=candidate.device, memory_format=layout)
 
 

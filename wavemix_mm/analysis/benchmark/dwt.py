@@ -12,7 +12,7 @@ from torch import Tensor
 
 from wavemix_mm.analysis.benchmark.candidates import DTYPES
 from wavemix_mm.analysis.benchmark.timing import Timing, interleave, speedup
-from wavemix_mm.engine.launch import sentence
+from wavemix_mm.engine.messages import error_message
 from wavemix_mm.models.layers.wavelet import haar_dwt2d
 
 # The name that pip knows -> the module.
@@ -110,7 +110,7 @@ def measure_transforms(
             functions["both"][transform.name] = _both(transform, own)
             functions["forward"][transform.name] = _forward(transform, own)
         except Exception as error:
-            row.note = sentence(error)
+            row.note = error_message(error)
     if device == "cpu" and dtype == "float32" and importlib.util.find_spec("pywt"):
         rows["PyWavelets"] = DwtRow("PyWavelets", device, dtype, *shape)
         functions["forward"]["PyWavelets"], functions["both"]["PyWavelets"] = _by_pywt(x)

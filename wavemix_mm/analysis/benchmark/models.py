@@ -15,10 +15,11 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
-from wavemix_mm.analysis.benchmark import authors
 from wavemix_mm.analysis.benchmark.specs import Spec
-from wavemix_mm.engine.launch import building, load_config
+from wavemix_mm.engine.messages import building
+from wavemix_mm.engine.run.config import load_config
 from wavemix_mm.errors import UserInputError
+from wavemix_mm.official import networks
 from wavemix_mm.registry import type_name
 
 _DEFAULT_SIZE = (224, 224)
@@ -116,12 +117,12 @@ def _image_size(cfg: Config) -> tuple[int, int]:
 
 def _build_official(spec: Spec) -> Logits:
     # On a machine with a GPU their package starts there.
-    authors.set_transforms("cpu", torch.float32)
+    networks.set_transforms("cpu", torch.float32)
     if not spec.target.endswith(".py"):
-        network = authors.build_official(spec.target, spec.options)
+        network = networks.build_official(spec.target, spec.options)
         return Logits(network, _DEFAULT_SIZE, is_authors=True)
     cfg = _load(spec)
-    theirs = authors.build_counterpart(_build_from_config(cfg), spec.text)
+    theirs = networks.build_counterpart(_build_from_config(cfg), spec.text)
     return Logits(theirs, _image_size(cfg), is_authors=True)
 
 

@@ -10,14 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wavemix_mm.analysis.benchmark import authors, candidates, cost, memory, timing
+from wavemix_mm.analysis.benchmark import candidates, cost, memory, timing
 from wavemix_mm.analysis.benchmark.candidates import Candidate
 from wavemix_mm.analysis.benchmark.groups import Group, Settings, Subject
 from wavemix_mm.analysis.benchmark.models import Logits, build_model
 from wavemix_mm.analysis.benchmark.results import Row
-from wavemix_mm.engine.launch import sentence, switch_to_deploy
+from wavemix_mm.engine.messages import error_message
+from wavemix_mm.engine.run.start import switch_to_deploy
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.official import convert_official
+from wavemix_mm.official import convert_official, networks
 
 # Largest difference to the authors' float32 output over its largest value.
 TOLERANCES = {"float32": 1e-5, "bfloat16": 2e-2, "float16": 5e-3}
@@ -78,7 +79,7 @@ class _Measurement:
         if not self.group.has_equal_weights:
             return logits
         if index == 0:
-            authors.randomize_norms(logits)
+            networks.randomize_norms(logits)
             self.weights = logits.network.state_dict()
         elif subject.is_authors:
             logits.network.load_state_dict(self.weights)
@@ -253,7 +254,7 @@ def _noted(row: Row, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # of anybody's model: anything may be raised
-        row.add_note(what, sentence(error))
+        row.add_note(what, error_message(error))
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from wavemix_mm.engine.launch import parse_options
+from wavemix_mm.engine.run.config import parse_options
 from wavemix_mm.errors import UserInputError
 
 # Packages whose configs may be named without a path, in this order.

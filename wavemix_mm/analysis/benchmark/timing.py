@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from wavemix_mm.engine.launch import sentence
+from wavemix_mm.engine.messages import error_message
 
 _MAX_CALLS = 1000
 
@@ -88,7 +88,7 @@ def interleave(
             _time_calls(function, device, max(warmup, 1))
             seconds = min(_time_calls(function, device, 1))
         except Exception as error:
-            failures[name] = sentence(error)
+            failures[name] = error_message(error)
             if device == "cuda":
                 torch.cuda.empty_cache()
         else:

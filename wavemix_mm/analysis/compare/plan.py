@@ -15,8 +15,9 @@ from mmengine.config import Config
 from wavemix_mm.analysis.benchmark import specs
 from wavemix_mm.analysis.benchmark.specs import Spec
 from wavemix_mm.analysis.compare.schedule import iou_metric, make_probe, make_run
-from wavemix_mm.engine.checks import check_data_paths
-from wavemix_mm.engine.launch import building, load_config, parse_options
+from wavemix_mm.engine.messages import building
+from wavemix_mm.engine.run.config import load_config, parse_options
+from wavemix_mm.engine.run.data_check import check_data_paths
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import type_name
 

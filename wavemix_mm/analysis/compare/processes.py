@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from wavemix_mm.engine.stopping import EXIT_STOPPED
+from wavemix_mm.engine.guard.stopping import EXIT_STOPPED
 from wavemix_mm.errors import UserInputError
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from wavemix_mm.analysis.compare.plan import Run
 from wavemix_mm.analysis.compare.processes import ChildError, Tools
-from wavemix_mm.engine.checkpoint_files import find_newest_good
-from wavemix_mm.engine.loading import read_checkpoint
+from wavemix_mm.engine.checkpoints.files import find_newest_good
+from wavemix_mm.engine.checkpoints.loading import read_checkpoint
 
 _PREFIX = "IoU."
 _SLOW = 5  # iterations at the start that do not count: workers and caches start

@@ -13,10 +13,10 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_state_dict
 
-from wavemix_mm.engine.arguments import check_integers
-from wavemix_mm.engine.checkpoint_files import find_newest_good
-from wavemix_mm.engine.loading import read_checkpoint
-from wavemix_mm.engine.step_guard import Step, StepGuard
+from wavemix_mm.engine.checkpoints.files import find_newest_good
+from wavemix_mm.engine.checkpoints.loading import read_checkpoint
+from wavemix_mm.engine.guard.step_guard import Step, StepGuard
+from wavemix_mm.engine.messages import check_integers
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import HOOKS
 

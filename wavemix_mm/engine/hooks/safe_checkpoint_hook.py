@@ -18,11 +18,12 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.runner.checkpoint import _load_checkpoint, save_checkpoint
 
-from wavemix_mm.engine.arguments import check_integers
-from wavemix_mm.engine.checkpoint_files import partial, partial_files, put_in_place
-from wavemix_mm.engine.checkpoint_writer import CheckpointWriter
-from wavemix_mm.engine.resume import changes_of_schedule, find_checkpoint, samples_seen_again
-from wavemix_mm.engine.stopping import EXIT_STOPPED, StopRequest, protect_workers
+from wavemix_mm.engine.checkpoints.files import partial, partial_files, put_in_place
+from wavemix_mm.engine.checkpoints.writer import CheckpointWriter
+from wavemix_mm.engine.exact.schedule import changes_of_schedule, samples_seen_again
+from wavemix_mm.engine.guard.stopping import EXIT_STOPPED, StopRequest, protect_workers
+from wavemix_mm.engine.messages import check_integers
+from wavemix_mm.engine.run.resume import find_checkpoint
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import HOOKS
 

@@ -11,8 +11,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import BatchSampler, DataLoader
 
-from wavemix_mm.engine.samplers import StatelessInfiniteSampler, StatelessSampler
-from wavemix_mm.engine.seeding import ITERATION, seed_generators
+from wavemix_mm.engine.exact.samplers import StatelessInfiniteSampler, StatelessSampler
+from wavemix_mm.engine.exact.seeding import ITERATION, seed_generators
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import HOOKS
 

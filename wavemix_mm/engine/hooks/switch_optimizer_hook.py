@@ -9,8 +9,8 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.runner import IterBasedTrainLoop, Runner
 from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
 
-from wavemix_mm.engine.arguments import check_integers
-from wavemix_mm.engine.launch import type_name
+from wavemix_mm.engine.messages import check_integers
+from wavemix_mm.engine.run.config import type_name
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import HOOKS
 

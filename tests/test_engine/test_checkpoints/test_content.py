@@ -1,0 +1,58 @@
+"""What of a checkpoint reaches mmengine: counts that are counts, text in listed places alone."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from wavemix_mm.engine.checkpoints.files import find_newest_good
+from wavemix_mm.engine.checkpoints.loading import read_checkpoint
+from wavemix_mm.errors import UserInputError
+
+
+def save(path, meta=None, info=None, **more):
+    hub = dict(log_scalars={}, runtime_info=info or {}, resumed_keys={})
+    state = dict(a=torch.ones(1))
+    meta = dict(epoch=1, iter=2) | (meta or {})
+    torch.save(dict(state_dict=state, meta=meta, message_hub=hub, **more), path)
+    return str(path)
+
+
+@pytest.mark.parametrize("key", ["epoch", "iter"])
+@pytest.mark.parametrize("value", [-1, "1", 10**30, True, math.nan, 1.0, None, [1]])
+def test_epoch_that_is_no_count(tmp_path, key, value):
+    path = save(tmp_path / "epoch_1.pth", meta={key: value})
+    with pytest.raises(UserInputError, match=rf"epoch_1\.pth cannot be used: its {key} is "):
+        read_checkpoint(path)
+    found, ((damaged, cause),) = find_newest_good(tmp_path)
+    assert found is None and str(damaged) == path and f"its {key} is" in cause
+
+
+def test_numpy_integer_is_a_count(tmp_path):
+    epoch = read_checkpoint(save(tmp_path / "a.pth", meta=dict(epoch=np.int64(3))))["meta"]["epoch"]
+    assert epoch == 3 and type(epoch) is int
+
+
+def test_text_is_kept_in_listed_places_alone(tmp_path):
+    dataset = dict(classes=("a", "b"), palette=[[1, 2, 3]])
+    meta = dict(time="t", dataset_meta=dataset, cfg="x", config="x", hook_msgs=dict(a="x", b=1))
+    info = dict(cfg="x", other="x", nested=dict(cfg=b"x", n=1), experiment_name="run", n=[1])
+    info |= dict(dataset_meta="x", array=np.array(["x"]))
+    optimizer = dict(param_groups=[dict(name="head")])
+    path = save(tmp_path / "a.pth", meta, info, optimizer=optimizer, more="x", model=dict(a="x"))
+    content = read_checkpoint(path)
+    expected = dict(epoch=1, iter=2, time="t", dataset_meta=dataset, hook_msgs=dict(b=1))
+    assert content["meta"] == expected
+    hub = content["message_hub"]["runtime_info"]
+    assert hub == dict(nested=dict(n=1), experiment_name="run", n=[1])
+    assert content["optimizer"] == optimizer
+    assert content["model"] == {} and "more" not in content
+
+
+def test_a_checkpoint_names_files_beside_itself_alone(tmp_path):
+    """Hooks remove the best checkpoint when there is a better one."""
+    own = str(tmp_path / "best.pth")
+    info = dict(best_ckpt=own, best_ckpt_mIoU="/home/me/thesis.pth", last_ckpt="../x.pth")
+    read = read_checkpoint(save(tmp_path / "a.pth", info=info))["message_hub"]["runtime_info"]
+    assert read == dict(best_ckpt=own, best_ckpt_mIoU="thesis.pth", last_ckpt="x.pth")

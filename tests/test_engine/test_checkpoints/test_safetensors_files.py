@@ -1,0 +1,113 @@
+"""Weights as safetensors, read by mmengine itself."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import torch
+from mmengine.runner import load_checkpoint
+from safetensors.torch import save_file
+from torch import nn
+
+import wavemix_mm  # noqa: F401  (the import is what registers the loaders)
+from wavemix_mm.engine.checkpoints.loading import read_state_dict
+from wavemix_mm.engine.checkpoints.safetensors_files import load_from_safetensors, write_safetensors
+from wavemix_mm.errors import UserInputError
+
+
+def make_net():
+    return nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3))
+
+
+def test_mmengine_loads_what_was_written(tmp_path, randomize_norms):
+    source, target = make_net(), make_net()
+    randomize_norms(source)
+    file = tmp_path / "new folder" / "net.safetensors"
+    meta = dict(epoch=3, dataset_meta=dict(classes=("a", "b"), palette=np.eye(2, dtype=int)))
+    write_safetensors(file, source.state_dict(), meta)
+    checkpoint = load_checkpoint(target, str(file), map_location="cpu", strict=True)
+    assert checkpoint["meta"] == dict(
+        epoch=3, dataset_meta=dict(classes=["a", "b"], palette=[[1, 0], [0, 1]])
+    )
+    assert list(source.state_dict()) == list(target.state_dict())
+    for key, value in source.state_dict().items():
+        torch.testing.assert_close(target.state_dict()[key], value, rtol=0, atol=0)
+    # the checks before a run read it as well
+    torch.testing.assert_close(read_state_dict(str(file)), dict(source.state_dict()))
+
+
+def test_equal_weights_give_equal_bytes(tmp_path):
+    weight = torch.arange(6.0).reshape(2, 3)
+    files = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    # in another order, not contiguous, and sharing memory
+    write_safetensors(files[0], dict(a=weight, b=weight.t()), dict(epoch=1, seed=2))
+    copy = weight.t().contiguous()
+    write_safetensors(files[1], dict(b=copy, a=weight.clone()), dict(seed=2, epoch=1))
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    assert digests[0] == digests[1]
+    # fixed, so that a later version that writes other bytes is noticed
+    data = files[0].read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    assert header["__metadata__"] == {"wavemix_mm": '{"epoch": 1, "seed": 2}'}
+    numbers = np.frombuffer(data[8 + length :], "<f4")
+    assert numbers.tolist() == [0, 1, 2, 3, 4, 5, 0, 3, 1, 4, 2, 5]
+
+
+def test_file_of_another_project(tmp_path, monkeypatch):
+    save_file({"weight": torch.ones(2)}, tmp_path / "timm.safetensors", metadata={"format": "pt"})
+    monkeypatch.setenv("HOME", str(tmp_path))
+    checkpoint = load_from_safetensors("~/timm.safetensors", map_location="meta")
+    assert checkpoint["meta"] == {}
+    assert checkpoint["state_dict"]["weight"].device.type == "meta"
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x02PK", b"<!doctype html>" * 9], ids=repr)
+def test_damaged_file(tmp_path, content):
+    file = tmp_path / "bad.safetensors"
+    file.write_bytes(content)
+    with pytest.raises(UserInputError, match=r"bad\.safetensors cannot be read: it is truncated"):
+        load_checkpoint(make_net(), str(file))
+
+
+def test_truncated_file(tmp_path):
+    file = tmp_path / "cut.safetensors"
+    write_safetensors(file, make_net().state_dict(), {})
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(UserInputError, match="truncated"):
+        read_state_dict(str(file))
+
+
+def test_file_that_does_not_exist(tmp_path):
+    with pytest.raises(UserInputError, match=r"none\.safetensors does not exist"):
+        load_checkpoint(make_net(), str(tmp_path / "none.safetensors"))
+
+
+def test_meta_that_json_cannot_hold(tmp_path):
+    with pytest.raises(UserInputError, match="meta cannot be written as JSON"):
+        write_safetensors(tmp_path / "a.safetensors", {}, dict(hook=object()))
+
+
+def test_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserInputError, match=r"a\.safetensors cannot be written"):
+        write_safetensors(tmp_path / "file" / "a.safetensors", {}, {})
+
+
+@pytest.mark.parametrize(
+    "meta", ["[" * 100_000, "[" * 400 + "]" * 400, "[1]", "[[]," * (2 << 20)], ids=len
+)
+def test_forged_meta_is_refused(tmp_path, meta):
+    path = tmp_path / "a.safetensors"
+    save_file({"a": torch.ones(1)}, path, metadata={"wavemix_mm": meta})
+    with pytest.raises(UserInputError, match=r"a\.safetensors cannot be read"):
+        read_state_dict(str(path))
+
+
+def test_deep_header_is_refused(tmp_path):
+    path = tmp_path / "a.safetensors"
+    header = b'{"a":' * 50_000 + b"1" + b"}" * 50_000
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(UserInputError, match=r"a\.safetensors cannot be read"):
+        read_state_dict(str(path))

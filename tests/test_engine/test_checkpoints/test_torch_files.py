@@ -1,0 +1,238 @@
+"""Files of torch.save are read within limits, whatever they hold: 5 s, 4 times the size."""
+
+import pickle
+import resource
+import struct
+import subprocess
+import sys
+import zipfile
+from collections import OrderedDict
+
+import pytest
+import torch
+
+from wavemix_mm.engine.checkpoints.loading import read_checkpoint, read_state_dict
+from wavemix_mm.errors import UserInputError
+
+MIB = 1 << 20
+
+
+def text(string):
+    raw = string.encode()
+    return b"X" + struct.pack("<I", len(raw)) + raw
+
+
+def name(full):
+    module, _, attribute = full.rpartition(".")
+    return f"c{module}\n{attribute}\n".encode()
+
+
+def mark_of(*items):
+    return b"(" + b"".join(items) + b"t"
+
+
+def put(number):
+    return b"r" + struct.pack("<I", number)
+
+
+def get(number):
+    return b"j" + struct.pack("<I", number)
+
+
+def int_(number):
+    data = pickle.encode_long(number)
+    return b"\x8a" + bytes([len(data)]) + data
+
+
+def storage(numel, key="0", kind="torch.FloatStorage"):
+    return mark_of(text("storage"), name(kind), text(key), text("cpu"), int_(numel)) + b"Q"
+
+
+def tensor(numel, size, stride, offset=0):
+    sizes = (mark_of(*map(int_, numbers)) for numbers in (size, stride))
+    arguments = mark_of(storage(numel), int_(offset), *sizes, b"\x89", b"N")
+    return name("torch._utils._rebuild_tensor_v2") + arguments + b"R"
+
+
+def write(path, pickled, numbers=bytes(64), compression=zipfile.ZIP_STORED, version=2):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("archive/data.pkl", b"\x80" + bytes([version]) + pickled + b".")
+        archive.writestr("archive/byteorder", "little")
+        archive.writestr("archive/data/0", numbers)
+    return path
+
+
+def state_dict(value):
+    return b"}" + text("state_dict") + b"}" + text("a") + value + b"ss"
+
+
+def encoded(string):
+    return name("_codecs.encode") + text(string) + text("latin1") + b"\x86R"
+
+
+PAIRS = b"".join(put(i) + get(i) + b"\x86" for i in range(60))
+ENCODE = name("_codecs.encode")
+HOSTILE = {
+    "nested pairs": state_dict(b"K\x01\x85" + PAIRS),
+    "nested pairs as a key": b"}" + b"K\x01\x85" + PAIRS + b"K\x01s",
+    "nested pairs in a set": name("builtins.set") + b"]K\x01\x85" + PAIRS + b"a\x85R",
+    "shared lists": b"]K\x01a" + b"".join(put(i) + b"](" + get(i) * 10 + b"e" for i in range(30)),
+    "shared dicts": b"}" + b"".join(
+        put(i) + b"}(" + b"".join(text(str(k)) + get(i) for k in range(10)) + b"u"
+        for i in range(30)),
+    "a value in itself": b"]" + put(0) + get(0) + b"a",
+    "growing text": ENCODE * 31 + text("A" * 8) + text("latin1") + b"\x86R"
+        + (text("hex") + b"\x86R") * 30,
+    "text encoded many times": text("A" * 100_000) + put(0) + b"](" + (
+        ENCODE + get(0) + text("latin1") + b"\x86R") * 20_000 + b"e",
+    "bytearray": name("builtins.bytearray") + int_(1 << 40) + b"\x85R",
+    "allocating tensor class": name("torch.FloatTensor") + int_(1 << 40) + b"\x85R",
+    "tensor by REDUCE": name("torch.Tensor") + int_(1 << 40) + b"\x85R",
+    "counter of a shared dict": b"}(" + b"".join(int_(i) + b"K\x01" for i in range(3000)) + b"u"
+        + put(0) + b"](" + (name("collections.Counter") + get(0) + b"\x85R") * 3000 + b"e",
+    "ordered dict of shared pairs": b"](" + b"K\x01K\x02\x86" * 3000 + b"e" + put(0) + b"](" + (
+        name("collections.OrderedDict") + get(0) + b"\x85R") * 3000 + b"e",
+    "keys of one hash": b"}("
+        + b"".join(int_(i * ((1 << 61) - 1)) + b"N" for i in range(40_000)) + b"u",
+    "size beyond the file": b"X" + struct.pack("<I", 0xFFFFFFFF) + b"abc",
+    "LONG4": b"\x8b" + struct.pack("<i", 2**31 - 1),
+    "BINBYTES8": b"\x8e" + struct.pack("<Q", 1 << 60),
+    "deep list": b"]" * 200_000 + b"a" * 199_999,
+    "deep tuple": b")" + b"\x85" * 200_000,
+    "many lists": b"](" + b"]" * 2_000_000 + b"e",
+    "many values": b"](" + b"N" * 8_000_000 + b"e",
+    "many marks": b"(" * 1_000_000,
+    "expanded tensor": state_dict(tensor(1, (1 << 20, 1 << 20), (0, 0))),
+    "tensor of no memory": state_dict(tensor(1, (1 << 62, 0), (1, 1))),
+    "tensor beyond its storage": state_dict(tensor(16, (17,), (1,))),
+    "tensor at a place beyond": state_dict(tensor(16, (16,), (1,), offset=1)),
+    "negative size": state_dict(tensor(16, (-4,), (1,))),
+    "negative stride": state_dict(tensor(16, (4,), (-1,), offset=8)),
+    "negative storage": state_dict(tensor(-16, (4,), (1,))),
+    "storage beyond its record": state_dict(tensor(1 << 40, (1 << 40,), (1,))),
+    "one tensor many times": tensor(16, (8, 2), (2, 1)) + put(0) + b"](" + get(0) * 600_000 + b"e",
+    "array of claimed size": name("numpy.core.multiarray._reconstruct") + name("numpy.ndarray") +
+        int_(1 << 40) + b"\x85" + encoded("b") + b"\x87R",
+    "giant dtype": name("numpy.dtype") + text("U999999999") + b"\x85R",
+    "no stack": b"\x85\x85R",
+    "another protocol": b"\x95" + struct.pack("<Q", 1 << 60),
+}  # fmt: skip
+
+LIMITED = """
+import resource, sys, time
+from wavemix_mm.engine.checkpoints.loading import read_checkpoint
+from wavemix_mm.errors import UserInputError
+for path in sys.argv[1:]:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    try:
+        read_checkpoint(path)
+        said = "read"
+    except UserInputError as error:
+        said = str(error)
+    more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    print(time.perf_counter() - start, more * 1024, said, sep="\\t", flush=True)
+"""
+
+
+def read_all(paths):
+    """Read files one after the other in a process of their own: seconds, more memory, message."""
+    process = subprocess.run(
+        [sys.executable, "-c", LIMITED, *map(str, paths)],
+        capture_output=True, text=True, check=True, timeout=300,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (4 << 30, 4 << 30)),
+    )  # fmt: skip
+    lines = [line.split("\t") for line in process.stdout.splitlines()]
+    return [(float(seconds), int(memory), said) for seconds, memory, said in lines]
+
+
+def check_limits(paths):
+    """Each is refused in words, in time and memory."""
+    for path, (seconds, memory, said) in zip(paths, read_all(paths), strict=True):
+        assert said.startswith(
+            (f"checkpoint {path} cannot be read: ", f"checkpoint {path} holds no ")
+        ), (path, said)
+        assert "\n" not in said
+        assert seconds < 5, (path, seconds)
+        assert memory < 4 * path.stat().st_size + 64 * MIB, (path, memory / MIB)
+
+
+def test_hostile_pickles_are_refused_within_limits(tmp_path):
+    paths = [
+        write(tmp_path / f"{title.replace(' ', '_')}.pth", data) for title, data in HOSTILE.items()
+    ]
+    check_limits(paths)
+
+
+def test_hostile_archives_are_refused_within_limits(tmp_path):
+    plain = state_dict(tensor(16, (4, 4), (4, 1)))
+    paths = [write(tmp_path / "good.pth", plain)]
+    assert read_state_dict(str(paths.pop()))["a"].shape == (4, 4)
+    bomb = tmp_path / "deflated.pth"
+    paths.append(write(bomb, plain, bytes(1 << 29), zipfile.ZIP_DEFLATED))
+    many = tmp_path / "many_parts.pth"
+    with zipfile.ZipFile(many, "w") as archive:
+        for i in range(60_000):
+            archive.writestr(f"a/{i}", b"")
+    paths.append(many)
+    overlapping = write(tmp_path / "overlapping.pth", plain, bytes(MIB))
+    data = bytearray(overlapping.read_bytes())
+    entry = data.index(b"archive/data.pkl", data.index(b"PK\1\2")) - 46
+    data[entry + 20 : entry + 28] = struct.pack("<II", 2**31, 2**31)  # sizes of the pickle
+    overlapping.write_bytes(data)
+    paths.append(overlapping)
+    tar = tmp_path / "tar.pth"
+    tar.write_bytes(bytes(257) + b"ustar" + bytes(250))
+    paths.append(tar)
+    legacy = tmp_path / "legacy.pth"
+    torch.save(dict(state_dict=dict(a=torch.ones(4))), legacy, _use_new_zipfile_serialization=False)
+    torch.testing.assert_close(read_state_dict(str(legacy)), dict(a=torch.ones(4)))
+    data = legacy.read_bytes()
+    legacy.write_bytes(data[:-24] + struct.pack("<q", 1 << 60) + data[-16:])
+    paths.append(legacy)
+    check_limits(paths)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (torch.eye(2).to_sparse(), "a sparse tensor"),
+        (torch.empty(2, device="meta"), "a tensor on the meta device"),
+        (torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8), "a quantized tensor"),
+        (torch.nested.nested_tensor([torch.ones(1), torch.ones(2)]), "a nested tensor"),
+    ],
+)
+def test_other_layouts_are_named(tmp_path, value, message):
+    path = str(tmp_path / "a.pth")
+    torch.save(dict(state_dict=dict(a=value)), path)
+    with pytest.raises(UserInputError, match=rf"a\.pth cannot be read: it holds {message}"):
+        read_state_dict(path)
+
+
+def test_file_that_cannot_be_read():
+    with pytest.raises(UserInputError, match="/proc/self/mem cannot be read: Input/output error"):
+        read_checkpoint("/proc/self/mem")
+
+
+def test_one_tensor_under_all_names(tmp_path):
+    path = str(tmp_path / "a.pth")
+    shared = torch.randn(3, 3)
+    torch.save(dict(state_dict={f"layer{i}": shared for i in range(100)}), path)
+    state = read_state_dict(path)
+    assert len(state) == 100 and all(torch.equal(value, shared) for value in state.values())
+
+
+def test_versions_of_modules_are_kept_and_nothing_else(tmp_path):
+    path = str(tmp_path / "a.pth")
+    state = torch.nn.BatchNorm2d(2).state_dict()
+    state.get = state._metadata.get = len
+    state._metadata["other"] = "text"
+    with pytest.raises(UserInputError, match="it holds len"):
+        torch.save(dict(state_dict=state), path)
+        read_checkpoint(path)
+    state.get = state._metadata.get = "planted"
+    torch.save(dict(state_dict=state, meta=OrderedDict(epoch=1)), path)
+    content = read_checkpoint(path)
+    assert type(content) is dict and type(content["meta"]) is dict
+    assert vars(content["state_dict"]) == dict(_metadata={"": dict(version=2)})
+    assert type(content["state_dict"]._metadata) is dict

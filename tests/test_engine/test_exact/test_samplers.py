@@ -1,0 +1,148 @@
+"""Orders equal to mmengine's samplers, samples that depend on nothing else."""
+
+import pytest
+import torch
+from mmengine.dataset import DefaultSampler, InfiniteSampler
+from mmengine.registry import DATA_SAMPLERS, init_default_scope
+from mmengine.runner import Runner
+from test_seeding import Draws
+
+from wavemix_mm.engine.exact import samplers
+from wavemix_mm.engine.exact.samplers import StatelessInfiniteSampler, StatelessSampler
+from wavemix_mm.errors import UserInputError
+
+
+def take(sampler, number):
+    return [index for index, _ in zip(sampler, range(number), strict=False)]
+
+
+@pytest.fixture(params=[(0, 1), (0, 2), (1, 2), (2, 4), (3, 4), (8, 9)], ids=str)
+def process(request, monkeypatch):
+    """Rank and number of processes, as mmengine's samplers ask for them."""
+    monkeypatch.setattr("mmengine.dataset.sampler.get_dist_info", lambda: request.param)
+    return request.param
+
+
+@pytest.mark.parametrize("scope", ["mmengine", "mmseg", "mmpretrain"])
+@pytest.mark.parametrize("name", ["StatelessSampler", "StatelessInfiniteSampler"])
+def test_is_found_in_the_registry(name, scope):
+    init_default_scope(scope)
+    assert DATA_SAMPLERS.get(f"wavemix_mm.{name}") is getattr(samplers, name)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("round_up", [True, False])
+def test_order_is_that_of_the_default_sampler(process, shuffle, round_up):
+    kwargs = dict(shuffle=shuffle, seed=3, round_up=round_up)
+    sampler, reference = StatelessSampler(Draws(), **kwargs), DefaultSampler(Draws(), **kwargs)
+    assert len(sampler) == len(reference)
+    for epoch in (0, 1, 7):
+        sampler.set_epoch(epoch)
+        reference.set_epoch(epoch)
+        torch.manual_seed(epoch)  # which has no influence
+        indices = list(sampler)
+        assert indices == list(reference)
+        assert {(index.seed, index.epoch) for index in indices} <= {(3, epoch)}
+        sampler.start = 1
+        assert list(sampler) == indices[1:] and len(sampler) == len(reference)
+        sampler.start = 0
+
+
+def test_order_of_the_infinite_sampler(process):
+    sampler = StatelessInfiniteSampler(Draws(), shuffle=False, seed=3)
+    reference = InfiniteSampler(Draws(), shuffle=False, seed=3)
+    assert len(sampler) == len(reference)
+    indices = take(sampler, 30)
+    assert indices == take(reference, 30)
+    rank, processes = process
+    assert [index.epoch for index in indices] == [(rank + processes * i) // 6 for i in range(30)]
+
+
+def test_shuffled_passes_of_the_infinite_sampler(process):
+    rank, processes = process
+    finite = StatelessSampler(Draws(), seed=3)
+    finite.rank, finite.world_size, finite.round_up, finite.total_size = 0, 1, False, 6
+    passes = []
+    for epoch in range(40):
+        finite.set_epoch(epoch)
+        passes += finite
+    sampler = StatelessInfiniteSampler(Draws(), seed=3)
+    expected = passes[rank::processes]
+    assert take(sampler, 26) == expected[:26]
+    for start in (1, 5, 6, 7, 13, 20):
+        sampler.skip(start)
+        indices = take(sampler, 6)
+        assert indices == expected[start : start + 6]
+        assert [i.epoch for i in indices] == [i.epoch for i in expected[start : start + 6]]
+
+
+def batches(sampler, num_workers=0, **kwargs):
+    """All samples of three epochs."""
+    loader = Runner.build_dataloader(
+        dict(
+            batch_size=4,
+            num_workers=num_workers,
+            sampler=dict(type=sampler, shuffle=False),
+            dataset=Draws(),
+            **kwargs,
+        ),
+        seed=2,
+    )
+    epochs = []
+    for epoch in range(3):
+        loader.sampler.set_epoch(epoch)
+        # the default collation makes a list of the fields of each batch
+        epochs.append([sample for batch in loader for sample in zip(*batch, strict=True)])
+    return epochs
+
+
+@pytest.mark.parametrize(
+    "loader",
+    [
+        dict(num_workers=2),
+        dict(num_workers=2, persistent_workers=True),
+        dict(num_workers=1, persistent_workers=True, multiprocessing_context="spawn"),
+    ],
+    ids=str,
+)
+def test_samples_are_the_same_in_any_worker(loader):
+    expected = batches("wavemix_mm.StatelessSampler")
+    assert batches("wavemix_mm.StatelessSampler", **loader) == expected
+
+
+def test_first_draw_differs_between_epochs():
+    """Workers of plain mmengine that do not persist begin every epoch alike."""
+    first = [epoch[0][1:] for epoch in batches("wavemix_mm.StatelessSampler", num_workers=1)]
+    assert len({number for draws in first for number in draws}) == 9
+    plain = [epoch[0][1:] for epoch in batches("DefaultSampler", num_workers=1)]
+    assert plain[0] == plain[1] == plain[2]
+
+
+def test_mmengines_slices_of_a_dataset():
+    (first, *_) = batches("wavemix_mm.StatelessSampler", num_batch_per_epoch=1)
+    assert first == batches("wavemix_mm.StatelessSampler")[0][:4]
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "1"])
+@pytest.mark.parametrize("kind", [StatelessSampler, StatelessInfiniteSampler])
+def test_seeds_that_are_none(kind, seed):
+    with pytest.raises(UserInputError, match=f"{kind.__name__}: seed={seed!r} is not an integer"):
+        kind(Draws(), seed=seed)
+
+
+def test_infinite_sampler_of_an_empty_dataset():
+    with pytest.raises(UserInputError, match="the dataset is empty"):
+        StatelessInfiniteSampler([])
+
+
+def test_samples_to_skip_are_not_negative():
+    with pytest.raises(UserInputError, match="num_samples=-1"):
+        StatelessInfiniteSampler(Draws()).skip(-1)
+
+
+@pytest.mark.parametrize("kind", [StatelessSampler, StatelessInfiniteSampler])
+def test_a_list_is_a_dataset(kind):
+    """As it is to mmengine's samplers."""
+    samples = [f"sample {i}" for i in range(5)]
+    loader = torch.utils.data.DataLoader(samples, sampler=kind(samples, seed=1), batch_size=1)
+    assert {batch[0] for _, batch in zip(range(5), loader, strict=False)} == set(samples)

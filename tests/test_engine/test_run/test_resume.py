@@ -1,0 +1,160 @@
+"""What a run resumes from, what it refuses, and what it says of a changed schedule."""
+
+import shutil
+
+import pytest
+import tiny_run
+from mmengine.config import Config
+
+from wavemix_mm.engine.checkpoints.files import sidecar, write_pointer
+from wavemix_mm.engine.run.resume import set_resume
+from wavemix_mm.errors import UserInputError
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a run of two epochs, with a best checkpoint."""
+    folder = tmp_path_factory.mktemp("trained")
+    hook = dict(save_best="tiny/score", rule="greater")
+    tiny_run.train(tiny_run.config(folder, hook, max_epochs=2, scores=[2, 1]))
+    return folder
+
+
+@pytest.fixture
+def work_dir(trained, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "work_dir")
+    write_pointer(folder, folder / "epoch_2.pth")
+    return folder
+
+
+def resumed(work_dir, option, **config):
+    cfg = Config(dict(work_dir=str(work_dir)) | config)
+    set_resume(cfg, option)
+    return cfg.get("resume"), cfg.get("load_from")
+
+
+def test_from_the_newest_or_a_given_checkpoint(work_dir):
+    newest, first = str(work_dir / "epoch_2.pth"), str(work_dir / "epoch_1.pth")
+    assert resumed(work_dir, "auto", load_from="pretrained.pth") == (True, newest)
+    assert resumed(work_dir, None, resume=True, load_from=None) == (True, newest)
+    assert resumed(work_dir, first) == (True, first)
+    assert resumed(work_dir, "https://host/a.pth") == (True, "https://host/a.pth")
+    assert resumed(work_dir, None, resume=False, load_from="a.pth") == (False, "a.pth")
+
+
+def test_without_a_pointer(work_dir, capsys):
+    (work_dir / "last_checkpoint").unlink()
+    assert resumed(work_dir, "auto") == (True, str(work_dir / "epoch_2.pth"))
+    assert not capsys.readouterr().err
+
+
+def test_damaged_checkpoint_is_named(work_dir, capsys):
+    (work_dir / "epoch_2.pth").write_bytes(b"")
+    assert resumed(work_dir, "auto") == (True, str(work_dir / "epoch_1.pth"))
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "epoch_2.pth: it is empty" in message and "resuming from " in message
+
+
+def test_damaged_checkpoint_that_was_asked_for(work_dir):
+    sidecar(work_dir / "epoch_2.pth").write_text("0" * 64 + "  epoch_2.pth\n")
+    with pytest.raises(UserInputError, match=r"epoch_2\.pth is damaged: its SHA-256 is not"):
+        resumed(work_dir, str(work_dir / "epoch_2.pth"))
+
+
+def test_no_silent_start_at_epoch_0(work_dir):
+    for name in ("epoch_1.pth", "epoch_2.pth"):
+        (work_dir / name).write_bytes(b"\0")
+    with pytest.raises(UserInputError) as caught:
+        resumed(work_dir, "auto")
+    message = str(caught.value)
+    assert "epoch_1.pth: " in message and "epoch_2.pth: " in message and "--resume" in message
+
+
+def test_pointer_to_a_checkpoint_that_is_gone(work_dir):
+    for path in work_dir.glob("*.pth"):
+        path.unlink()
+    with pytest.raises(UserInputError, match=r"epoch_2\.pth: last_checkpoint names it"):
+        resumed(work_dir, "auto")
+
+
+def test_best_checkpoint_alone(work_dir):
+    for path in [*work_dir.glob("epoch_*"), work_dir / "last_checkpoint"]:
+        path.unlink()
+    with pytest.raises(UserInputError, match="best_tiny_score_epoch_1.pth: it has no optimizer"):
+        resumed(work_dir, "auto")
+
+
+def test_nothing_yet_keeps_load_from_and_warns(tmp_path, capsys):
+    assert resumed(tmp_path, "auto", load_from="pretrained.pth") == (False, "pretrained.pth")
+    assert "no checkpoint to resume from: starting anew" in capsys.readouterr().err
+
+
+def test_out_dir_of_a_hook(work_dir, tmp_path):
+    out = tmp_path / "out" / "run"
+    out.parent.mkdir()
+    work_dir.rename(out)
+    (out / "last_checkpoint").unlink()
+    (tmp_path / "run").mkdir()
+    hooks = dict(timer=None, checkpoint=dict(type="CheckpointHook", out_dir=str(out.parent)))
+    assert resumed(tmp_path / "run", "auto", default_hooks=hooks) == (
+        True,
+        str(out / "epoch_2.pth"),
+    )
+
+
+STEPS = dict(type="MultiStepLR", by_epoch=True, milestones=[2, 3], gamma=0.1, end=3)
+COSINE = dict(type="CosineAnnealingLR", by_epoch=True, T_max=3, end=3)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (dict(), []),
+        (dict(max_epochs=4), ["max_epochs is 4 in the config and was 3 when"]),
+        (
+            dict(param_scheduler=[STEPS | dict(milestones=[1, 3, 3]), COSINE]),
+            ["MultiStepLR goes on as in the checkpoint: milestones is [1, 3, 3] in the config and "
+             "[2, 3] in the checkpoint."],
+        ),
+        (
+            dict(max_epochs=5, param_scheduler=[STEPS, COSINE | dict(T_max=5, end=5)]),
+            ["max_epochs is 5", "T_max is 5 in the config and 3 in the checkpoint, end is 5"],
+        ),
+        (
+            dict(param_scheduler=[STEPS]),
+            ["the number of schedulers is 1 in the config and 2 in the checkpoint"],
+        ),
+    ],
+)  # fmt: skip
+def test_changed_schedule_is_said(tmp_path, capsys, change, expected):
+    base = dict(max_epochs=3, param_scheduler=[STEPS, COSINE])
+    tiny_run.train(tiny_run.config(tmp_path, **base))
+    said = resume_and_listen(tmp_path, "epoch_1.pth", capsys, **(base | change))
+    assert len(said) == len(expected), said
+    for sentence, part in zip(said, expected, strict=True):
+        assert part in sentence and sentence.endswith(".")
+
+
+def resume_and_listen(work_dir, checkpoint, capsys, **config):
+    """The log's lines about the schedule."""
+    path = str(work_dir / checkpoint)
+    cfg = tiny_run.config(work_dir, **(dict(resume=True, load_from=path) | config))
+    capsys.readouterr()
+    tiny_run.train(cfg)
+    lines = capsys.readouterr().out.splitlines()
+    return [line for line in lines if "in the config and" in line]
+
+
+def test_changed_number_of_iterations_is_said(tmp_path, capsys):
+    hook = dict(by_epoch=False, interval=2)
+    tiny_run.train(tiny_run.config(tmp_path, hook, **tiny_run.iteration_based(4)))
+    (said,) = resume_and_listen(
+        tmp_path, "iter_2.pth", capsys, hook=hook, **tiny_run.iteration_based(6)
+    )
+    assert "max_iters is 6 in the config and was 4" in said
+
+
+def test_weights_to_start_from_are_not_compared(tmp_path, capsys):
+    tiny_run.train(tiny_run.config(tmp_path, max_epochs=1))
+    assert not resume_and_listen(tmp_path, "epoch_1.pth", capsys, max_epochs=2, resume=False)

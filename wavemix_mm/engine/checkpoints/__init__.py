@@ -1,0 +1,1 @@
+"""Checkpoint files: write, find, read without running code, fit to a model."""

@@ -1,0 +1,153 @@
+"""Writing of a checkpoint by a runner: whole or not at all, finite, and failures counted."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import all_gather_object, get_world_size, is_main_process
+from mmengine.runner import Runner
+
+from wavemix_mm.engine.checkpoints.files import (
+    partial,
+    put_in_place,
+    remove_checkpoint,
+    write_pointer,
+)
+from wavemix_mm.errors import UserInputError
+
+
+class CheckpointWriter:
+    """Writes checkpoints; one that fails leaves nothing behind, and all processes know of it.
+
+    Args:
+        max_failures: How many in a row may fail.
+    """
+
+    def __init__(self, max_failures: int) -> None:
+        self.max_failures = max_failures
+        self.failures = 0  # in a row
+        self._meta: dict[str, Any] | None = None  # of the one that is being written
+
+    def write(
+        self, runner: Runner, path: Path, meta: dict[str, Any], pointer: bool, **options: Any
+    ) -> bool:
+        """Write a checkpoint, in the first process or in all, as the runner does.
+
+        Args:
+            runner: The runner.
+            path: Its place.
+            meta: Its epoch, iter and more for its meta.
+            pointer: Whether ``last_checkpoint`` is to name it.
+            **options: Arguments of the runner's ``save_checkpoint``.
+
+        Returns:
+            Whether it was written.
+
+        Raises:
+            UserInputError: If ``max_failures`` in a row were not.
+        """
+        self._meta = meta
+        problem = None
+        try:
+            runner.save_checkpoint(str(path.parent), partial(path).name, meta=dict(meta), **options)
+        except (OSError, _NotFiniteError) as error:
+            problem = _said(error, path)
+        finally:
+            self._meta = None
+        problem = _agreed(problem)
+        if problem is None and is_main_process():
+            try:
+                put_in_place(path)
+                if pointer:
+                    write_pointer(Path(runner.work_dir), path)
+            except OSError as error:
+                problem = _said(error, path)
+        problem = _agreed(problem)
+        if problem is None:
+            self.failures = 0
+            return True
+        self._fail(runner, path, problem)
+        return False
+
+    def check(self, checkpoint: dict) -> None:
+        """See to what is about to be written; the hook's ``before_save_checkpoint``.
+
+        Raises:
+            _NotFiniteError: If weights or optimizer state hold NaN or infinity.
+        """
+        if self._meta is None:  # another hook's
+            return
+        checkpoint["meta"].update(self._meta)  # FlexibleRunner counts on its own
+        name = find_not_finite(checkpoint)
+        if name:
+            raise _NotFiniteError(f"{name} is not finite")
+
+    def _fail(self, runner: Runner, path: Path, problem: str) -> None:
+        self.failures += 1
+        if is_main_process():
+            self.remove(runner, [partial(path)])
+        message = f"checkpoint {path} was not written: {problem}"
+        if self.failures >= self.max_failures:
+            raise UserInputError(f"{message}; {self.failures} failures in a row.")
+        runner.logger.warning(
+            f"{message}; the training goes on, failure {self.failures} of {self.max_failures}."
+        )
+
+    @staticmethod
+    def remove(runner: Runner, paths: Iterable[Path]) -> None:
+        """Remove checkpoints, in the first process; what cannot be removed is a warning."""
+        if not is_main_process():
+            return
+        for path in paths:
+            try:
+                remove_checkpoint(path)
+            except OSError as error:
+                runner.logger.warning(f"{path} was not removed: {error.strerror}.")
+
+
+class _NotFiniteError(Exception):
+    """A checkpoint holds NaN or infinity."""
+
+
+def find_not_finite(checkpoint: dict) -> str | None:
+    """Name the first tensor of weights or optimizer state that holds NaN or infinity."""
+    for part in ("state_dict", "ema_state_dict", "optimizer"):
+        for name, tensor in _tensors(checkpoint.get(part), part):
+            # the sum is cheap and is finite almost always if all are
+            if not math.isfinite(tensor.sum()) and not tensor.isfinite().all():
+                return name
+    return None
+
+
+def _tensors(value: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
+    if isinstance(value, torch.Tensor):
+        if value.is_floating_point():
+            yield name, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _tensors(item, f"{name}.{key}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _tensors(item, f"{name}.{index}")
+
+
+def _agreed(problem: str | None) -> str | None:
+    """The first problem that any process has."""
+    if get_world_size() == 1:
+        return problem
+    return next((item for item in all_gather_object(problem) if item), None)
+
+
+def _said(error: Exception, path: Path) -> str:
+    if not isinstance(error, OSError):
+        return str(error)
+    folder = next(parent for parent in path.absolute().parents if os.path.isdir(parent))
+    usage = shutil.disk_usage(folder)
+    free = f"{usage.free / 2**20:.1f} MiB of {usage.total / 2**20:.1f} MiB are free in {folder}"
+    return f"{error.strerror or error} ({free})"

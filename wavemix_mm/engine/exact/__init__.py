@@ -1,0 +1,1 @@
+"""Training that a resume repeats bit for bit: seeds, samplers, schedules."""

@@ -1,0 +1,81 @@
+"""Say what differs from an unbroken run when a run is resumed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.runner import IterBasedTrainLoop, Runner
+
+# What a scheduler's step() changes.
+_PROGRESS = (
+    *("last_step", "_global_step", "_last_value", "verbose"),
+    *("best", "num_bad_epochs", "cooldown_counter"),  # of the plateau schedulers
+)
+
+
+def changes_of_schedule(runner: Runner, checkpoint: dict) -> list[str]:
+    """Say where the length of the run or its schedulers differ from those of a checkpoint.
+
+    The loop takes its length from the config; the schedulers go on with what the checkpoint says.
+
+    Args:
+        runner: The runner that resumes, before the state is loaded.
+        checkpoint: What it resumes from.
+
+    Returns:
+        One sentence for each difference.
+    """
+    unit = "max_iters" if isinstance(runner.train_loop, IterBasedTrainLoop) else "max_epochs"
+    before = checkpoint["message_hub"]["runtime_info"].get(unit)
+    now = getattr(runner, unit)
+    changes = []
+    if before not in (None, now):
+        changes.append(
+            f"{unit} is {now} in the config and was {before} when the checkpoint was written: the "
+            f"run ends at {now}, the schedulers keep the ends that they had."
+        )
+    ours, theirs = _flat(runner.param_schedulers), _flat(checkpoint.get("param_schedulers"))
+    if theirs and len(ours) != len(theirs):
+        changes.append(
+            f"the number of schedulers is {len(ours)} in the config and {len(theirs)} in the "
+            "checkpoint."
+        )
+    for scheduler, state in zip(ours, theirs, strict=False):
+        differences = [
+            f"{key} is {_shown(value)} in the config and {_shown(state[key])} in the checkpoint"
+            for key, value in scheduler.state_dict().items()
+            if key in state and key not in _PROGRESS and state[key] != value
+        ]
+        if differences:
+            changes.append(
+                f"{type(scheduler).__name__} goes on as in the checkpoint: "
+                f"{', '.join(differences)}."
+            )
+    return changes
+
+
+def samples_seen_again(runner: Runner, meta: dict) -> str | None:
+    """Say that a resumed epoch begins anew, or None.
+
+    Args:
+        runner: The runner, resumed.
+        meta: That of the checkpoint.
+    """
+    batches = runner.iter - runner.epoch * len(runner.train_dataloader)
+    if isinstance(runner.train_loop, IterBasedTrainLoop) or "sampler" in meta or batches <= 0:
+        return None
+    return (
+        f"the checkpoint is from the middle of an epoch, which begins anew: {batches} of its "
+        "batches come again. With sampler=dict(type='wavemix_mm.StatelessSampler') and "
+        "StatelessSeedHook it would go on with the next one."
+    )
+
+
+def _flat(schedulers: Any) -> list:
+    if isinstance(schedulers, dict):  # of several optimizers
+        return [item for part in schedulers.values() for item in part]
+    return list(schedulers or [])
+
+
+def _shown(value: Any) -> Any:
+    return sorted(value.elements()) if hasattr(value, "elements") else value  # milestones

@@ -1,0 +1,1 @@
+"""Protection of a run: steps that are not finite, signals to stop."""

@@ -1,0 +1,1 @@
+"""Several processes: start, agreement, torchrun's restarts, strategies."""

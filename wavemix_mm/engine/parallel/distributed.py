@@ -1,0 +1,189 @@
+"""Several processes: their start, the time limit, and what all of them must agree on."""
+
+from __future__ import annotations
+
+import atexit
+import datetime
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.dist import broadcast_object_list, get_rank, get_world_size, init_dist
+from mmengine.utils.dl_utils import set_multi_processing
+from torch import distributed as torch_dist
+
+from wavemix_mm.engine.messages import first_line, is_of_the_network
+from wavemix_mm.engine.parallel.torchrun import USER_ERROR, agent_store, has_agent_store
+from wavemix_mm.errors import LostProcessError, UserInputError
+from wavemix_mm.registry import type_name
+
+TIMEOUT = 600  # seconds: what PyTorch takes for NCCL; for gloo it takes three times as much
+ACCELERATORS = ("cuda", "npu", "mlu", "musa")  # what mmengine's start and AmpOptimWrapper accept
+# What mmengine reads of the environment, and what sets it.
+_LAUNCHERS = {
+    "pytorch": (
+        ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
+        "torchrun sets: use tools/dist_train.sh or tools/dist_test.sh",
+    ),
+    "slurm": (("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST"), "srun sets: start it with srun"),
+    "mpi": (
+        (
+            "OMPI_COMM_WORLD_LOCAL_RANK",
+            "OMPI_COMM_WORLD_SIZE",
+            "OMPI_COMM_WORLD_RANK",
+            "MASTER_ADDR",
+        ),
+        "mpirun sets, but for MASTER_ADDR, the first node's name: start it with "
+        "mpirun -x MASTER_ADDR=...",
+    ),
+}
+# Torch's names for what the other launchers set.
+_VARIABLES = {
+    "slurm": dict(RANK="SLURM_PROCID", WORLD_SIZE="SLURM_NTASKS", LOCAL_RANK="SLURM_LOCALID"),
+    "mpi": dict(
+        RANK="OMPI_COMM_WORLD_RANK",
+        WORLD_SIZE="OMPI_COMM_WORLD_SIZE",
+        LOCAL_RANK="OMPI_COMM_WORLD_LOCAL_RANK",
+    ),
+}
+
+T = TypeVar("T")
+
+
+def init_distributed(cfg: Config, launcher: str) -> None:
+    """Set the launcher and start the process group, of gloo on a machine without an accelerator.
+
+    No process waits for another longer than ``env_cfg.dist_cfg.timeout``, 600 seconds by default.
+    mmengine's own start selects a CUDA device in any case, and its model wrappers get the number of
+    one, so that neither works on a CPU.
+
+    Raises:
+        UserInputError: If the launcher's environment variables are missing, the timeout is not a
+            positive number, or torchrun restarts a job that a user's mistake ended on another
+            machine.
+        LostProcessError: If the processes do not find each other.
+    """
+    cfg.launcher = launcher
+    if launcher == "none":
+        return
+    names, origin = _LAUNCHERS[launcher]
+    missing = [name for name in names if name not in os.environ]
+    if missing:
+        raise UserInputError(
+            f"--launcher {launcher} needs {', '.join(missing)} in the environment, which {origin}."
+        )
+    env_cfg = cfg.get("env_cfg") or {}
+    timeout = env_cfg.get("dist_cfg", {}).get("timeout", TIMEOUT)
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout <= 0:
+        raise UserInputError(
+            f"env_cfg.dist_cfg.timeout={timeout!r} must be a positive number of seconds."
+        )
+    cfg.merge_from_dict({"env_cfg.dist_cfg.timeout": timeout})
+    # as mmengine's runner does, which finds the process group there
+    set_multi_processing(**env_cfg.get("mp_cfg", {}), distributed=True)
+    limit = datetime.timedelta(seconds=timeout)
+    try:
+        if get_device() in ACCELERATORS:
+            init_dist(launcher, **cfg.env_cfg.dist_cfg, **_store_of_attempt(limit))
+        else:
+            _set_variables(launcher)
+            _set_cpu_wrapper(cfg)
+            torch_dist.init_process_group("gloo", timeout=limit, **_store_of_attempt(limit))
+    except RuntimeError as error:
+        if not is_of_the_network(error):
+            raise
+        raise LostProcessError(
+            f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']} did not find the others "
+            f"within env_cfg.dist_cfg.timeout={timeout} s: {first_line(error)}"
+        ) from error
+
+
+def _store_of_attempt(limit: datetime.timedelta) -> dict[str, Any]:
+    """After a restart by torchrun, arguments that hide the addresses of the processes before.
+
+    PyTorch 2.11 keeps the store in which the processes find each other over restarts, and they
+    would connect to those that are gone.
+    """
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if attempt == "0" or not has_agent_store() or get_device() not in ("cpu", "cuda"):
+        return {}
+    whole = agent_store(limit)
+    if whole.check([USER_ERROR]):
+        raise UserInputError(
+            "a mistake ended the job on another machine, whose message says which; it is not "
+            "started again."
+        )
+    store = torch_dist.PrefixStore(f"attempt_{attempt}", whole)
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    return dict(store=store, rank=rank, world_size=world_size)
+
+
+def _set_variables(launcher: str) -> None:
+    """Set torch's variables from the launcher's, as mmengine's start does."""
+    for name, origin in _VARIABLES.get(launcher, {}).items():
+        os.environ[name] = os.environ.get(origin, "0")
+    if launcher == "slurm" and "MASTER_ADDR" not in os.environ:
+        command = ["scontrol", "show", "hostnames", os.environ["SLURM_NODELIST"]]
+        try:
+            result = subprocess.run(command, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise UserInputError(
+                "--launcher slurm: set MASTER_ADDR to the first node's name, since scontrol does "
+                f"not tell it: {error}"
+            ) from error
+        os.environ["MASTER_ADDR"] = result.stdout.split()[0]
+    os.environ.setdefault("MASTER_PORT", "29500")
+
+
+def _set_cpu_wrapper(cfg: Config) -> None:
+    """Have DistributedDataParallel take no device ids; other wrappers are the strategy's matter."""
+    strategy = cfg.get("strategy")
+    if strategy and type_name(strategy) != "DDPStrategy":
+        return
+    owner, key = (strategy, "model_wrapper") if strategy else (cfg, "model_wrapper_cfg")
+    if owner.get(key) is None:  # mmengine's own defaults, but for the device ids
+        owner[key] = dict(
+            type="MMDistributedDataParallel",
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get("find_unused_parameters", False),
+        )
+    owner[key].device_ids = None
+
+
+def agree(decide: Callable[[], T]) -> T:
+    """Call a function in the first process, and return its result in every process.
+
+    Raises:
+        UserInputError: If the function raises one, in every process.
+    """
+    if get_world_size() == 1:
+        return decide()
+    outcome: list = [None, None]
+    if get_rank() == 0:
+        try:
+            outcome[0] = decide()
+        except UserInputError as error:
+            outcome[1] = str(error)
+    broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise UserInputError(outcome[1])
+    return outcome[0]
+
+
+def leave() -> None:
+    """End a process that was started with others, successfully; nothing for one alone.
+
+    When Python itself ends such a process, PyTorch 2.11 aborts it now and then over a thread of
+    gloo's ("terminate called without an active exception"): about one in ten starts.
+    """
+    if not torch_dist.is_initialized():
+        return
+    torch_dist.destroy_process_group()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

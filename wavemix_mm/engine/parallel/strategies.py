@@ -1,0 +1,127 @@
+"""How FlexibleRunner spreads a model over the processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from mmengine._strategy import FSDPStrategy as MMEngineFSDPStrategy
+from mmengine.device import get_device
+from mmengine.optim import BaseOptimWrapper, OptimWrapper, OptimWrapperDict
+from mmengine.registry import FUNCTIONS
+from torch import nn
+from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
+
+from wavemix_mm.engine.parallel.distributed import ACCELERATORS
+from wavemix_mm.errors import UserInputError
+from wavemix_mm.registry import STRATEGIES
+
+# What mmengine means by "full", without its offload to the CPU: PyTorch crashes where the tensors
+# are on one already.
+_FULL_ON_CPU = dict(
+    state_dict_type="FULL_STATE_DICT",
+    state_dict_config=dict(type="FullStateDictConfig", rank0_only=True),
+    optim_state_dict_config=dict(
+        type="FullOptimStateDictConfig", rank0_only=True, offload_to_cpu=False
+    ),
+)
+
+
+@STRATEGIES.register_module()
+class FSDPStrategy(MMEngineFSDPStrategy):
+    """mmengine's strategy for FullyShardedDataParallel, with four differences.
+
+    It runs on a CPU too. It resumes: mmengine passes the optimizer and its state in an order that
+    PyTorch has changed since. ``clip_grad`` takes the norm over all processes, in place of that of
+    the part which a process holds. A checkpoint is always one file, of the same weights as that of
+    one process.
+
+    Args:
+        model_wrapper: Arguments of MMFullyShardedDataParallel, such as ``auto_wrap_policy``.
+        **kwargs: As mmengine's, but for ``state_dict_cfg``.
+
+    Raises:
+        UserInputError: If ``auto_wrap_policy`` names no function.
+
+    Example:
+        >>> runner_type = 'FlexibleRunner'
+        >>> strategy = dict(type='wavemix_mm.FSDPStrategy')
+    """
+
+    def __init__(self, *, model_wrapper: dict | None = None, **kwargs: Any) -> None:
+        model_wrapper = dict(type="MMFullyShardedDataParallel") | (model_wrapper or {})
+        if policy := model_wrapper.get("auto_wrap_policy"):
+            model_wrapper["auto_wrap_policy"] = _resolve(policy)
+        on_cpu = get_device() not in ACCELERATORS
+        if on_cpu:
+            model_wrapper["device_id"] = "cpu"
+        super().__init__(
+            model_wrapper=model_wrapper, state_dict_cfg=_FULL_ON_CPU if on_cpu else "full", **kwargs
+        )
+
+    def build_optim_wrapper(self, optim_wrapper: Any, model: nn.Module | None = None) -> Any:
+        """Build the optimizer wrapper, whose clipping has the model sum up the norm.
+
+        Raises:
+            UserInputError: If there are several optimizers, or one that is built already does not
+                fit the model or has a state.
+        """
+        if isinstance(optim_wrapper, Optimizer):
+            optim_wrapper = OptimWrapper(optim_wrapper)
+        # mmengine passes a built optimizer to PyTorch in the order of arguments of former versions
+        is_built = isinstance(optim_wrapper, BaseOptimWrapper)
+        built = optim_wrapper if is_built else super().build_optim_wrapper(optim_wrapper, model)
+        if isinstance(built, OptimWrapperDict):
+            raise UserInputError("FSDPStrategy takes a single optimizer.")
+        self._take_parts(built.optimizer, model)
+        if isinstance(built, OptimWrapper) and getattr(built, "clip_func", None) is clip_grad_norm_:
+            built.clip_func = lambda _, **kwargs: model.clip_grad_norm_(**kwargs)
+        return built
+
+    def _take_parts(self, optimizer: Optimizer, model: nn.Module) -> None:
+        """Have an optimizer that was built before the model was divided train the model's parts."""
+        parts = {_whole_name(name): part for name, part in model.named_parameters()}
+        known = set(map(id, parts.values()))
+        groups = optimizer.param_groups
+        if all(id(p) in known for group in groups for p in group["params"]):
+            return
+        names = [[self.id_to_name.get(id(p)) for p in group["params"]] for group in groups]
+        if optimizer.state or any(name not in parts for group in names for name in group):
+            raise UserInputError(
+                f"FSDPStrategy cannot divide a built {type(optimizer).__name__}: it must have no "
+                "state, its parameters must be those of the model, and model_wrapper must have "
+                "use_orig_params=True. Or give the optimizer's config."
+            )
+        for group, part in zip(groups, names, strict=True):
+            group["params"] = [parts[name] for name in part]
+
+    def load_optim_state_dict(self, state_dict: dict) -> None:
+        """Load the state of the optimizer that a checkpoint holds."""
+        self.optim_wrapper.load_state_dict(
+            FullyShardedDataParallel.optim_state_dict_to_load(
+                model=self.model, optim=self.optim_wrapper.optimizer, optim_state_dict=state_dict
+            )
+        )
+
+
+def _whole_name(name: str) -> str:
+    """The name of a parameter without what FSDP and activation checkpointing put into it."""
+    for part in ("_fsdp_wrapped_module.", "_checkpoint_wrapped_module."):
+        name = name.replace(part, "")
+    return name
+
+
+def _resolve(policy: Any) -> Callable[..., bool]:
+    """The policy that a name, a config or a function stands for, as mmengine does it."""
+    arguments = dict(policy) if isinstance(policy, dict) else dict(type=policy)
+    kind = arguments.pop("type", None)
+    found = FUNCTIONS.get(kind) if isinstance(kind, str) else kind
+    if not callable(found):
+        raise UserInputError(
+            f"auto_wrap_policy {policy!r} of FSDPStrategy names no function that is registered or "
+            "can be imported."
+        )
+    return partial(found, **arguments)

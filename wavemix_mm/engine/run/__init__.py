@@ -1,0 +1,1 @@
+"""Start a run: config, checks before the first step, resuming."""

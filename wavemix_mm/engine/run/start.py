@@ -1,0 +1,151 @@
+"""Build and start mmengine's runner; what goes wrong before the first iteration is one sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.hooks import EMAHook, Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from torch import nn
+
+from wavemix_mm.engine.messages import building, error_message, lost_process
+from wavemix_mm.errors import UserInputError
+
+# The parts of a segmentor or classifier that are networks and nothing else.
+_NETWORKS = ("backbone", "neck", "decode_head", "auxiliary_head", "head")
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the runner that a config describes, of ``runner_type`` where it names one.
+
+    The option ``compile``, True or the arguments of torch.compile, compiles the forward pass of the
+    model's networks. mmengine would compile the whole training step, and no other; the graph breaks
+    there at every turn, in the data structures and the optimizer wrapper.
+
+    None as a hook leaves the hook out. mmengine takes it for some of its own hooks alone.
+    """
+    for name, hook in (cfg.get("default_hooks") or {}).items():
+        if hook is None:
+            cfg.default_hooks[name] = dict(type="mmengine.hooks.Hook")  # which does nothing
+    runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+    # FlexibleRunner builds it when the loop begins; the checks before need it
+    if isinstance(getattr(runner, "model", None), dict):
+        runner.model = runner.strategy.build_model(runner.model)
+    options = runner.cfg.pop("compile", None)
+    if options:
+        runner.register_hook(_CompileHook({} if options is True else dict(options)))
+    return runner
+
+
+def remove_ema_hooks(runner: Runner, checkpoint: dict, option: str | None) -> None:
+    """Remove each EMAHook from a runner that only tests.
+
+    The weights of a checkpoint are the averaged ones. An EMAHook would exchange them for a copy of
+    the same weights. A hook with ``evaluate_on_origin``, which mmpretrain's EMAHook has, tests the
+    raw weights too; it stays if the checkpoint has them.
+
+    Args:
+        runner: The runner, which has not loaded the checkpoint.
+        checkpoint: Content of the checkpoint.
+        option: A command-line option that changes the model, which no hook that stays can follow.
+
+    Raises:
+        UserInputError: If a hook stays and an option is given.
+    """
+    averages = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
+    has_raw = "ema_state_dict" in checkpoint
+    stay = [hook for hook in averages if has_raw and getattr(hook, "evaluate_on_origin", False)]
+    if stay and option:
+        raise UserInputError(
+            f"{option} tests the averaged weights alone: set evaluate_on_origin of the EMAHook to "
+            "False."
+        )
+    runner._hooks = [hook for hook in runner.hooks if hook not in averages or hook in stay]
+
+
+class _CompileHook(Hook):
+    """Compiles when the loop begins: what copies the model, such as EMA, has done so by then."""
+
+    def __init__(self, options: dict) -> None:
+        self.options = options
+
+    def before_train(self, runner: Runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        for name in _NETWORKS:
+            network = getattr(model, name, None)
+            if network is not None:
+                network.forward = torch.compile(network.forward, **self.options)
+        runner.logger.info("The networks are compiled: the first iterations take long.")
+
+    before_test = before_train
+
+
+class DeployHook(Hook):
+    """Folds the model when a test begins, after the checkpoint has been loaded.
+
+    Args:
+        what: Start of the message if it cannot be folded.
+    """
+
+    priority = "VERY_HIGH"  # before the networks are compiled
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def before_test(self, runner: Runner) -> None:
+        """Fold norms and the transform."""
+        with building(self.what):
+            switch_to_deploy(runner.model)
+
+
+class _StartHook(Hook):
+    """Notes that the loop has begun: from there on an error is not one of the config."""
+
+    priority = "HIGHEST"
+
+    def __init__(self) -> None:
+        self.started = False
+
+    def before_train(self, runner: Runner) -> None:
+        self.started = True
+
+    before_test = before_train
+
+
+def run(runner: Runner, action: str, what: str) -> Any:
+    """Train or test; the optimizer, schedulers, weights and so on are built only now.
+
+    Args:
+        runner: The runner.
+        action: 'train' or 'test'.
+        what: Start of the sentence, e.g. "config a.py cannot be started".
+
+    Returns:
+        What the runner's method returns: the model, or the metrics.
+
+    Raises:
+        UserInputError: On any error before the first iteration.
+        LostProcessError: If another process is gone or does not answer.
+    """
+    hook = _StartHook()
+    runner.register_hook(hook)
+    try:
+        return getattr(runner, action)()
+    except Exception as error:
+        if lost := lost_process(error):
+            raise lost from error
+        if hook.started or isinstance(error, UserInputError):
+            raise
+        raise UserInputError(f"{what}: {error_message(error)}") from error
+
+
+def switch_to_deploy(model: nn.Module) -> None:
+    """Call ``switch_to_deploy()`` on every part of a model that has it."""
+    for module in list(model.modules()):
+        # a folded part may have been removed by the one that contained it: harmless
+        if hasattr(module, "switch_to_deploy"):
+            module.switch_to_deploy()

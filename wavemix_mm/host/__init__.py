@@ -1,0 +1,1 @@
+"""OpenMMLab around the plugin: environment, doctor, bases, model index."""

@@ -1,0 +1,56 @@
+"""Bases of other people's configs: `_base_ = 'wavemix_mm::wavemix/<config>.py'`.
+
+mmengine looks for such a base in the `.mim` folder of an installed package. It also writes the
+package's name as `_scope_` into each part of the base, so that the part's type, and the types
+within, are looked up in that scope alone. Our configs hold types of the toolboxes: they name the
+toolbox as `default_scope` and prefix our own types. So they are read as a base that is given by its
+path, from a clone too.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from mmengine.config import Config
+
+from wavemix_mm.host.model_index import find_root
+
+_PREFIX = "wavemix_mm::"
+_get_path_of_host = Config._get_cfg_path
+
+
+def read_own_bases() -> None:
+    """Have mmengine read a base `wavemix_mm::...` as the file that it stands for."""
+    Config._get_cfg_path = staticmethod(_get_cfg_path)
+
+
+def find_config(name: str) -> Path:
+    """Return the file of one of our configs.
+
+    Args:
+        name: Its path in the folder `configs`, with or without `.py`.
+
+    Raises:
+        FileNotFoundError: If there is no such config. mmengine raises the same for other packages.
+    """
+    root = find_root()
+    if root is None:
+        raise FileNotFoundError(
+            f"{_PREFIX}{name}: this wavemix_mm was installed without its configs; install it with "
+            "pip, or put the clone on PYTHONPATH."
+        )
+    folder = root / "configs"
+    file = folder / f"{name.removesuffix('.py')}.py"
+    if not file.is_file():
+        names = [path.relative_to(folder).as_posix() for path in folder.rglob("*.py")]
+        near = difflib.get_close_matches(name, names, n=3)
+        hint = f"; did you mean {', '.join(_PREFIX + other for other in near)}?" if near else "."
+        raise FileNotFoundError(f"there is no config {_PREFIX}{name}{hint}")
+    return file
+
+
+def _get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
+    if cfg_path.startswith(_PREFIX):
+        return str(find_config(cfg_path.removeprefix(_PREFIX))), None
+    return _get_path_of_host(cfg_path, filename)

@@ -1,0 +1,126 @@
+"""`python -m wavemix_mm doctor`: every version, or a config, then what is wrong with it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from wavemix_mm.errors import UserInputError
+from wavemix_mm.host.environment import MODULES, Installed, find_problems, find_warnings, look
+from wavemix_mm.version import __version__
+
+_SHOWN = {
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "numpy": "numpy",
+    "pywavelets": "PyWavelets",
+    "pytorch-wavelets": "pytorch-wavelets",
+    "setuptools": "setuptools",
+}
+
+
+def _first_import_errors() -> dict[str, str]:
+    """Import torch, then torchvision, and return the error of the first that fails."""
+    for module in ("torch", "torchvision"):
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            # Whatever a broken binary raises: OSError, RuntimeError (operator torchvision::nms
+            # does not exist), ImportError. It becomes a finding.
+            return {module: f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"}
+    return {}
+
+
+def _describe_accelerator() -> str:
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return "unknown without torch"
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        return f"{', '.join(names)} (CUDA {torch.version.cuda})"
+    if torch.backends.mps.is_available():
+        return "Apple GPU (mps)"
+    return "none"
+
+
+def _report(installed: Installed, accelerator: str) -> list[str]:
+    providers = importlib.metadata.packages_distributions()
+    rows = [
+        ("wavemix_mm", __version__),
+        ("python", f"{platform.python_version()} ({sys.executable})"),
+        *((shown, installed.versions.get(name, "-")) for name, shown in _SHOWN.items()),
+    ]
+    for module in MODULES:
+        # Two distributions here is the fault that files of one overwrote those of the other.
+        names = sorted(set(filter(None, providers.get(module, []))))
+        versions = [f"{importlib.metadata.version(name)} from {name}" for name in names]
+        absent = "from a source folder" if module in installed.modules else "-"
+        rows.append((module, ", ".join(versions) or absent))
+    rows.append(("accelerator", accelerator))
+    return [f"{label:<17} {value}" for label, value in rows]
+
+
+def diagnose() -> int:
+    """Print the report and the findings.
+
+    Returns:
+        The exit status: 1 where a fault was found, else 0, with warnings or without.
+    """
+    installed = replace(look(_SHOWN), import_errors=_first_import_errors())
+    print("\n".join(_report(installed, _describe_accelerator())), flush=True)
+    findings = find_problems(installed)
+    for finding in findings:
+        print(f"error: {finding}", file=sys.stderr)
+    for warning in find_warnings(installed):
+        print(f"warning: {warning}", file=sys.stderr)
+    if not findings:
+        print("no problem found")
+    return 1 if findings else 0
+
+
+def diagnose_config(path: str, options: Sequence[str] | None = None) -> int:
+    """Print what contradicts itself in a config and its data, as tools/train.py would find it.
+
+    Args:
+        path: The config.
+        options: ``KEY=VALUE`` each, which override it.
+
+    Returns:
+        The exit status: 1 where a contradiction was found, else 0, with warnings or without.
+
+    Raises:
+        UserInputError: If the config cannot be read or built.
+    """
+    from wavemix_mm.engine import messages
+    from wavemix_mm.engine.run import config, config_check
+    from wavemix_mm.engine.run.data_check import check_data_paths
+
+    cfg = config.load_config(path, config.parse_options(list(options or ())))
+    config.adapt_to_machine(cfg, "none")
+    datasets = {}
+    for name in ("train", "val", "test"):
+        loader = cfg.get(f"{name}_dataloader")
+        if not loader or (name == "test" and loader == cfg.get("val_dataloader")):
+            continue
+        try:
+            check_data_paths(cfg, f"{name}_dataloader")
+        except UserInputError as error:
+            print(f"not looked at: {error}")
+            continue
+        with messages.building(f"{name}_dataloader of config {path} cannot be built"):
+            datasets[name] = config_check.build_dataset(cfg, name)
+    with messages.building(f"config {path} cannot be built"):
+        findings = list(config_check.find_contradictions(cfg, datasets))
+    if text := config_check.absent_classes(cfg, datasets.get("train")):
+        findings.append(config_check.Finding(text, is_error=False))
+    for finding in findings:
+        kind = "error" if finding.is_error else "warning"
+        print(f"{kind}: {finding.text}", file=sys.stderr)
+    errors = sum(finding.is_error for finding in findings)
+    if not findings:
+        print(f"no problem found in {path}")
+    return 1 if errors else 0

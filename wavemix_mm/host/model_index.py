@@ -1,0 +1,122 @@
+"""The models that configs/wavemix/metafile.yml lists: in mmpretrain's ModelHub, and their weights.
+
+mmengine's own files must not be imported here at the top: `import wavemix_mm` imports this file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from wavemix_mm.errors import UserInputError
+
+# `wavemix_mm://<name>` as a checkpoint stands for the weights that come with the package.
+SCHEME = "wavemix_mm://"
+# Names in the hub have this prefix too, so that patterns find them.
+HUB_PREFIX = "wavemix/"
+_METAFILE = Path("configs", "wavemix", "metafile.yml")
+
+
+def find_root() -> Path | None:
+    """Return the folder that holds `configs/` and `model-index.yml`: `.mim`, or the clone.
+
+    None if there is neither, as where the package was copied without them.
+    """
+    package = Path(__file__).resolve().parents[1]
+    roots = (package / ".mim", package.parent)
+    return next((root for root in roots if (root / _METAFILE).is_file()), None)
+
+
+def register_models(model_api: ModuleType) -> None:
+    """Add the classification models to mmpretrain's ModelHub.
+
+    Each is there by the name of its config and by the same with `wavemix/` before it. Names that
+    others have taken stay theirs. The config is read and weights are looked for when they are
+    asked for. A segmentation model has no place there; asking for one says how to get it.
+
+    Args:
+        model_api: The module mmpretrain.apis.model.
+    """
+    from modelindex.load_model_index import load
+
+    root = find_root()
+    if root is None:
+        return
+    index = load(str(root / "model-index.yml"))
+    index.build_models_with_collections()
+    hub = model_api.ModelHub
+    models = hub._models_dict
+    segmentors = {}
+    for model in index.models:
+        if "Image Classification" not in [result.task for result in model.results]:
+            for name in (model.name, HUB_PREFIX + model.name):
+                segmentors[name.lower()] = model
+            continue
+        model.config = str(root / model.config)
+        # For those without weights too: mmpretrain would go on with random ones.
+        model.weights = SCHEME + model.name
+        for name in (model.name, HUB_PREFIX + model.name):
+            models.setdefault(name.lower(), model)
+    get_of_host = hub.get
+
+    def get(model_name: str) -> Any:
+        segmentor = segmentors.get(model_name.lower())
+        if segmentor is None or model_name.lower() in models:
+            return get_of_host(model_name)
+        weights = f'"{SCHEME}{segmentor.name}"' if segmentor.weights else "CHECKPOINT"
+        raise UserInputError(
+            f"{model_name} is a segmentation model, which mmpretrain cannot build; use "
+            f'wavemix_mm.apis.init_model("{root / segmentor.config}", {weights}).'
+        )
+
+    hub.get = staticmethod(get)
+
+
+def find_weights(name: str) -> Path:
+    """Return the file of the weights that come with the package for a model.
+
+    Args:
+        name: The name of its config, e.g. 'mnist_8-10'.
+
+    Raises:
+        UserInputError: If there is no such model, no weights come with it, or the file is not
+            the one of which metafile.yml has the SHA-256.
+    """
+    root = find_root()
+    if root is None:
+        raise UserInputError(f"{SCHEME}{name}: this wavemix_mm was installed without its configs.")
+    models = _read_models(root)
+    if name not in models:
+        raise UserInputError(f"{SCHEME}{name}: there is no config configs/wavemix/{name}.py.")
+    if not models[name].get("Weights"):
+        task = _task(models[name])
+        shipped = ", ".join(
+            other
+            for other in models
+            if models[other].get("Weights") and _task(models[other]) == task
+        )
+        raise UserInputError(
+            f"no weights of {name} come with wavemix_mm (only of: {shipped or 'no model yet'}); "
+            "name a checkpoint in place of pretrained=True, or pretrained=False for random weights."
+        )
+    file = root / models[name]["Weights"]
+    if not file.is_file():
+        raise UserInputError(f"weights {file} are missing: install wavemix_mm once more.")
+    if hashlib.sha256(file.read_bytes()).hexdigest() != models[name].get("SHA256"):
+        raise UserInputError(
+            f"weights {file} are not those that were published: their SHA-256 differs from the one "
+            f"in {root / _METAFILE}."
+        )
+    return file
+
+
+def _task(model: dict[str, Any]) -> str:
+    return model["Results"][0]["Task"]
+
+
+def _read_models(root: Path) -> dict[str, dict[str, Any]]:
+    from mmengine.fileio import load
+
+    return {model["Name"]: model for model in load(root / _METAFILE)["Models"]}

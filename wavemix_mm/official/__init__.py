@@ -1,0 +1,5 @@
+"""The package of the paper's authors: conversion, variants, its networks for comparison."""
+
+from wavemix_mm.official.convert import convert_official
+
+__all__ = ["convert_official"]
