@@ -23,7 +23,7 @@ from wavemix_mm.models.backbones.arguments import (
 from wavemix_mm.models.backbones.initial_weights import log_taken
 from wavemix_mm.models.backbones.old_names import rename_old_keys
 from wavemix_mm.models.fast import fold_block, fold_stem, speed_up
-from wavemix_mm.models.layers.combine import Concat, InTurn
+from wavemix_mm.models.layers.combine import Add, Concat, InTurn
 from wavemix_mm.models.layers.inputs import check_not_empty, check_trains_batch_norm
 from wavemix_mm.models.layers.norm_act import build_act_layer, build_norm_layer
 from wavemix_mm.models.layers.patch_conv import PatchConv
@@ -218,6 +218,7 @@ class WaveMixBlock(nn.Module):
                     act_cfg=act_cfg or dict(type="GELU"),
                 )
             )
+        self.add = Add()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W), for any H and W of at least 1."""
@@ -231,7 +232,7 @@ class WaveMixBlock(nn.Module):
         higher: tuple[Tensor, ...] = ()
         for i, path in reversed(list(enumerate(self.paths))):  # Eq. 3, 4
             higher = (crop(path(bands[i], *higher), sizes[i]),)
-        return x + higher[0]  # Eq. 5
+        return self.add(x, higher[0])  # Eq. 5
 
 
 @MODELS.register_module()

@@ -7,16 +7,19 @@ by their type. Each file begins with what it gains.
 from torch import nn
 
 from wavemix_mm.models.fast.batch_norm import BatchNorm2d
+from wavemix_mm.models.fast.channels_last import Add, Concat
 from wavemix_mm.models.fast.composed_convs import ComposedConvs
 from wavemix_mm.models.fast.conv_transpose import ConvTranspose2d
 from wavemix_mm.models.fast.deploy import fold_block, fold_stem
 from wavemix_mm.models.fast.dropout import Dropout
-from wavemix_mm.models.layers.combine import InTurn
+from wavemix_mm.models.layers import combine
 
 __all__ = ["fold_block", "fold_stem", "speed_up"]
 
 _FASTER: dict[type[nn.Module], type[nn.Module]] = {
-    InTurn: ComposedConvs,
+    combine.InTurn: ComposedConvs,
+    combine.Add: Add,
+    combine.Concat: Concat,
     nn.BatchNorm2d: BatchNorm2d,
     nn.Dropout: Dropout,
     nn.ConvTranspose2d: ConvTranspose2d,

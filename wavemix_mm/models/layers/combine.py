@@ -1,6 +1,6 @@
-"""How a stem runs its convolutions and a level joins its maps: seams at which faster code fits in.
+"""Seams at which faster code fits in: how convolutions follow one another, and maps are joined.
 
-Both have no parameters. ``wavemix_mm/models/fast`` exchanges them.
+The layers have no parameters. ``wavemix_mm/models/fast`` exchanges them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,14 @@ class InTurn(nn.Module):
         for layer in layers:
             x = layer(x)
         return x
+
+
+class Add(nn.Module):
+    """Add two maps."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """(N, C, H, W), twice -> (N, C, H, W)."""
+        return x + y
 
 
 class Concat(nn.Module):

@@ -63,4 +63,4 @@ def crop(x: Tensor, size: Sequence[int]) -> Tensor:
     height, width = size
     if is_symbolic():  # a slice would make its strides, and with them the sizes, part of the graph
         return F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]))
-    return x[..., :height, :width]
+    return x if x.shape[-2:] == size else x[..., :height, :width]

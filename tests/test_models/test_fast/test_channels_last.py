@@ -3,25 +3,22 @@ import torch
 from torch import nn
 
 from wavemix_mm.models.backbones.wavemix import WaveMix
-from wavemix_mm.models.fast.batch_norm import channels_last_gradient
+from wavemix_mm.models.fast.channels_last import Add, Concat
 
 
-def test_identity_with_a_channels_last_gradient():
-    x = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
-    assert torch.equal(channels_last_gradient(x), x)
-    grads = []
-    y = x * 2
-    y.register_hook(grads.append)
-    channels_last_gradient(y).mean(dim=(2, 3)).sum().backward()
-    assert grads[0].is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(x.grad, torch.full_like(x, 2 / 20))
-    assert torch.autograd.gradcheck(channels_last_gradient, (x,))
-    assert torch.autograd.gradgradcheck(channels_last_gradient, (x,))
+@pytest.mark.parametrize(("layer", "maps"), [(Add(), 2), (Concat(), 2), (Concat(), 1)])
+def test_results_are_those_of_the_plain_layer(layer, maps):
+    plain = type(layer).__bases__[0]()
+    xs = [torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True) for _ in range(maps)]
+    assert torch.equal(layer(*xs), plain(*xs))
+    assert torch.autograd.gradcheck(lambda *xs: layer(*(x * 2 for x in xs)), xs)
+    assert torch.autograd.gradgradcheck(lambda *xs: layer(*(x * 2 for x in xs)), xs)
 
 
-def test_no_node_without_gradient():
-    x = torch.randn(1, 3, 4, 5)
-    assert channels_last_gradient(x) is x
+def test_leaves_keep_their_gradients_layout_and_get_no_hook():
+    x = torch.randn(1, 3, 4, 5, requires_grad=True)
+    Concat()(x, x).sum().backward()
+    assert not x._backward_hooks
 
 
 @pytest.mark.parametrize("pooled", [True, False])
