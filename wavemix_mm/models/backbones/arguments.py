@@ -1,4 +1,4 @@
-"""What the arguments of the network may be, and what they mean."""
+"""Parse and check the arguments of the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a backbone takes from the checkpoint that its init_cfg names, as one line of the log."""
+"""Log which tensors a backbone takes from the checkpoint in its init_cfg."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ _SHOWN_KEYS = 8
 def log_taken(module: BaseModule) -> None:
     """Log how many tensors of each part of a module the checkpoint of its init_cfg has.
 
-    mmengine names what differs, and in the log's file what each parameter was set by; norms'
-    statistics are in neither list.
+    mmengine itself logs the keys that differ, but not the statistics of norms.
 
     Args:
         module: With the parts `stem` and `blocks`.

@@ -1,4 +1,4 @@
-"""The names of parameters in version 0.1.0, which were positions, to those of today."""
+"""Map the names of parameters in version 0.1.0, which were positions, to today's names."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def rename_old_keys(state_dict: MutableMapping[str, Any], prefix: str = "") -> N
     """Give the values of a state dict today's names, in place.
 
     Args:
-        state_dict: Of a model.
-        prefix: Of the backbone in the model, e.g. 'backbone.'; other keys stay.
+        state_dict: State dict of a model.
+        prefix: Prefix of the backbone's keys, e.g. 'backbone.'; other keys stay.
     """
     for key in [key for key in state_dict if key.startswith(prefix)]:
         name = prefix + current_name(key.removeprefix(prefix))

@@ -1,7 +1,7 @@
 """WaveMix: the stems, the block (Eq. 1-5) and the backbone.
 
-This file is the network, written as the paper writes it, in PyTorch's own layers. All that serves
-speed alone is in ``wavemix_mm/models/fast``, which exchanges layers of a network that is built.
+This file is the network as the paper describes it, in PyTorch's own layers. Faster replacements of
+some layers are in ``wavemix_mm/models/fast``.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class PatchStem(nn.Module):
 
 
 class LevelPath(nn.Module):
-    """What a block does at one level: MLP, upsampling, norm (Eq. 3, 4).
+    """One level of a block: MLP, upsampling, norm (Eq. 3, 4).
 
     Args:
         in_channels: Channels of the sub-bands and of the next higher level's output together.
@@ -173,7 +173,7 @@ class WaveMixBlock(nn.Module):
         ff_channels: Output channels of each MLP. Defaults to embed_dims (appendix A).
         mlp_ratio: Hidden channels of each MLP over embed_dims.
         dropout: Dropout probability inside the MLPs.
-        token_mixer: Config of what stands for the transform; see ``token_mixers.py``.
+        token_mixer: Config of the transform or its replacement; see ``token_mixers.py``.
         upsample: 'deconv', 'idwt', 'bilinear' or 'bicubic'; see ``upsample.py``.
         norm_cfg: Normalization layer after the upsampling.
         act_cfg: Activation layer inside the MLPs.
@@ -230,8 +230,9 @@ class WaveMixBlock(nn.Module):
                 bands.append(mixed)
                 sizes.append(approximation.shape[-2:])
         higher: tuple[Tensor, ...] = ()
-        for i, path in reversed(list(enumerate(self.paths))):  # Eq. 3, 4
-            higher = (crop(path(bands[i], *higher), sizes[i]),)
+        for path in reversed(self.paths):  # Eq. 3, 4
+            sizes.pop()
+            higher = (crop(path(bands.pop(), *higher), sizes[-1]),)
         return self.add(x, higher[0])  # Eq. 5
 
 
@@ -254,7 +255,7 @@ class WaveMix(BaseModule):
             'wavemix_mm.StridedStem'.
         token_mixer: Config of the transform. Defaults to the Haar wavelet.
         upsample: 'deconv', 'idwt', 'bilinear' or 'bicubic'.
-        out_indices: Index or indices of the blocks whose output is returned; -1 is the last.
+        out_indices: Blocks that return their output, by index; -1 is the last.
         frozen_stages: 0 freezes the stem, k > 0 also the first k blocks; -1 freezes nothing.
         norm_eval: Keep the norms in evaluation mode while training.
         with_cp: Recompute each block in the backward pass instead of storing its activations.
@@ -312,9 +313,8 @@ class WaveMix(BaseModule):
         self.norm_eval = norm_eval
         self.with_cp = with_cp
         check_embed_dims(self.embed_dims)
-        layer_cfgs = dict(
-            norm_cfg=norm_cfg or dict(type="BN"), act_cfg=act_cfg or dict(type="GELU")
-        )
+        norm_cfg, act_cfg = norm_cfg or dict(type="BN"), act_cfg or dict(type="GELU")
+        layer_cfgs = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         stem = dict(stem or dict(type="wavemix_mm.PatchStem", patch_size=4))
         if type_name(stem) == "PatchStem":
             stem = layer_cfgs | stem
@@ -382,7 +382,7 @@ class WaveMix(BaseModule):
         return self
 
     def switch_to_deploy(self) -> None:
-        """Fold, in place, what is linear in evaluation mode; see ``wavemix_mm/models/fast``.
+        """Fold layers that are linear in evaluation mode, in place (``wavemix_mm/models/fast``).
 
         Sets evaluation mode. The output stays equal to 1e-5 relative in float32. To load a state
         dict that was saved after the switch, switch the new network before.

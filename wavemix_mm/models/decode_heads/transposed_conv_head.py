@@ -28,7 +28,7 @@ class TransposedConvHead(BaseDecodeHead):
         num_upsamples: Number of transposed convolutions; each doubles both sides. With 0,
             ``channels`` is in_channels.
         dropout_ratio: Dropout before the 1x1 convolution; the paper has none.
-        fast: As of `WaveMix`.
+        fast: Exchange layers for faster ones with equal results, as in `WaveMix`.
         **kwargs: The other arguments of mmseg's BaseDecodeHead.
 
     Raises:
@@ -57,7 +57,7 @@ class TransposedConvHead(BaseDecodeHead):
         if num_upsamples == 0 and channels != self.in_channels:
             raise UserInputError(
                 f"channels={channels} of TransposedConvHead must equal in_channels="
-                f"{self.in_channels} where num_upsamples=0."
+                f"{self.in_channels} if num_upsamples=0."
             )
         widths = [self.in_channels]
         widths += [mid_channels or self.in_channels // 2] * (num_upsamples - 1)
@@ -108,15 +108,15 @@ class TransposedConvHead(BaseDecodeHead):
     def switch_to_deploy(self) -> None:
         """Fold the 1x1 to the classes into the last transposed convolution, in place.
 
-        Both are linear, so that logits stay equal to 1e-5 relative in float32. Not done where it
-        would cost more: with many more classes than channels. Sets evaluation mode.
+        Both are linear, so the logits stay equal to 1e-5 relative in float32. Nothing is folded if
+        that would cost more: with many more classes than channels. Sets evaluation mode.
         """
         self.eval()
         if len(self.upsamples) == 0 or not isinstance(self.conv_seg, nn.Conv2d):
             return
         last, classify = self.upsamples[-1], self.conv_seg
         narrow, classes = last.out_channels, classify.out_channels
-        taps = 4  # of the 4x4 kernel, those that reach one output pixel at stride 2
+        taps = 4  # number of taps of the 4x4 kernel that reach one output pixel at stride 2
         if taps * last.in_channels * (classes - narrow) > narrow * classes:
             return
         folded = nn.ConvTranspose2d(last.in_channels, classes, 4, stride=2, padding=1)

@@ -1,7 +1,7 @@
 """The same results in less time: layers that stand in for PyTorch's, and folding for inference.
 
-Nothing here is needed to understand the network, or knows its classes: `speed_up` exchanges layers
-by their type. Each file begins with what it gains.
+`speed_up` exchanges layers by their type and knows no class of the network. Each file begins with
+its measured gain.
 """
 
 from torch import nn
@@ -27,7 +27,7 @@ _FASTER: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def speed_up(network: nn.Module) -> None:
-    """Exchange layers, in place, for subclasses that compute the same in less time.
+    """Exchange layers, in place, for subclasses with equal results in less time.
 
     Parameters, their names and all attributes stay.
     """

@@ -1,7 +1,7 @@
 """Batch norm with accurate gradients in channels_last format on a CPU.
 
-PyTorch's kernel (torch 2.11) loses digits there: 6e-5 of the network's gradients in float32, where
-this one loses 1e-6. It costs 2 to 4 % of a training step.
+PyTorch's kernel (torch 2.11) loses digits there: up to 6e-5 of the network's gradients in float32.
+This one loses 1e-6. It costs 2 to 4 % of a training step.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from wavemix_mm.models.layers.tracing import is_symbolic, one_node
 class BatchNorm2d(nn.BatchNorm2d):
     """nn.BatchNorm2d, with a backward pass of its own for training in float32 on a CPU.
 
-    Arguments, parameters and results are those of nn.BatchNorm2d.
+    Arguments, parameters and results are the same as in nn.BatchNorm2d.
     """
 
     @one_node

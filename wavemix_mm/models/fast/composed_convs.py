@@ -4,7 +4,7 @@ A training step is 1.6 to 2.7 times as fast (one CPU thread): the stems begin wi
 convolutions without activation. Their product is a convolution with a larger kernel of the few
 channels of an image: an eighth to a fiftieth of the multiply-adds, and no activation at the image's
 full resolution, neither to compute nor to keep for the backward pass. Only the border needs care:
-the second layer pads the first layer's *output* with zeros, where the product sees what the first
+the second layer pads the first layer's *output* with zeros, but the product sees what the first
 layer would compute there.
 """
 
@@ -29,11 +29,11 @@ WeightAndBias = tuple[Tensor, Tensor]
 class ComposedConvs(InTurn):
     """Two or three convolutions as one, wherever nobody can tell but by the time.
 
-    The first is 3x3 with padding 1; a second 3x3 with padding 1 and a `PatchConv` may follow, or
-    either alone. They are called one after the other if one of them is another kind of layer, has a
-    hook or a parametrization (so that pruning, weight norm, Grad-CAM and wrappers have their
-    effect), if the image is smaller than a patch, and while the network is traced or exported,
-    since the border depends on the image's size.
+    The first is 3x3 with padding 1. A second 3x3 with padding 1, a `PatchConv`, or both follow.
+    They are called one after the other if one of them is another kind of layer, has a hook or a
+    parametrization (so that pruning, weight norm, Grad-CAM and wrappers have their effect), if the
+    image is smaller than a patch, and while the network is traced or exported, because the border
+    depends on the image's size.
     """
 
     def forward(self, x: Tensor, *layers: nn.Module) -> Tensor:
@@ -74,7 +74,7 @@ class FusedConvs(ComposedConvs):
 
 
 def can_compose(x: Tensor, layers: tuple[nn.Module, ...]) -> bool:
-    """Whether the product of the layers gives what they would give for this image."""
+    """Whether the product of the layers equals the layers in turn for this image."""
     last = layers[-1]
     is_large = not isinstance(last, PatchConv) or min(x.shape[-2:]) >= last.stride[0]
     return is_large and are_plain_convs(layers)
@@ -83,7 +83,7 @@ def can_compose(x: Tensor, layers: tuple[nn.Module, ...]) -> bool:
 def are_plain_convs(layers: tuple[nn.Module, ...]) -> bool:
     """Whether the layers can be composed, and calling them would do no more than convolve.
 
-    Types are compared, since parametrizations, FSDP, LoRA and other wrappers change them.
+    Types are compared, because parametrizations, FSDP, LoRA and other wrappers change them.
     """
     return (
         type(layers[0]) is nn.Conv2d
@@ -109,7 +109,7 @@ def _is_traced(x: Tensor) -> bool:
 def compose_following(layers: tuple[nn.Module, ...]) -> WeightAndBias:
     """Weight and bias of the layers after the first, as one convolution with padding 1."""
     pairs: list[Any] = [(layer.weight, layer.bias) for layer in layers[1:]]
-    # patches have no padding of their own: the second layer's is that of both
+    # patches have no padding of their own: both together have the second layer's padding
     return compose(*pairs) if len(pairs) == 2 else pairs[0]
 
 
@@ -123,7 +123,7 @@ def compose(
     Args:
         first: Weight (B, A, k, k) and bias (B,).
         second: Weight (C, B, m, m) and bias (C,).
-        stride: Of the first convolution.
+        stride: Stride of the first convolution.
 
     Returns:
         Weight (C, A, (m-1)*stride + k, ...) in channels_last memory format, bias (C,).
@@ -154,7 +154,7 @@ def composed(
         x: (N, A, H, W).
         first: The first layer, 3x3 with padding 1.
         second: Weight (C, B, m, m) and bias (C,) of the second one.
-        second_stride: Its stride.
+        second_stride: Stride of the second layer.
         fused: Result of `compose`, if precomputed.
 
     Returns:
@@ -166,7 +166,7 @@ def composed(
     x = F.pad(x, (pad, pad, pad, pad))
     out = strided_conv(x, weight, bias, stride * second_stride)
 
-    # Take away what the product sees of the first layer's output one pixel outside of its border.
+    # Subtract the first layer's output one pixel outside its border, which only the product sees.
     rows, columns = (-(-(side - 2 * pad) // stride) for side in x.shape[-2:])
     for start, tap, line in _border(rows, out.shape[-2], stride, second_stride, kernel):
         outside = strided_conv(x[:, :, start : start + 3], first.weight, first.bias, stride)
@@ -206,15 +206,15 @@ def _border(
     """Where the second layer sees the padding of the first one's output, along one side.
 
     Args:
-        size: Of the first layer's output.
-        out_size: Of the second layer's output.
-        stride: Of the first layer.
-        second_stride: Of the second layer.
-        kernel: Of the second layer.
+        size: Size of the first layer's output.
+        out_size: Size of the second layer's output.
+        stride: Stride of the first layer.
+        second_stride: Stride of the second layer.
+        kernel: Kernel size of the second layer.
 
     Yields:
-        First of the three lines of the padded image that give this line of the first layer's
-        output; line of the second layer's kernel; line of its output.
+        First of the three lines of the padded image from which this line of the first layer's
+        output is computed; line of the second layer's kernel; line of its output.
     """
     yield 0, 0, 0
     last = out_size - 1

@@ -19,7 +19,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
     oneDNN computes that gradient together with the weight's, by a loop that takes up to ten times
     as long as the rest of the layer's backward pass (torch 2.11). Arguments, parameters and results
-    are those of nn.ConvTranspose2d.
+    are the same as in nn.ConvTranspose2d.
     """
 
     @one_node
@@ -52,12 +52,12 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
 
 class _BiasGradient(torch.autograd.Function):
-    """The identity of a map to which a bias was added; gives the bias its gradient."""
+    """Identity of a map to which a bias was added. Its backward pass computes the bias gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, bias: Tensor) -> Tensor:
         ctx.dtype = bias.dtype
-        # not a view: what comes after may work in place
+        # not a view: the next layer may work in place
         ctx.mark_dirty(x)
         return x
 

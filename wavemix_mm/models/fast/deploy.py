@@ -34,7 +34,7 @@ def fold_stem(stem: nn.Module) -> None:
 def fold_block(block: nn.Module) -> None:
     """Fold, in place, each norm into the upsampling and Haar into the MLPs' first layers.
 
-    What cannot be folded (another transform, an upsampling without weights) stays.
+    Another transform, or an upsampling without weights, stays as it is.
 
     Args:
         block: A `WaveMixBlock` in evaluation mode.
@@ -62,7 +62,7 @@ def fold_norm(layer: nn.Module, norm: nn.Module) -> bool:
 
     Args:
         layer: nn.Conv2d or nn.ConvTranspose2d, without groups.
-        norm: What follows it.
+        norm: The layer after it.
 
     Returns:
         Whether it was done; nothing changes if the pair is another one.
@@ -83,7 +83,7 @@ def fold_norm(layer: nn.Module, norm: nn.Module) -> bool:
 
 
 class AsTuple(nn.Module):
-    """In the place of `Concat`, for a layer that takes its maps one by one."""
+    """Replace `Concat` in front of a layer that takes its maps one by one."""
 
     def forward(self, *maps: Tensor) -> tuple[Tensor, ...]:
         """Return the maps as they are."""
@@ -91,7 +91,7 @@ class AsTuple(nn.Module):
 
 
 class AddInPlace(nn.Module):
-    """In the place of `Add`: nobody else needs the second map."""
+    """Replace `Add`: nothing else reads the second map."""
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """(N, C, H, W), twice -> (N, C, H, W)."""
@@ -99,7 +99,7 @@ class AddInPlace(nn.Module):
 
 
 class HaarApproximation(nn.Module):
-    """In the place of the Haar transform, whose details `FoldedHaarConv` computes."""
+    """Replace the Haar transform; `FoldedHaarConv` computes the details."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(N, C, H, W) -> the same, zero-padded to even sides, and the LL band.

@@ -17,8 +17,8 @@ class Dropout(nn.Dropout):
     """nn.Dropout, several times faster on a CPU.
 
     PyTorch draws a number for each element there. Here one of 64 bits serves four elements. The
-    share of elements kept is rounded to a multiple of 2**-16, and what is kept is scaled by that
-    share, so that the mean stays.
+    share of elements kept is rounded to a multiple of 2**-16, and the kept elements are scaled by
+    that share, so the mean stays.
     """
 
     @one_node

@@ -1,6 +1,6 @@
-"""Seams at which faster code fits in: how convolutions follow one another, and maps are joined.
+"""Layers without parameters that run convolutions in turn and join maps.
 
-The layers have no parameters. ``wavemix_mm/models/fast`` exchanges them.
+``wavemix_mm/models/fast`` exchanges them for faster ones.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Norm and activation layers from their configs.
 
-mmcv has builders for these, but it is not needed for anything else here, and a backbone should run
-with torch and mmengine alone. Types that are not in the tables come from the hosts' registries.
+mmcv has builders for these, but the backbone needs torch and mmengine alone. Types that are not in
+the tables come from the toolboxes' registries.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ _ACTS = {"GELU": nn.GELU, "ReLU": nn.ReLU, "SiLU": nn.SiLU}
 def build_norm_layer(cfg: dict, num_features: int) -> nn.Module:
     """Build a norm layer; ``requires_grad=False`` in the config freezes its parameters.
 
-    As in the hosts' own builders, the number of channels is the first argument of the layer,
-    whatever its name.
+    As in the toolboxes' own builders, the number of channels is the layer's first argument.
     """
     cfg = dict(cfg)
     requires_grad = cfg.pop("requires_grad", True)
@@ -41,7 +40,7 @@ def _find(kind: str | type[nn.Module], known: dict[str, type[nn.Module]]) -> typ
         return kind
     if kind in known:
         return known[kind]
-    with MODELS.switch_scope_and_registry(None) as registry:  # that of the config
+    with MODELS.switch_scope_and_registry(None) as registry:  # the scope of the config
         layer = registry.get(kind)
     if layer is None:
         raise KeyError(f"{kind} is no layer of the {registry.scope} registry of models")

@@ -1,4 +1,4 @@
-"""Patch convolution, also of an image smaller than a patch."""
+"""Patch convolution that also takes an image smaller than a patch."""
 
 from __future__ import annotations
 

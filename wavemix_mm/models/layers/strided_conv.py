@@ -1,4 +1,4 @@
-"""Strided convolution, also where bfloat16 on a CPU gets it wrong."""
+"""Strided convolution that avoids a wrong result in bfloat16 on a CPU."""
 
 from __future__ import annotations
 

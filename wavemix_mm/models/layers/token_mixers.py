@@ -1,6 +1,6 @@
-"""What may stand in the place of the wavelet transform inside a WaveMix block.
+"""Token mixers: the wavelet transform of a WaveMix block, and its replacements.
 
-The contract: a token mixer maps (N, c, H, W) to a pair. The first is what the level's MLP reads,
+The contract: a token mixer maps (N, c, H, W) to a pair. The first is the input of the level's MLP,
 (N, 4c, ceil(H/2), ceil(W/2)); the second is the input of the next level, (N, c, ceil(H/2),
 ceil(W/2)). The block does not know which mixer it has.
 """

@@ -1,4 +1,4 @@
-"""What tools that trace, export or compile the network need of it."""
+"""Helpers for tools that trace, export or compile the network."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ T = TypeVar("T", bound=Callable[..., Any])
 def is_symbolic() -> bool:
     """Whether the sides of an image may stand for others: one is exporting, tracing or compiling.
 
-    torch.compile is included, since torch 2.11 answers `is_exporting` with yes within it.
+    This includes torch.compile, because there `torch.compiler.is_exporting()` is true (torch 2.11).
     """
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def one_node(function: T) -> T:
-    """Make a function, or a module by its forward, one node of what torch.fx traces.
+    """Make a function, or a module's forward, one node of a graph that torch.fx traces.
 
     So it may look at sizes. As `torch.fx.wrap`, but in whatever file it is called. torchvision's
     create_feature_extractor and the like trace by torch.fx.
@@ -59,7 +59,7 @@ def static_sides(x: Tensor) -> Tensor:
 
 @one_node
 def crop(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Remove what an odd side was padded by: (N, C, H', W') -> (N, C, *size)."""
+    """Remove the padding of an odd side: (N, C, H', W') -> (N, C, *size)."""
     height, width = size
     if is_symbolic():  # a slice would make its strides, and with them the sizes, part of the graph
         return F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]))

@@ -1,4 +1,4 @@
-"""What may bring a level back to the resolution below it (the ``t`` of Eq. 4).
+"""Upsampling from one level to the next lower one (the ``t`` of Eq. 4).
 
 The contract: (N, in_channels, H, W) -> (N, out_channels, stride*H, stride*W).
 """
@@ -22,8 +22,8 @@ def build_upsample(
         kind: 'deconv', a transposed convolution with kernel stride + 2 and padding 1 (the paper's
             choice); 'idwt', 'bilinear' or 'bicubic', which have no parameters of their own.
         in_channels: Channels of the MLP's output.
-        out_channels: Channels to give. Where a parameter-free layer yields another number, one
-            1x1 convolution maps them.
+        out_channels: Output channels. If a parameter-free layer has another number, one 1x1
+            convolution maps them.
         stride: Factor of both sides, a power of two.
         wavelet: Wavelet of 'idwt'.
 
@@ -40,7 +40,7 @@ def build_upsample(
 
 
 class InterpolatingUpsample(nn.Module):
-    """Interpolation, after a 1x1 convolution where the channels differ.
+    """Interpolation, after a 1x1 convolution if the channels differ.
 
     Args:
         in_channels: Input channels.
@@ -51,7 +51,7 @@ class InterpolatingUpsample(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, mode: str) -> None:
         super().__init__()
-        # before the interpolation, where there are fewer pixels
+        # before the interpolation, because there are fewer pixels
         self.project = _match_channels(in_channels, out_channels)
         self.interpolate = nn.Upsample(scale_factor=stride, mode=mode, align_corners=False)
 
@@ -63,8 +63,8 @@ class InterpolatingUpsample(nn.Module):
 class InverseDWTUpsample(nn.Module):
     """Inverse wavelet transform of the MLP's output.
 
-    The in_channels channels are read as the sub-bands of in_channels/4 channels, in the order that
-    the transform gives them: the first quarter is LL, then LH, HL, HH for each channel in turn.
+    The in_channels channels are read as the sub-bands of in_channels/4 channels, in the order of
+    the transform: the first quarter is LL, then LH, HL, HH for each channel in turn.
     With stride 4 or 8 that is repeated, each time on a quarter of the channels.
 
     Args:

@@ -55,7 +55,7 @@ def pad_to_even(x: Tensor) -> Tensor:
     """Zero-pad an odd side at the bottom or right: (N, C, H, W) -> (N, C, 2*ceil(H/2), ...)."""
     height, width = x.shape[-2:]
     # While exporting or tracing the parity of a side is unknown, so there the padding is always
-    # part of the graph, with a width of zero where nothing is missing.
+    # part of the graph, with a width of zero if nothing is missing.
     if is_symbolic() or height % 2 or width % 2:
         rows, columns = (height + 1) // 2, (width + 1) // 2
         x = F.pad(x, (0, 2 * columns - width, 0, 2 * rows - height))
@@ -63,7 +63,7 @@ def pad_to_even(x: Tensor) -> Tensor:
 
 
 def haar_idwt2d(bands: Tensor) -> Tensor:
-    """Inverse of :func:`haar_dwt2d` on even sides; crop the result where a side was odd.
+    """Inverse of :func:`haar_dwt2d` on even sides; crop the result if a side was odd.
 
     Args:
         bands: (N, 4C, H, W).
@@ -111,7 +111,7 @@ class _FilterBank(nn.Module):
         """The low-pass and the high-pass filter, (2, taps), in the type of x.
 
         `load_state_dict(assign=True)` fills a module that was built on the device "meta", but not
-        what is outside the state dict: such filters are made here, once.
+        buffers outside the state dict. Such filters are made here, once.
         """
         if self.filters.is_meta and not x.is_meta:
             self.filters = torch.tensor(self._exact, dtype=x.dtype, device=x.device)
@@ -168,7 +168,7 @@ class IDWT2d(_FilterBank):
         super().__init__(wavelet, "synthesis")
 
     def forward(self, bands: Tensor) -> Tensor:
-        """(N, 4C, H, W) -> (N, C, 2H, 2W); crop where the transformed side was odd."""
+        """(N, 4C, H, W) -> (N, C, 2H, 2W); crop if the transformed side was odd."""
         if self._exact is None:
             return haar_idwt2d(bands)
         batch, channels = bands.shape[0], bands.shape[1] // 4
@@ -211,7 +211,7 @@ def _pywt_filters(wavelet: str, bank: str) -> list[list[float]]:
 def _periodic_pad(x: Tensor, dim: int, taps: int) -> Tensor:
     """Periodic extension of an even-sided signal by taps/2 - 1 samples at both ends.
 
-    By index, since F.pad cannot wrap around more than once, which a small side needs. An odd side
+    By index, because a small side wraps around several times, which F.pad cannot do. An odd side
     first repeats its last sample.
     """
     size = x.shape[dim]

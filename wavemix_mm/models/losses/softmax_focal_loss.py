@@ -20,7 +20,7 @@ class SoftmaxFocalLoss(nn.Module):
     The paper trains segmentation with it (section 4.2). mmseg's FocalLoss works on sigmoids; the
     loss of Lin et al. (2017) with a softmax is the one here. p_t is taken from the cross-entropy
     (p_t = exp(-CE)), so that no probability tensor over all classes is stored; and all is computed
-    in float32 where the logits have a shorter type.
+    in float32 if the logits have a shorter type.
 
     Args:
         gamma: Focusing exponent, at least 0; 0 is plain cross-entropy.
@@ -29,8 +29,8 @@ class SoftmaxFocalLoss(nn.Module):
         reduction: 'mean', 'sum' or 'none'.
         avg_non_ignore: Whether the mean is over the pixels that are not ignored, or over all.
             With class weights the mean is weighted, as in PyTorch. In training with several
-            processes the pixels are those of all, so that a split batch has the same gradient.
-        loss_name: Name in the log; mmengine adds up what starts with 'loss'.
+            processes, the pixels of all processes count: a split batch has the same gradient.
+        loss_name: Name in the log; mmengine adds up all values whose name starts with 'loss'.
 
     Raises:
         UserInputError: On a negative gamma or an unknown reduction.
@@ -94,7 +94,7 @@ class SoftmaxFocalLoss(nn.Module):
 
         Raises:
             UserInputError: If a label is neither a class nor ignore_index. On an accelerator the
-                first step and every hundredth are checked, since a check waits for the device;
+                first step and every hundredth are checked, because a check waits for the device;
                 until then such pixels count as ignored. Also if class_weight has not one value
                 for each class, or there is only one channel.
         """
@@ -129,7 +129,7 @@ class SoftmaxFocalLoss(nn.Module):
             loss = cross_entropy
             if self.gamma > 0:
                 # 1 - p_t without cancellation. The bound keeps the gradient of a power below 1
-                # finite where p_t is 1; it is far below what a float32 loss can show.
+                # finite if p_t is 1; it is far below the resolution of a float32 loss.
                 miss = -torch.expm1(-cross_entropy)
                 loss = miss.clamp(min=1e-20) ** self.gamma * cross_entropy
             count = counted.float()

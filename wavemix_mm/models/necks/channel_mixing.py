@@ -12,12 +12,11 @@ from wavemix_mm.registry import MODELS
 class ChannelMixing(BaseModule):
     """1x1 convolution, then global average pooling (Figure 1a; Tables 4, 9, 10).
 
-    Nothing stands between the two, so that they may change places: the mean of what the convolution
-    gives is what it gives for the mean, at the cost of one pixel.
+    Both are linear, so the pooling comes first: the convolution then costs one pixel only.
 
     Args:
         in_channels: Channels C of the backbone.
-        out_channels: Channels to give to the linear layer.
+        out_channels: Output channels, the input of the linear layer.
         init_cfg: Initialization config.
     """
 
