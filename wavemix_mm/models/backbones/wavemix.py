@@ -339,8 +339,7 @@ class WaveMix(BaseModule):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """(N, in_channels, H, W) -> for each of out_indices (N, C, H/s, W/s), s the stem's stride.
 
-        The maps are in channels_last memory format, in which convolutions and the transform are
-        fastest.
+        The maps are in channels_last memory format, the fastest one for these layers.
 
         Raises:
             UserInputError: If there is no image in the batch, or no pixel in the images; if one
