@@ -31,7 +31,7 @@ class _Maps(nn.Module):
 
 @pytest.fixture(params=[False, True], ids=["plain", "folded"])
 def network(request, stem, randomize_norms):
-    net = WaveMix(embed_dims=8, depth=1, levels=3, stem=STEMS[stem])
+    net = WaveMix(embed_dims=8, depth=1, levels=2, stem=STEMS[stem])
     randomize_norms(net)
     net.eval()
     if request.param:

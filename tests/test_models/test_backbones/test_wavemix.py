@@ -286,26 +286,6 @@ def test_compiles_without_graph_breaks(stem):
 
 
 @pytest.mark.parametrize("stem", [STRIDED2, PATCH], ids=str)
-def test_exports(stem):
-    net = WaveMix(stem=stem, **TINY | dict(depth=1)).eval()
-    x = torch.randn(1, 3, 21, 39)
-    program = torch.export.export(net, (x,))
-    torch.testing.assert_close(program.module()(x)[0], net(x)[0])
-
-
-@pytest.mark.parametrize("stem", [STRIDED2, PATCH], ids=str)
-def test_exports_with_dynamic_sides(stem):
-    net = WaveMix(stem=stem, **TINY | dict(depth=1)).eval()
-    # multiples of the stem's stride times 2**levels: no padding, as in the authors' code
-    sides = {i: 16 * torch.export.Dim(name, min=2, max=32) for i, name in ((2, "h"), (3, "w"))}
-    example = torch.randn(1, 3, 32, 48)
-    program = torch.export.export(net, (example,), dynamic_shapes=(sides,))
-    for size in [(32, 48), (64, 32), (48, 80)]:
-        x = torch.randn(1, 3, *size)
-        torch.testing.assert_close(program.module()(x)[0], net(x)[0])
-
-
-@pytest.mark.parametrize("stem", [STRIDED2, PATCH], ids=str)
 def test_switch_to_deploy(stem, randomize_norms):
     net = WaveMix(stem=stem, **TINY)
     randomize_norms(net)
@@ -338,18 +318,10 @@ def test_init_weights_loads_a_pretrained_backbone(tmp_path):
         assert torch.equal(source.state_dict()[name], value), name
 
 
-def test_importing_the_backbone_imports_no_toolbox():
-    out = _run(
-        "import sys, wavemix_mm.models.backbones.wavemix\n"
-        "print([m for m in ('mmseg', 'mmpretrain', 'mmcv', 'pywt') if m in sys.modules])"
-    )
-    assert out.strip() == "[]"
-
-
 def test_the_backbone_runs_without_a_toolbox():
     out = _run(
         "import sys\n"
-        "for name in ('mmseg', 'mmpretrain', 'mmcv'): sys.modules[name] = None\n"
+        "for name in ('mmseg', 'mmpretrain', 'mmcv', 'pywt'): sys.modules[name] = None\n"
         "import torch\n"
         "from wavemix_mm.models.backbones import WaveMix\n"
         "print(tuple(WaveMix(embed_dims=8, depth=1)(torch.rand(1, 3, 8, 8))[0].shape))"
