@@ -137,6 +137,26 @@ def test_trust_says_nothing_of_plain_files(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_what_was_read_ahead_is_loaded_once_if_nothing_has_changed(tmp_path, forged, marker):
+    paths = [str(tmp_path / name) for name in ("a.pth", "b.pth")]
+    for path in paths:
+        torch.save(dict(state_dict=Line().state_dict()), path)
+    content = loading.read_ahead(paths[0])
+    assert loading.read_ahead(paths[0]) is content
+    assert CheckpointLoader.load_checkpoint(paths[1]) is not content
+    assert CheckpointLoader.load_checkpoint(paths[0]) is content
+    assert CheckpointLoader.load_checkpoint(paths[0]) is not content
+    loading.read_ahead(paths[0])
+    torch.save(dict(state_dict={}), paths[0])
+    assert CheckpointLoader.load_checkpoint(paths[0]) == dict(state_dict={})
+    with loading.allow_unsafe_pickle(True):
+        loading.read_ahead(str(forged))
+    marker.unlink()
+    with pytest.raises(UserInputError, match=REFUSAL):  # the trust does not outlast its context
+        loading.read_ahead(str(forged))
+    assert not marker.exists()
+
+
 def put_config(checkpoint, text):
     checkpoint["meta"].update(cfg=text, config=text)
     checkpoint["message_hub"]["runtime_info"]["cfg"] = text

@@ -39,6 +39,7 @@ _MODEL_ZOOS = ("open-mmlab://", "openmmlab://", "torchvision://", "modelzoo://",
 TRUST_ADVICE = "; --trust-checkpoint loads the file of someone you trust"
 _unsafe_pickle_allowed = False
 _finders: dict[str, Callable[[str], Path]] = {}  # by prefix
+_read_ahead: tuple[object, Any] | None = None  # what identifies a checkpoint, and its content
 
 
 @contextlib.contextmanager
@@ -86,6 +87,31 @@ def read_checkpoint(path: str, map_location: Any = "cpu") -> Any:
         raise UserInputError(f"checkpoint {path}: fetch the file and name its path.")
     check_file(path)
     return _read_file(os.path.expanduser(path), path, device)
+
+
+def read_ahead(path: str) -> Any:
+    """Read a checkpoint that mmengine is about to load, so that it is read once.
+
+    The next load of the same path by mmengine takes the content that was read here, with the
+    tensors on the CPU, unless the file has changed since.
+
+    Args, Returns, Raises: As `read_checkpoint`.
+    """
+    global _read_ahead
+    identity = _identify(path)
+    if _read_ahead is None or _read_ahead[0] != identity:
+        _read_ahead = None  # frees the memory first
+        _read_ahead = identity, read_checkpoint(path)
+    return _read_ahead[1]
+
+
+def _identify(path: str) -> object:
+    try:
+        status = os.stat(os.path.expanduser(path))
+    except OSError:  # an address or a name
+        return path, _unsafe_pickle_allowed
+    file = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    return path, _unsafe_pickle_allowed, file
 
 
 def read_state_dict(path: str) -> dict[str, Tensor]:
@@ -237,7 +263,15 @@ def _read_from_model_zoo(path: str, device: str | torch.device) -> Any:
 
 
 def load_from_wavemix_mm(filename: str, map_location: Any = None, *_: Any, **__: Any) -> Any:
-    """Read a checkpoint for mmengine: `read_checkpoint`, named and called as its loaders are."""
+    """Read a checkpoint for mmengine, which calls it as its own loaders.
+
+    Returns:
+        The content of `read_ahead`, once, or of `read_checkpoint`.
+    """
+    global _read_ahead
+    if _read_ahead is not None and _read_ahead[0] == _identify(filename):
+        (_, content), _read_ahead = _read_ahead, None
+        return content
     return read_checkpoint(filename, map_location)
 
 
