@@ -72,6 +72,14 @@ def encoded(string):
 
 PAIRS = b"".join(put(i) + get(i) + b"\x86" for i in range(60))
 ENCODE = name("_codecs.encode")
+DTYPE = name("numpy.dtype")
+ONES = b"(" + b"K\x01" * 50_000 + b"t"
+ARRAY = (
+    name("numpy.core.multiarray._reconstruct")
+    + mark_of(name("numpy.ndarray"), b"K\x00\x85", text("b"))[:-1]
+    + b"tR"
+)
+HISTORY = name("mmengine.logging.history_buffer.HistoryBuffer")
 HOSTILE = {
     "nested pairs": state_dict(b"K\x01\x85" + PAIRS),
     "nested pairs as a key": b"}" + b"K\x01\x85" + PAIRS + b"K\x01s",
@@ -113,6 +121,25 @@ HOSTILE = {
     "one tensor many times": tensor(16, (8, 2), (2, 1)) + put(0) + b"](" + get(0) * 600_000 + b"e",
     "array of claimed size": name("numpy.core.multiarray._reconstruct") + name("numpy.ndarray") +
         int_(1 << 40) + b"\x85" + encoded("b") + b"\x87R",
+    "tensors of many sides": storage(16) + put(1) + ONES + put(0) + b"](" + (
+        name("torch._utils._rebuild_tensor_v2")
+        + mark_of(get(1), b"K\x00", get(0), get(0), b"\x89", b"N") + b"R") * 10_000 + b"e",
+    "arrays of many sides": mark_of(
+        b"K\x01", ONES, DTYPE + text("b1") + b"\x85R", b"\x89", encoded("A")) + put(0) + b"](" + (
+        ARRAY + get(0) + b"b") * 10_000 + b"e",
+    "long text many times": DTYPE + text("S999999") + b"\x85R" + put(0)
+        + encoded("A" * 999_999) + put(1) + b"](" + (
+        name("numpy.core.multiarray.scalar") + get(0) + get(1) + b"\x86R") * 1000 + b"e",
+    "long log many times": b"}(" + b"".join(text(key) + ARRAY + mark_of(
+        b"K\x01", int_(400_000) + b"\x85", DTYPE + text("u1") + b"\x85R", b"\x89",
+        encoded("A" * 400_000)) + b"b" for key in ("_log_history", "_count_history")) + b"u"
+        + put(0) + b"](" + (HISTORY + b")\x81" + get(0) + b"b") * 2000 + b"e",
+    "text as a size many times": text("A" * 500_000) + put(0) + b"](" + (
+        name("torch.Size") + get(0) + b"\x85R") * 1000 + b"e",
+    "pairs in a tuple as a dict": b"(" + b"K\x01K\x02\x86" * 30_000 + b"t" + put(0) + b"](" + (
+        name("collections.OrderedDict") + get(0) + b"\x85R") * 3000 + b"e",
+    "nested pairs as a kind of storage": mark_of(
+        text("storage"), b"K\x01\x85" + PAIRS, text("0"), text("cpu"), int_(16)) + b"Q",
     "giant dtype": name("numpy.dtype") + text("U999999999") + b"\x85R",
     "no stack": b"\x85\x85R",
     "another protocol": b"\x95" + struct.pack("<Q", 1 << 60),
