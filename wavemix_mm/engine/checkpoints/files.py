@@ -21,22 +21,22 @@ from wavemix_mm.engine.checkpoints.torch_files import read_torch_file
 
 POINTER = "last_checkpoint"
 _SIDECAR = ".sha256"
-_PARTIAL = ".partial"
+_TEMPORARY = ".partial"
 _CHUNK = 1 << 20
 
 
-def partial(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """The file beside a checkpoint's place into which it is to be written."""
-    return path.with_name(f".{path.name}{_PARTIAL}")
+    return path.with_name(f".{path.name}{_TEMPORARY}")
 
 
 def put_in_place(path: Path) -> None:
-    """Give a checkpoint that was written to `partial(path)` its name, and note its SHA-256.
+    """Give a checkpoint that was written to `temporary_path(path)` its name, and note its SHA-256.
 
     Raises:
         OSError: If that is not possible.
     """
-    written = partial(path)
+    written = temporary_path(path)
     if written.is_dir():  # of several processes, as DeepSpeed and FSDP write them
         for file in written.rglob("*"):
             _flush(file)
@@ -77,9 +77,9 @@ def remove_checkpoint(path: Path) -> None:
     sidecar(path).unlink(missing_ok=True)
 
 
-def partial_files(folder: Path) -> list[Path]:
+def temporary_files(folder: Path) -> list[Path]:
     """What processes that were killed have left half-written in a folder."""
-    return list(folder.glob(f".*{_PARTIAL}"))
+    return list(folder.glob(f".*{_TEMPORARY}"))
 
 
 def sidecar(path: Path) -> Path:
@@ -217,7 +217,7 @@ def _sha256(path: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    written = partial(path)
+    written = temporary_path(path)
     try:
         written.write_text(text)
         _flush(written)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
+import pickle
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.dist import all_gather_object, get_world_size, is_main_process
-from mmengine.runner import Runner
+from mmengine.runner import Runner, save_checkpoint
 
 from wavemix_mm.engine.checkpoints.files import (
-    partial,
     put_in_place,
     remove_checkpoint,
+    temporary_path,
     write_pointer,
 )
+from wavemix_mm.engine.checkpoints.loading import read_checkpoint
 from wavemix_mm.errors import UserInputError
 
 
@@ -55,7 +58,9 @@ class CheckpointWriter:
         self._meta = meta
         problem = None
         try:
-            runner.save_checkpoint(str(path.parent), partial(path).name, meta=dict(meta), **options)
+            runner.save_checkpoint(
+                str(path.parent), temporary_path(path).name, meta=dict(meta), **options
+            )
         except (OSError, _NotFiniteError) as error:
             problem = _said(error, path)
         finally:
@@ -91,7 +96,7 @@ class CheckpointWriter:
     def _fail(self, runner: Runner, path: Path, problem: str) -> None:
         self.failures += 1
         if is_main_process():
-            self.remove(runner, [partial(path)])
+            self.remove(runner, [temporary_path(path)])
         message = f"checkpoint {path} was not written: {problem}"
         if self.failures >= self.max_failures:
             raise UserInputError(f"{message}; {self.failures} failures in a row.")
@@ -109,6 +114,29 @@ class CheckpointWriter:
                 remove_checkpoint(path)
             except OSError as error:
                 runner.logger.warning(f"{path} was not removed: {error.strerror}.")
+
+
+def publish(path: Path, keys: Collection[str]) -> str:
+    """Write a copy of a checkpoint with some of its keys; its name has the first digits of a hash.
+
+    Returns:
+        A message for the log.
+
+    Raises:
+        UserInputError: If it cannot be written.
+    """
+    content = read_checkpoint(str(path))
+    removed = [key for key in content if key not in keys]
+    content = {key: value for key, value in content.items() if key in keys}
+    digest = hashlib.sha256(pickle.dumps(content)).hexdigest()
+    copy = path.with_name(f"{path.stem}-{digest[:8]}.pth")
+    try:
+        save_checkpoint(content, str(temporary_path(copy)))
+        put_in_place(copy)
+    except OSError as error:
+        temporary_path(copy).unlink(missing_ok=True)
+        raise UserInputError(f"{copy} could not be written: {error.strerror}.") from error
+    return f"{path} is published as {copy}, without {removed}."
 
 
 class _NotFiniteError(Exception):

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import pickle
 import signal
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import get_world_size, master_only
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.fileio import FileClient, LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
-from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.optim import BaseOptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
-from mmengine.runner.checkpoint import _load_checkpoint, save_checkpoint
 
-from wavemix_mm.engine.checkpoints.files import partial, partial_files, put_in_place
-from wavemix_mm.engine.checkpoints.writer import CheckpointWriter
+from wavemix_mm.engine.checkpoints.files import temporary_files
+from wavemix_mm.engine.checkpoints.writer import CheckpointWriter, publish
+from wavemix_mm.engine.exact.progress import is_step_done, is_validation_due
 from wavemix_mm.engine.exact.schedule import changes_of_schedule, samples_seen_again
 from wavemix_mm.engine.guard.stopping import EXIT_STOPPED, StopRequest, protect_workers
 from wavemix_mm.engine.messages import check_integers
@@ -87,23 +85,22 @@ class SafeCheckpointHook(CheckpointHook):
         self.stop_signals = stop_signals
         self._writer = CheckpointWriter(max_failures)
         self._stop: StopRequest | None = None  # while training
-        self._resumed: dict[str, Any] = {}  # meta of the checkpoint resumed from
+        self._loaded: dict[str, Any] = {}  # meta of a checkpoint that a training has loaded
+        self._changes: list[str] = []  # of the schedule, since that checkpoint
         self._saved: tuple[int, int] | None = None  # epoch and iter of the newest checkpoint
 
     def before_run(self, runner: Runner) -> None:
         """Choose what to resume from, where the config says ``resume=True`` alone."""
-        if _trains(runner) and runner._resume is True and runner._load_from is None:
+        if runner._resume is True and runner._load_from is None:
             newest = find_checkpoint(runner.work_dir, str(self._folder(runner)))
             runner._resume = newest is not None
             runner._load_from = str(newest) if newest else None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """On resume, say what has changed since."""
-        if not _trains(runner) or not runner._resume:
-            return
-        self._resumed = checkpoint["meta"]
-        for change in changes_of_schedule(runner, checkpoint):
-            runner.logger.warning(change)
+        """Compare the checkpoint with the run before its state is loaded."""
+        if "message_hub" in checkpoint and isinstance(runner.optim_wrapper, BaseOptimWrapper):
+            self._loaded = checkpoint["meta"]
+            self._changes = changes_of_schedule(runner, checkpoint)
 
     def before_train(self, runner: Runner) -> None:
         """Take over the files of a run that is resumed, and the validation that it missed."""
@@ -121,11 +118,11 @@ class SafeCheckpointHook(CheckpointHook):
         if self.max_keep_ckpts > 0:
             self._writer.remove(runner, map(self._path, kept[: -self.max_keep_ckpts]))
         for place in (folder, Path(runner.work_dir)):
-            self._writer.remove(runner, partial_files(place))
+            self._writer.remove(runner, temporary_files(place))
         timeout = (runner.cfg.get("env_cfg") or {}).get("dist_cfg", {}).get("timeout")
         self._stop = StopRequest(runner, self.stop_signals, timeout)
         self._protect_workers(runner)
-        if runner._resume and self._resumed:
+        if self._loaded and runner.iter > 0:  # resumed
             self._take_over(runner)
 
     def _check_backend(self, runner: Runner) -> None:
@@ -136,14 +133,14 @@ class SafeCheckpointHook(CheckpointHook):
             raise UserInputError(f"SafeCheckpointHook: {where} is not a local folder.")
 
     def _take_over(self, runner: Runner) -> None:
-        path = self._path(self._resumed["epoch" if self.by_epoch else "iter"])
-        if path.exists() and path.samefile(runner._load_from):
+        path = self._path(self._loaded["epoch" if self.by_epoch else "iter"])
+        if os.path.realpath(path) == os.path.realpath(runner._load_from):
             self.last_ckpt = str(path)
             self._saved = (runner.epoch, runner.iter)
-        repeated = samples_seen_again(runner, self._resumed)
-        if repeated:
-            runner.logger.warning(repeated)
-        if self._resumed.get(_VALIDATION_FOLLOWS) and _is_validation_due(runner):
+        for change in (*self._changes, samples_seen_again(runner, self._loaded)):
+            if change:
+                runner.logger.warning(change)
+        if self._loaded.get(_VALIDATION_FOLLOWS) and is_validation_due(runner):
             runner.logger.info("The validation that the run did not get to comes first.")
             runner.val_loop.run()
 
@@ -169,14 +166,14 @@ class SafeCheckpointHook(CheckpointHook):
         epoch_based = isinstance(runner.train_loop, EpochBasedTrainLoop)
         if epoch_based and self.end_of_epoch(runner.train_dataloader, batch_idx):
             return  # after_train_epoch comes next
-        if _is_step_done(runner):
+        if is_step_done(runner):
             self._end(runner, dict(epoch=runner.epoch, iter=runner.iter + 1))
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Save where it is time to, and stop if asked to."""
         super().after_train_epoch(runner)
         epoch_based = isinstance(runner.train_loop, EpochBasedTrainLoop)
-        if epoch_based and self._stop.is_agreed(wait=True) and _is_step_done(runner):
+        if epoch_based and self._stop.is_agreed(wait=True) and is_step_done(runner):
             self._end(runner, dict(epoch=runner.epoch + 1, iter=runner.iter))
 
     def after_val_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
@@ -187,16 +184,15 @@ class SafeCheckpointHook(CheckpointHook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Save the best and, with the results, the newest checkpoint; stop if asked to."""
+        if not metrics:
+            super().after_val_epoch(runner, {})  # which warns
         if self._stop is None:  # a validation on its own
-            if not metrics:
-                super().after_val_epoch(runner, {})  # which warns
             return
-        self._replaced: list[Path | None] = []  # what each new best checkpoint stands for
-        super().after_val_epoch(runner, metrics or {})
-        if self._saved == (runner.epoch, runner.iter) or (self._replaced and self.last_ckpt):
+        replaced = self._save_best(runner, metrics) if self.save_best and metrics else []
+        if self._saved == (runner.epoch, runner.iter) or (replaced and self.last_ckpt):
             self._save_validated(runner)  # it names the best ones
         if not self._writer.failures:
-            self._writer.remove(runner, [path for path in self._replaced if path])
+            self._writer.remove(runner, filter(None, replaced))
         if self._stop.is_agreed(wait=True):
             self._end(runner, _meta_after_validation(runner))
 
@@ -208,7 +204,14 @@ class SafeCheckpointHook(CheckpointHook):
             raise UserInputError(
                 f"the training has ended, but its last checkpoint is not in {self.out_dir}."
             )
-        super().after_train(runner)
+        if self.published_keys is not None and is_main_process():
+            best = [
+                path
+                for key, path in runner.message_hub.runtime_info.items()
+                if key.startswith("best_ckpt")
+            ]
+            for path in filter(None, [self.last_ckpt if self.save_last else None, *best]):
+                runner.logger.info(publish(Path(path), self.published_keys))
         self._stop.end()
         self._stop = None
 
@@ -241,61 +244,37 @@ class SafeCheckpointHook(CheckpointHook):
             self.keep_ckpt_ids = deque(kept, self.max_keep_ckpts)
             hub.update_info("keep_ckpt_ids", list(self.keep_ckpt_ids))
 
-    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        if not self.save_best:
-            return
+    def _save_best(self, runner: Runner, metrics: dict) -> list[Path | None]:
+        """Save each new best checkpoint, and return the former ones."""
+        hub, replaced = runner.message_hub, []
         if "auto" in self.key_indicators:
             self._init_rule(self.rules, [next(iter(metrics))])
         for key, rule in zip(self.key_indicators, self.rules, strict=True):
-            self._save_if_best(runner, key, rule, metrics[key])
-
-    def _save_if_best(self, runner: Runner, key: str, rule: str, score: float | None) -> None:
-        hub = runner.message_hub
-        suffix = f"_{key}" if len(self.key_indicators) > 1 else ""
-        names = (f"best_score{suffix}", f"best_ckpt{suffix}")
-        best, old = (hub.get_info(name) for name in names)
-        best = self.init_value_map[rule] if best is None else best
-        if score is None or not self.is_better_than[key](score, best):
-            return
-        done, unit = (runner.epoch, "epoch") if self.by_epoch else (runner.iter, "iter")
-        name = f"best_{key}_{self.filename_tmpl.format(done)}".replace("/", "_")
-        path = Path(self.out_dir, name)
-        hub.update_info_dict(dict(zip(names, (score, str(path)), strict=True)))
-        written = self._write(
-            runner,
-            path,
-            dict(epoch=runner.epoch, iter=runner.iter),
-            pointer=False,
-            save_optimizer=False,
-            save_param_scheduler=False,
-        )
-        if not written:
-            hub.update_info_dict(dict(zip(names, (best, old), strict=True)))
-            return
-        if suffix:
-            self.best_ckpt_path_dict[key] = str(path)
-        else:
-            self.best_ckpt_path = str(path)
-        runner.logger.info(
-            f"The best checkpoint with {score:0.4f} {key} at {done} {unit} is saved to {name}."
-        )
-        self._replaced.append(Path(old) if old and Path(old) != path else None)
-
-    @master_only
-    def _publish_model(self, runner: Runner, ckpt_path: str) -> None:
-        checkpoint = _load_checkpoint(ckpt_path)
-        removed = [key for key in checkpoint if key not in self.published_keys]
-        for key in removed:
-            del checkpoint[key]
-        digest = hashlib.sha256(pickle.dumps(checkpoint)).hexdigest()
-        path = Path(f"{os.path.splitext(ckpt_path)[0]}-{digest[:8]}.pth")
-        try:
-            save_checkpoint(checkpoint, str(partial(path)))
-            put_in_place(path)
-        except OSError as error:
-            partial(path).unlink(missing_ok=True)
-            raise UserInputError(f"{path} could not be written: {error.strerror}.") from error
-        runner.logger.info(f"{ckpt_path} is published as {path}, without {removed}.")
+            score = metrics[key]
+            suffix = f"_{key}" if len(self.key_indicators) > 1 else ""
+            names = (f"best_score{suffix}", f"best_ckpt{suffix}")
+            best, old = (hub.get_info(name) for name in names)
+            best = self.init_value_map[rule] if best is None else best
+            if score is None or not self.is_better_than[key](score, best):
+                continue
+            done, unit = (runner.epoch, "epoch") if self.by_epoch else (runner.iter, "iter")
+            name = f"best_{key}_{self.filename_tmpl.format(done)}".replace("/", "_")
+            path = Path(self.out_dir, name)
+            hub.update_info_dict(dict(zip(names, (score, str(path)), strict=True)))
+            meta = dict(epoch=runner.epoch, iter=runner.iter)
+            options = dict(save_optimizer=False, save_param_scheduler=False)
+            if not self._write(runner, path, meta, pointer=False, **options):
+                hub.update_info_dict(dict(zip(names, (best, old), strict=True)))
+                continue
+            if suffix:
+                self.best_ckpt_path_dict[key] = str(path)
+            else:
+                self.best_ckpt_path = str(path)
+            runner.logger.info(
+                f"The best checkpoint with {score:0.4f} {key} at {done} {unit} is saved to {name}."
+            )
+            replaced.append(Path(old) if old and Path(old) != path else None)
+        return replaced
 
     def _write(
         self, runner: Runner, path: Path, meta: dict, pointer: bool = True, **options: Any
@@ -345,27 +324,5 @@ class SafeCheckpointHook(CheckpointHook):
         return Path(self.out_dir, os.path.basename(runner.work_dir.rstrip(os.sep)))
 
 
-def _trains(runner: Runner) -> bool:
-    return runner._train_loop is not None and not isinstance(runner._train_loop, dict)
-
-
-def _is_step_done(runner: Runner) -> bool:
-    """Whether no gradients are accumulated that a checkpoint would not hold."""
-    wrapper = runner.optim_wrapper
-    wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
-    return all(w.should_update() for w in wrappers if isinstance(w, OptimWrapper))
-
-
 def _meta_after_validation(runner: Runner) -> dict[str, Any]:
     return {"epoch": runner.epoch, "iter": runner.iter, _VALIDATION_FOLLOWS: False}
-
-
-def _is_validation_due(runner: Runner) -> bool:
-    """Whether the loop would validate after what it has done so far."""
-    loop = runner.train_loop
-    if runner.val_loop is None or not isinstance(loop, EpochBasedTrainLoop | IterBasedTrainLoop):
-        return False
-    loop._decide_current_val_interval()
-    epoch_based = isinstance(loop, EpochBasedTrainLoop)
-    done, end = (loop.epoch, loop.max_epochs) if epoch_based else (loop.iter, loop.max_iters)
-    return done >= loop.val_begin and (done % loop.val_interval == 0 or done == end)
