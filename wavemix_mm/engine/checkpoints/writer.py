@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import all_gather_object, get_world_size, is_main_process
+from mmengine.dist import all_gather_object, get_world_size, is_main_process, master_only
 from mmengine.runner import Runner, save_checkpoint
 
 from wavemix_mm.engine.checkpoints.files import (
@@ -116,27 +116,28 @@ class CheckpointWriter:
                 runner.logger.warning(f"{path} was not removed: {error.strerror}.")
 
 
-def publish(path: Path, keys: Collection[str]) -> str:
-    """Write a copy of a checkpoint with some of its keys; its name has the first digits of a hash.
+@master_only
+def publish(runner: Runner, paths: Iterable[str], keys: Collection[str]) -> None:
+    """Write a copy of each checkpoint with some of its keys.
 
-    Returns:
-        A message for the log.
+    The name of a copy ends in the first digits of a hash.
 
     Raises:
-        UserInputError: If it cannot be written.
+        UserInputError: If one cannot be written.
     """
-    content = read_checkpoint(str(path))
-    removed = [key for key in content if key not in keys]
-    content = {key: value for key, value in content.items() if key in keys}
-    digest = hashlib.sha256(pickle.dumps(content)).hexdigest()
-    copy = path.with_name(f"{path.stem}-{digest[:8]}.pth")
-    try:
-        save_checkpoint(content, str(temporary_path(copy)))
-        put_in_place(copy)
-    except OSError as error:
-        temporary_path(copy).unlink(missing_ok=True)
-        raise UserInputError(f"{copy} could not be written: {error.strerror}.") from error
-    return f"{path} is published as {copy}, without {removed}."
+    for path in map(Path, paths):
+        content = read_checkpoint(str(path))
+        removed = [key for key in content if key not in keys]
+        content = {key: value for key, value in content.items() if key in keys}
+        digest = hashlib.sha256(pickle.dumps(content)).hexdigest()
+        copy = path.with_name(f"{path.stem}-{digest[:8]}.pth")
+        try:
+            save_checkpoint(content, str(temporary_path(copy)))
+            put_in_place(copy)
+        except OSError as error:
+            temporary_path(copy).unlink(missing_ok=True)
+            raise UserInputError(f"{copy} could not be written: {error.strerror}.") from error
+        runner.logger.info(f"{path} is published as {copy}, without {removed}.")
 
 
 class _NotFiniteError(Exception):

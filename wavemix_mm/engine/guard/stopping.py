@@ -109,6 +109,19 @@ def protect_workers(loader: DataLoader) -> None:
         loader._get_iterator = start  # type: ignore[method-assign]
 
 
+def protect_all_workers(runner: Runner) -> None:
+    """Call `protect_workers` for the loaders of a runner that is about to train."""
+    protect_workers(runner.train_dataloader)
+    if runner.val_loop is not None:
+        protect_workers(runner.val_dataloader)
+    # mmengine 0.10.7 has started the workers of an iteration-based run already
+    iterator: Any = getattr(runner.train_loop, "dataloader_iterator", None)
+    if getattr(iterator, "_iterator", None) is not None:
+        loader: Any = runner.train_dataloader
+        loader._iterator = None  # where torch keeps persistent workers
+        runner.train_loop.dataloader_iterator = type(iterator)(loader)
+
+
 def _start_workers(reference: weakref.ref[DataLoader]) -> Any:
     """Start workers that block the signals from birth on: their function comes too late for that.
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import get_world_size, is_main_process
+from mmengine.dist import get_world_size
 from mmengine.fileio import FileClient, LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.optim import BaseOptimWrapper
@@ -19,7 +19,7 @@ from wavemix_mm.engine.checkpoints.files import temporary_files
 from wavemix_mm.engine.checkpoints.writer import CheckpointWriter, publish
 from wavemix_mm.engine.exact.progress import is_step_done, is_validation_due
 from wavemix_mm.engine.exact.schedule import changes_of_schedule, samples_seen_again
-from wavemix_mm.engine.guard.stopping import EXIT_STOPPED, StopRequest, protect_workers
+from wavemix_mm.engine.guard.stopping import EXIT_STOPPED, StopRequest, protect_all_workers
 from wavemix_mm.engine.messages import check_integers
 from wavemix_mm.engine.run.resume import find_checkpoint
 from wavemix_mm.errors import UserInputError
@@ -121,7 +121,7 @@ class SafeCheckpointHook(CheckpointHook):
             self._writer.remove(runner, temporary_files(place))
         timeout = (runner.cfg.get("env_cfg") or {}).get("dist_cfg", {}).get("timeout")
         self._stop = StopRequest(runner, self.stop_signals, timeout)
-        self._protect_workers(runner)
+        protect_all_workers(runner)
         if self._loaded and runner.iter > 0:  # resumed
             self._take_over(runner)
 
@@ -143,18 +143,6 @@ class SafeCheckpointHook(CheckpointHook):
         if self._loaded.get(_VALIDATION_FOLLOWS) and is_validation_due(runner):
             runner.logger.info("The validation that the run did not get to comes first.")
             runner.val_loop.run()
-
-    @staticmethod
-    def _protect_workers(runner: Runner) -> None:
-        protect_workers(runner.train_dataloader)
-        if runner.val_loop is not None:
-            protect_workers(runner.val_dataloader)
-        # mmengine 0.10.7 has started the workers of an iteration-based run already
-        iterator: Any = getattr(runner.train_loop, "dataloader_iterator", None)
-        if getattr(iterator, "_iterator", None) is not None:
-            loader: Any = runner.train_dataloader
-            loader._iterator = None  # where torch keeps persistent workers
-            runner.train_loop.dataloader_iterator = type(iterator)(loader)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -204,14 +192,11 @@ class SafeCheckpointHook(CheckpointHook):
             raise UserInputError(
                 f"the training has ended, but its last checkpoint is not in {self.out_dir}."
             )
-        if self.published_keys is not None and is_main_process():
-            best = [
-                path
-                for key, path in runner.message_hub.runtime_info.items()
-                if key.startswith("best_ckpt")
-            ]
-            for path in filter(None, [self.last_ckpt if self.save_last else None, *best]):
-                runner.logger.info(publish(Path(path), self.published_keys))
+        if self.published_keys is not None:
+            infos = runner.message_hub.runtime_info.items()
+            best = [path for key, path in infos if key.startswith("best_ckpt")]
+            last = self.last_ckpt if self.save_last else None
+            publish(runner, filter(None, [last, *best]), self.published_keys)
         self._stop.end()
         self._stop = None
 
@@ -225,17 +210,14 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         hub, path = runner.message_hub, self._path(step)
-        last = hub.get_info("last_ckpt")
-        before = hub.get_info("keep_ckpt_ids", [])
-        kept = [other for other in before if other != step] + [step]
+        kept = [other for other in hub.get_info("keep_ckpt_ids") or [] if other != step] + [step]
+        info = dict(last_ckpt=str(path))
         if self.max_keep_ckpts > 0:
             # with what is removed below: a run that is killed before removes it when resumed
-            hub.update_info("keep_ckpt_ids", kept)
-        hub.update_info("last_ckpt", str(path))
-        if not self._write(runner, path, meta):
-            hub.update_info("last_ckpt", last)
-            if self.max_keep_ckpts > 0 and not path.exists():
-                hub.update_info("keep_ckpt_ids", before)
+            info["keep_ckpt_ids"] = kept
+        if not self._write(runner, path, meta, info):
+            if self.max_keep_ckpts > 0 and path.exists():  # an older one, or without its SHA-256
+                hub.update_info("keep_ckpt_ids", kept)
             return
         self.last_ckpt = str(path)
         self._writer.remove(runner, [Path(self.out_dir, _INTERRUPTED)])
@@ -252,19 +234,17 @@ class SafeCheckpointHook(CheckpointHook):
         for key, rule in zip(self.key_indicators, self.rules, strict=True):
             score = metrics[key]
             suffix = f"_{key}" if len(self.key_indicators) > 1 else ""
-            names = (f"best_score{suffix}", f"best_ckpt{suffix}")
-            best, old = (hub.get_info(name) for name in names)
+            best, old = (hub.get_info(f"best_{kind}{suffix}") for kind in ("score", "ckpt"))
             best = self.init_value_map[rule] if best is None else best
             if score is None or not self.is_better_than[key](score, best):
                 continue
             done, unit = (runner.epoch, "epoch") if self.by_epoch else (runner.iter, "iter")
             name = f"best_{key}_{self.filename_tmpl.format(done)}".replace("/", "_")
             path = Path(self.out_dir, name)
-            hub.update_info_dict(dict(zip(names, (score, str(path)), strict=True)))
+            info = {f"best_score{suffix}": score, f"best_ckpt{suffix}": str(path)}
             meta = dict(epoch=runner.epoch, iter=runner.iter)
             options = dict(save_optimizer=False, save_param_scheduler=False)
-            if not self._write(runner, path, meta, pointer=False, **options):
-                hub.update_info_dict(dict(zip(names, (best, old), strict=True)))
+            if not self._write(runner, path, meta, info, pointer=False, **options):
                 continue
             if suffix:
                 self.best_ckpt_path_dict[key] = str(path)
@@ -277,8 +257,15 @@ class SafeCheckpointHook(CheckpointHook):
         return replaced
 
     def _write(
-        self, runner: Runner, path: Path, meta: dict, pointer: bool = True, **options: Any
+        self,
+        runner: Runner,
+        path: Path,
+        meta: dict,
+        info: dict,
+        pointer: bool = True,
+        **options: Any,
     ) -> bool:
+        """Write a checkpoint; `info` is what the message hub says if it is written."""
         at_end = meta["epoch"] > runner.epoch
         follows = at_end or isinstance(runner.train_loop, IterBasedTrainLoop)
         defaults = dict(
@@ -288,22 +275,21 @@ class SafeCheckpointHook(CheckpointHook):
             save_param_scheduler=self.save_param_scheduler,
             by_epoch=at_end,
         )
-        written = self._writer.write(
-            runner,
-            path,
-            {_VALIDATION_FOLLOWS: follows} | meta,
-            pointer,
-            **(defaults | self.args | options),
-        )
-        if written and pointer:
+        before = {key: runner.message_hub.get_info(key) for key in info}
+        runner.message_hub.update_info_dict(info)
+        meta = {_VALIDATION_FOLLOWS: follows} | meta
+        if not self._writer.write(runner, path, meta, pointer, **(defaults | self.args | options)):
+            runner.message_hub.update_info_dict(before)
+            return False
+        if pointer:
             self._saved = (meta["epoch"], meta["iter"])
-        return written
+        return True
 
     def _end(self, runner: Runner, meta: dict) -> None:
         name = self._stop.signal.name if self._stop.signal else "a signal to another process"
         done = f"{meta['iter']} iterations"
         if self._saved != (meta["epoch"], meta["iter"]) and not self._write(
-            runner, Path(self.out_dir, _INTERRUPTED), meta
+            runner, Path(self.out_dir, _INTERRUPTED), meta, {}
         ):
             raise UserInputError(f"stopped by {name} after {done}, which could not be saved.")
         self._stop.end()
