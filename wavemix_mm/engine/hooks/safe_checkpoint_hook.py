@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.dist import get_world_size
-from mmengine.fileio import FileClient, LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.optim import BaseOptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from wavemix_mm.engine.checkpoints.files import temporary_files
-from wavemix_mm.engine.checkpoints.writer import CheckpointWriter, publish
+from wavemix_mm.engine.checkpoints.writer import CheckpointWriter, check_local, publish
 from wavemix_mm.engine.exact.progress import is_step_done, is_validation_due
 from wavemix_mm.engine.exact.schedule import changes_of_schedule, samples_seen_again
-from wavemix_mm.engine.guard.stopping import EXIT_STOPPED, StopRequest, protect_all_workers
+from wavemix_mm.engine.guard.stopping import (
+    EXIT_STOPPED,
+    StopRequest,
+    check_signals,
+    protect_all_workers,
+)
 from wavemix_mm.engine.messages import check_integers
 from wavemix_mm.engine.run.resume import find_checkpoint
 from wavemix_mm.errors import UserInputError
@@ -31,35 +33,35 @@ _VALIDATION_FOLLOWS = "validation_follows"  # in the meta of a checkpoint
 
 @HOOKS.register_module()
 class SafeCheckpointHook(CheckpointHook):
-    """mmengine's CheckpointHook; whatever ends the process, a whole checkpoint is left.
+    """CheckpointHook of mmengine that leaves a whole checkpoint whatever ends the process.
 
-    A checkpoint is written beside its place and flushed to the disk before it gets its name, then
-    ``last_checkpoint`` names it, and only then are older ones removed: for a moment there is one
-    more than ``max_keep_ckpts``. Beside each lies its SHA-256. Resuming takes the newest that is
-    whole (`wavemix_mm/engine/resume.py`).
+    A checkpoint is written to a temporary file and flushed to the disk before it gets its name.
+    Then ``last_checkpoint`` names it, and older ones are removed: for a moment there is one more
+    than ``max_keep_ckpts``. Its SHA-256 lies beside it. A run resumes from the newest whole
+    checkpoint (`wavemix_mm/engine/run/resume.py`).
 
-    Weights that are not finite are not saved. What cannot be written, for instance to a full disk,
-    is given up with a warning; nothing is removed, and the training goes on.
+    Weights that are not finite are not saved. If a checkpoint cannot be written, for instance to a
+    full disk, a warning says so, nothing is removed, and the training goes on.
 
-    SIGTERM and SIGINT let the iteration end (with gradient accumulation, the last of the step),
-    write ``interrupted.pth`` and end the process with status 75. Inside an epoch the resumed run
-    goes on with the next sample if the sampler is ``wavemix_mm.StatelessSampler``; with another it
-    begins the epoch anew, with a warning. During a validation the process ends at once if its state
-    is saved already; otherwise, or with several processes, at the validation's end.
+    On SIGTERM or SIGINT, the iteration ends (with gradient accumulation, the last one of the step),
+    ``interrupted.pth`` is written, and the process ends with status 75. With
+    ``wavemix_mm.StatelessSampler`` the resumed run goes on with the next sample; with another
+    sampler it begins the epoch anew, with a warning. A validation is interrupted only in a single
+    process whose state is saved; otherwise the process ends after it.
 
-    A validation that was due after the checkpoint comes first in the resumed run. After each
-    validation the checkpoint is written again, with its results.
+    If a validation was due after the checkpoint, the resumed run begins with it. After each
+    validation the checkpoint is written again, with the results.
 
     Args:
-        *args: See CheckpointHook; ``out_dir`` must be on a local or mounted disk.
-        max_failures: How many checkpoints in a row may fail to be written.
-        stop_signals: Names of the signals to stop on; empty leaves them all as they are.
-        **kwargs: See CheckpointHook.
+        *args: As of CheckpointHook; ``out_dir`` must be on a local or mounted disk.
+        max_failures: Number of failures in a row, to write a checkpoint, that end the run.
+        stop_signals: Names of the signals to stop on; an empty list changes no signal.
+        **kwargs: As of CheckpointHook.
 
     Raises:
-        UserInputError: If an argument is of the wrong kind, ``max_failures`` checkpoints in a row
-            were not written, or the last of the run or the one of a stop was not, or ``out_dir`` is
-            not local.
+        UserInputError: If an argument is wrong, ``out_dir`` is not local, ``max_failures``
+            checkpoints in a row were not written, or the last one of the run was not, or the one
+            after a signal.
 
     Example:
         >>> default_hooks = dict(
@@ -76,78 +78,65 @@ class SafeCheckpointHook(CheckpointHook):
         super().__init__(*args, **kwargs)
         check_integers(self, 1, max_failures=max_failures)
         check_integers(self, -1, interval=self.interval, max_keep_ckpts=self.max_keep_ckpts)
-        unknown = [name for name in stop_signals if name not in signal.Signals.__members__]
-        if isinstance(stop_signals, str) or unknown:
-            raise UserInputError(
-                f"SafeCheckpointHook: stop_signals={stop_signals!r} is not a list of names of "
-                "signals, such as SIGTERM."
-            )
+        check_signals(self, stop_signals)
         self.stop_signals = stop_signals
         self._writer = CheckpointWriter(max_failures)
         self._stop: StopRequest | None = None  # while training
-        self._loaded: dict[str, Any] = {}  # meta of a checkpoint that a training has loaded
-        self._changes: list[str] = []  # of the schedule, since that checkpoint
+        self._resumed: dict[str, Any] = {}  # meta of the checkpoint that the run resumes from
         self._saved: tuple[int, int] | None = None  # epoch and iter of the newest checkpoint
 
     def before_run(self, runner: Runner) -> None:
-        """Choose what to resume from, where the config says ``resume=True`` alone."""
+        """Find the checkpoint to resume from if the config has ``resume=True`` alone."""
         if runner._resume is True and runner._load_from is None:
             newest = find_checkpoint(runner.work_dir, str(self._folder(runner)))
             runner._resume = newest is not None
             runner._load_from = str(newest) if newest else None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare the checkpoint with the run before its state is loaded."""
-        if "message_hub" in checkpoint and isinstance(runner.optim_wrapper, BaseOptimWrapper):
-            self._loaded = checkpoint["meta"]
-            self._changes = changes_of_schedule(runner, checkpoint)
+        """Warn if the schedule has changed since a checkpoint from which a training resumes."""
+        if runner._resume and isinstance(runner.optim_wrapper, BaseOptimWrapper):
+            self._resumed = checkpoint["meta"]
+            for change in changes_of_schedule(runner, checkpoint):
+                runner.logger.warning(change)
 
     def before_train(self, runner: Runner) -> None:
-        """Take over the files of a run that is resumed, and the validation that it missed."""
+        """Take over the files of a run that is resumed; run the validation that it missed."""
         hub = runner.message_hub
         kept = list(hub.get_info("keep_ckpt_ids", []))
-        if self.max_keep_ckpts > 0 and kept:
+        outdated = kept[: -self.max_keep_ckpts] if self.max_keep_ckpts > 0 else []
+        if outdated:  # here, because mmengine would leave their SHA-256
             hub.update_info("keep_ckpt_ids", kept[-self.max_keep_ckpts :])
         folder = self._folder(runner)
         for key, path in list(hub.runtime_info.items()):
             if key.startswith("best_ckpt") and path and not os.path.exists(path):
                 moved = folder / Path(path).name  # with its folder
                 hub.update_info(key, str(moved if moved.exists() else path))
-        self._check_backend(runner)
+        check_local(str(self.out_dir or runner.work_dir), self.file_client_args, self.backend_args)
         super().before_train(runner)
-        if self.max_keep_ckpts > 0:
-            self._writer.remove(runner, map(self._path, kept[: -self.max_keep_ckpts]))
+        self._writer.remove(runner, map(self._path, outdated))
         for place in (folder, Path(runner.work_dir)):
             self._writer.remove(runner, temporary_files(place))
         timeout = (runner.cfg.get("env_cfg") or {}).get("dist_cfg", {}).get("timeout")
         self._stop = StopRequest(runner, self.stop_signals, timeout)
         protect_all_workers(runner)
-        if self._loaded and runner.iter > 0:  # resumed
+        if self._resumed:
             self._take_over(runner)
 
-    def _check_backend(self, runner: Runner) -> None:
-        where = str(self.out_dir or runner.work_dir)
-        client = FileClient.infer_client(self.file_client_args, where).client
-        backend = get_file_backend(where, backend_args=self.backend_args)
-        if not isinstance(client, LocalBackend) or not isinstance(backend, LocalBackend):
-            raise UserInputError(f"SafeCheckpointHook: {where} is not a local folder.")
-
     def _take_over(self, runner: Runner) -> None:
-        path = self._path(self._loaded["epoch" if self.by_epoch else "iter"])
+        path = self._path(self._resumed["epoch" if self.by_epoch else "iter"])
         if os.path.realpath(path) == os.path.realpath(runner._load_from):
             self.last_ckpt = str(path)
             self._saved = (runner.epoch, runner.iter)
-        for change in (*self._changes, samples_seen_again(runner, self._loaded)):
-            if change:
-                runner.logger.warning(change)
-        if self._loaded.get(_VALIDATION_FOLLOWS) and is_validation_due(runner):
+        if repeated := samples_seen_again(runner, self._resumed):
+            runner.logger.warning(repeated)
+        if self._resumed.get(_VALIDATION_FOLLOWS) and is_validation_due(runner):
             runner.logger.info("The validation that the run did not get to comes first.")
             runner.val_loop.run()
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Save where it is time to, and stop if asked to."""
+        """Save in the interval, and stop if a signal has come."""
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
         if not self._stop.is_agreed():
             return
@@ -158,34 +147,34 @@ class SafeCheckpointHook(CheckpointHook):
             self._end(runner, dict(epoch=runner.epoch, iter=runner.iter + 1))
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Save where it is time to, and stop if asked to."""
+        """Save in the interval, and stop if a signal has come."""
         super().after_train_epoch(runner)
         epoch_based = isinstance(runner.train_loop, EpochBasedTrainLoop)
         if epoch_based and self._stop.is_agreed(wait=True) and is_step_done(runner):
             self._end(runner, dict(epoch=runner.epoch + 1, iter=runner.iter))
 
     def after_val_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        """Stop if asked to and nothing would be lost."""
+        """Stop if a signal has come and nothing would be lost."""
         asked = self._stop is not None and self._stop.signal is not None
         if asked and get_world_size() == 1 and self._saved == (runner.epoch, runner.iter):
             self._end(runner, dict(epoch=runner.epoch, iter=runner.iter))
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        """Save the best and, with the results, the newest checkpoint; stop if asked to."""
+        """Save the best checkpoints and, with the results, the newest; stop after a signal."""
         if not metrics:
             super().after_val_epoch(runner, {})  # which warns
         if self._stop is None:  # a validation on its own
             return
         replaced = self._save_best(runner, metrics) if self.save_best and metrics else []
         if self._saved == (runner.epoch, runner.iter) or (replaced and self.last_ckpt):
-            self._save_validated(runner)  # it names the best ones
+            self._save_validated(runner)  # it holds the paths of the best ones
         if not self._writer.failures:
             self._writer.remove(runner, filter(None, replaced))
         if self._stop.is_agreed(wait=True):
             self._end(runner, _meta_after_validation(runner))
 
     def after_train(self, runner: Runner) -> None:
-        """Try once more what was not written; publish."""
+        """Write the last checkpoint if that has failed; publish."""
         if self._writer.failures:
             self._save_validated(runner)
         if self._writer.failures:
@@ -213,21 +202,20 @@ class SafeCheckpointHook(CheckpointHook):
         kept = [other for other in hub.get_info("keep_ckpt_ids") or [] if other != step] + [step]
         info = dict(last_ckpt=str(path))
         if self.max_keep_ckpts > 0:
-            # with what is removed below: a run that is killed before removes it when resumed
+            # all that exist until the removal below; a run that is killed before it does it then
             info["keep_ckpt_ids"] = kept
         if not self._write(runner, path, meta, info):
-            if self.max_keep_ckpts > 0 and path.exists():  # an older one, or without its SHA-256
+            if self.max_keep_ckpts > 0 and path.exists():  # its SHA-256 or the pointer is missing
                 hub.update_info("keep_ckpt_ids", kept)
             return
         self.last_ckpt = str(path)
         self._writer.remove(runner, [Path(self.out_dir, _INTERRUPTED)])
         if self.max_keep_ckpts > 0:
             self._writer.remove(runner, map(self._path, kept[: -self.max_keep_ckpts]))
-            self.keep_ckpt_ids = deque(kept, self.max_keep_ckpts)
-            hub.update_info("keep_ckpt_ids", list(self.keep_ckpt_ids))
+            hub.update_info("keep_ckpt_ids", kept[-self.max_keep_ckpts :])
 
     def _save_best(self, runner: Runner, metrics: dict) -> list[Path | None]:
-        """Save each new best checkpoint, and return the former ones."""
+        """Save each new best checkpoint; return the former ones, None if there was none."""
         hub, replaced = runner.message_hub, []
         if "auto" in self.key_indicators:
             self._init_rule(self.rules, [next(iter(metrics))])
@@ -242,9 +230,9 @@ class SafeCheckpointHook(CheckpointHook):
             name = f"best_{key}_{self.filename_tmpl.format(done)}".replace("/", "_")
             path = Path(self.out_dir, name)
             info = {f"best_score{suffix}": score, f"best_ckpt{suffix}": str(path)}
-            meta = dict(epoch=runner.epoch, iter=runner.iter)
-            options = dict(save_optimizer=False, save_param_scheduler=False)
-            if not self._write(runner, path, meta, info, pointer=False, **options):
+            meta = _meta_after_validation(runner)
+            options = dict(pointer=False, save_optimizer=False, save_param_scheduler=False)
+            if not self._write(runner, path, meta, info, **options):
                 continue
             if suffix:
                 self.best_ckpt_path_dict[key] = str(path)
@@ -256,41 +244,34 @@ class SafeCheckpointHook(CheckpointHook):
             replaced.append(Path(old) if old and Path(old) != path else None)
         return replaced
 
-    def _write(
-        self,
-        runner: Runner,
-        path: Path,
-        meta: dict,
-        info: dict,
-        pointer: bool = True,
-        **options: Any,
-    ) -> bool:
-        """Write a checkpoint; `info` is what the message hub says if it is written."""
+    def _write(self, runner: Runner, path: Path, meta: dict, info: dict, **options: Any) -> bool:
+        """Write a checkpoint, and tell the message hub `info` if that succeeds."""
         at_end = meta["epoch"] > runner.epoch
         follows = at_end or isinstance(runner.train_loop, IterBasedTrainLoop)
+        meta = {_VALIDATION_FOLLOWS: follows} | meta
         defaults = dict(
+            pointer=True,
             file_client_args=self.file_client_args,
             backend_args=self.backend_args,
             save_optimizer=self.save_optimizer,
             save_param_scheduler=self.save_param_scheduler,
             by_epoch=at_end,
         )
+        options = defaults | self.args | options
         before = {key: runner.message_hub.get_info(key) for key in info}
         runner.message_hub.update_info_dict(info)
-        meta = {_VALIDATION_FOLLOWS: follows} | meta
-        if not self._writer.write(runner, path, meta, pointer, **(defaults | self.args | options)):
+        if not self._writer.write(runner, path, meta, **options):
             runner.message_hub.update_info_dict(before)
             return False
-        if pointer:
+        if options["pointer"]:
             self._saved = (meta["epoch"], meta["iter"])
         return True
 
     def _end(self, runner: Runner, meta: dict) -> None:
         name = self._stop.signal.name if self._stop.signal else "a signal to another process"
         done = f"{meta['iter']} iterations"
-        if self._saved != (meta["epoch"], meta["iter"]) and not self._write(
-            runner, Path(self.out_dir, _INTERRUPTED), meta, {}
-        ):
+        saved = self._saved == (meta["epoch"], meta["iter"])
+        if not saved and not self._write(runner, Path(self.out_dir, _INTERRUPTED), meta, {}):
             raise UserInputError(f"stopped by {name} after {done}, which could not be saved.")
         self._stop.end()
         runner.logger.info(
@@ -304,7 +285,7 @@ class SafeCheckpointHook(CheckpointHook):
         return Path(self.out_dir, self.filename_tmpl.format(step))
 
     def _folder(self, runner: Runner) -> Path:
-        """What ``out_dir`` becomes in ``before_train``."""
+        """Return the folder that ``out_dir`` becomes in ``before_train``."""
         if self.out_dir in (None, runner.work_dir):
             return Path(runner.work_dir)
         return Path(self.out_dir, os.path.basename(runner.work_dir.rstrip(os.sep)))
