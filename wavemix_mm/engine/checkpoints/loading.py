@@ -1,14 +1,13 @@
-"""The one way in which this package reads checkpoints: numbers and plain values, never code.
+"""Read checkpoints as data, running no code that they may hold.
 
-safetensors, or what torch.save writes, read as data (`wavemix_mm/engine/torch_files.py`). mmengine
-reads through here too: `register_loaders` replaces what its CheckpointLoader does with files and
-addresses, on both versions, so that `resume`, `load_from`, `init_cfg` and the inference APIs of
-MMSegmentation and MMPretrain are safe in every process that has imported `wavemix_mm`. mmengine's
-own loader would unpickle in full, with a warning, what torch's `weights_only` refuses. Remote
-stores such as s3:// stay mmengine's.
+Each reader of checkpoints uses this module: the tools, the hooks, and mmengine itself.
+`register_loaders` replaces mmengine's loaders of files and addresses, so that `resume`,
+`load_from`, `init_cfg` and the inference APIs of MMSegmentation and MMPretrain are safe, too.
+mmengine's own loader unpickles in full, with a warning, a file that torch's `weights_only` refuses.
+Remote stores such as s3:// keep mmengine's loaders.
 
-Text that mmengine could execute, such as a config, does not get through
-(`wavemix_mm/engine/checkpoint_content.py`).
+A file is safetensors or of torch.save (`torch_files.py`). Text that mmengine could execute, such as
+a config, is dropped (`content.py`).
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from wavemix_mm.engine.checkpoints.torch_files import read_torch_file
 from wavemix_mm.errors import UserInputError
 
 _ADDRESSES = ("http://", "https://")
-# Names of models that mmengine looks up; they stand for addresses, which it fetches through here.
+# mmengine looks up the address of such a name, and loads the address through this module.
 _MODEL_ZOOS = ("open-mmlab://", "openmmlab://", "torchvision://", "modelzoo://", "mmcls://")
 TRUST_ADVICE = "; --trust-checkpoint loads the file of someone you trust"
 _unsafe_pickle_allowed = False
@@ -44,9 +43,9 @@ _read_ahead: tuple[object, Any] | None = None  # what identifies a checkpoint, a
 
 @contextlib.contextmanager
 def allow_unsafe_pickle(allow: bool) -> Iterator[None]:
-    """Let files be unpickled in full which cannot be read otherwise, with one line that says why.
+    """Unpickle a file in full if it cannot be read otherwise, with a warning that says why.
 
-    What `--trust-checkpoint` asks for. The text of a config is dropped in any case.
+    The option `--trust-checkpoint` of the tools. The text of a config is dropped all the same.
 
     Args:
         allow: False changes nothing.
@@ -66,7 +65,7 @@ def read_checkpoint(path: str, map_location: Any = "cpu") -> Any:
         path: A file, an http(s) address, which is fetched once and kept in the folder that
             torch.hub has for it, a name of mmengine's model zoos, or a prefix of `register_finder`
             and a name.
-        map_location: Device of the tensors; the CPU for whatever else torch.load would take.
+        map_location: Device of the tensors; another kind of torch.load's argument means the CPU.
 
     Returns:
         The content, of builtin types, tensors, NumPy arrays and `HistoryBuffer`, without the text
@@ -124,7 +123,7 @@ def read_state_dict(path: str) -> dict[str, Tensor]:
 
 
 def local_copy(path: str) -> Path:
-    """Return the file that `read_checkpoint` reads for a path or an http(s) address.
+    """Return the local file of a path or an http(s) address.
 
     Raises:
         UserInputError: If it does not exist or cannot be fetched.
@@ -136,11 +135,11 @@ def local_copy(path: str) -> Path:
 
 
 def get_state_dict(checkpoint: Any, path: str) -> dict[str, Tensor]:
-    """Return the model's tensors of what `read_checkpoint` has read from `path`.
+    """Return the model's tensors from the content of a checkpoint.
 
     Raises:
-        UserInputError: If there are none, or one is not of the plain layout, which only a file
-            that was unpickled in full can hold.
+        UserInputError: If there are none, or one does not have the plain layout (only in a file
+            that was unpickled in full).
     """
     state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None
     if (
@@ -158,7 +157,7 @@ def get_state_dict(checkpoint: Any, path: str) -> dict[str, Tensor]:
 
 
 def check_file(path: str) -> None:
-    """Check that a local checkpoint exists, before anything slow is built.
+    """Check that a local checkpoint exists, before a slow build.
 
     Raises:
         UserInputError: If it does not.
@@ -170,7 +169,7 @@ def check_file(path: str) -> None:
 
 
 def _read_file(file: str, name: str, device: str | torch.device) -> Any:
-    """Read a local file; `name` is what the messages call it."""
+    """Read a local file; messages call it `name`."""
     if file.endswith(".safetensors"):
         return keep_plain(load_from_safetensors(file, device), name)
     try:
@@ -207,7 +206,7 @@ def _unpickle_in_full(file: str, name: str, device: str | torch.device, cause: s
 
 
 def _is_unreadable(error: Exception) -> bool:
-    # zipfile seeks to any place that a damaged file names, which is "Invalid argument"
+    # "Invalid argument" is damage: zipfile seeks to a negative place
     return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
 
 
@@ -216,7 +215,7 @@ def _cause(error: Exception) -> str:
         return error.strerror or str(error)
     if isinstance(error, Unreadable):
         return f"{error}{TRUST_ADVICE if error.trust_helps else ''}"
-    # What is raised for a file of any content depends on where it is damaged.
+    # a damaged file raises errors of many kinds
     return "it is truncated or not a PyTorch checkpoint"
 
 
@@ -228,17 +227,17 @@ def _read_address(address: str, device: str | torch.device) -> Any:
     finally:
         if world_size > 1:
             torch.distributed.barrier()
-    if rank > 0:  # the first process of another machine may have to fetch it as well
+    if rank > 0:  # another machine has its own copy
         file = _fetch(address)
     try:
         return _read_file(str(file), address, device)
     except UserInputError:
-        file.unlink(missing_ok=True)  # or it would be taken for the right one the next time
+        file.unlink(missing_ok=True)  # or the next call would use it again
         raise
 
 
 def _fetch(address: str) -> Path:
-    """Return the local copy of a file, fetching it where there is none, as mmengine does."""
+    """Return the local copy of a file; fetch it if there is none, as mmengine does."""
     file = Path(torch.hub.get_dir(), "checkpoints", os.path.basename(urlparse(address).path))
     if file.is_file():
         return file
@@ -252,7 +251,7 @@ def _fetch(address: str) -> Path:
 
 
 def _read_from_model_zoo(path: str, device: str | torch.device) -> Any:
-    """Have mmengine look a name up in its lists, and read what it stands for."""
+    """Read the file for whose name mmengine has an address in its lists."""
     from mmengine.runner.checkpoint import CheckpointLoader
 
     try:

@@ -1,8 +1,8 @@
 """Write the checkpoints of a runner: whole or not at all, finite, and with failures counted.
 
 The runner writes to a temporary path, which is then renamed. A file backend of mmengine would not
-do: FlexibleRunner ignores ``backend_args``, DeepSpeed writes files itself, and CheckpointHook
-removes old checkpoints and overwrites ``last_checkpoint`` without asking the backend to wait.
+do: FlexibleRunner ignores ``backend_args``, DeepSpeed writes its files itself, and CheckpointHook
+overwrites ``last_checkpoint`` without a backend.
 """
 
 from __future__ import annotations
