@@ -74,11 +74,8 @@ PAIRS = b"".join(put(i) + get(i) + b"\x86" for i in range(60))
 ENCODE = name("_codecs.encode")
 DTYPE = name("numpy.dtype")
 ONES = b"(" + b"K\x01" * 50_000 + b"t"
-ARRAY = (
-    name("numpy.core.multiarray._reconstruct")
-    + mark_of(name("numpy.ndarray"), b"K\x00\x85", text("b"))[:-1]
-    + b"tR"
-)
+EMPTY = mark_of(name("numpy.ndarray"), b"K\x00\x85", text("b"))
+ARRAY = name("numpy.core.multiarray._reconstruct") + EMPTY + b"R"
 HISTORY = name("mmengine.logging.history_buffer.HistoryBuffer")
 HOSTILE = {
     "nested pairs": state_dict(b"K\x01\x85" + PAIRS),
@@ -140,6 +137,10 @@ HOSTILE = {
         name("collections.OrderedDict") + get(0) + b"\x85R") * 3000 + b"e",
     "nested pairs as a kind of storage": mark_of(
         text("storage"), b"K\x01\x85" + PAIRS, text("0"), text("cpu"), int_(16)) + b"Q",
+    "long tensor as a pair": name("collections.OrderedDict") + b"]"
+        + tensor(16, (1 << 20,), (0,)) + b"a\x85R",
+    "long tensor as arguments": name("torch._tensor._rebuild_from_type_v2") + mark_of(
+        name("torch._utils._rebuild_tensor_v2"), b"N", tensor(16, (1 << 20,), (0,)), b"N") + b"R",
     "giant dtype": name("numpy.dtype") + text("U999999999") + b"\x85R",
     "no stack": b"\x85\x85R",
     "another protocol": b"\x95" + struct.pack("<Q", 1 << 60),
@@ -151,14 +152,14 @@ from wavemix_mm.engine.checkpoints.loading import read_checkpoint
 from wavemix_mm.errors import UserInputError
 for path in sys.argv[1:]:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         read_checkpoint(path)
         said = "read"
     except UserInputError as error:
         said = str(error)
     more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(time.perf_counter() - start, more * 1024, said, sep="\\t", flush=True)
+    print(time.process_time() - start, more * 1024, said, sep="\\t", flush=True)
 """
 
 
@@ -217,6 +218,10 @@ def test_hostile_archives_are_refused_within_limits(tmp_path):
     data = legacy.read_bytes()
     legacy.write_bytes(data[:-24] + struct.pack("<q", 1 << 60) + data[-16:])
     paths.append(legacy)
+    nested = tmp_path / "nested_pairs_as_a_key.pth"
+    keys = data.rindex(b"]q\x00X")  # the list of storages
+    nested.write_bytes(data[:keys] + b"]K\x01\x85" + PAIRS + b"a." + bytes(32))
+    paths.append(nested)
     check_limits(paths)
 
 

@@ -97,6 +97,8 @@ def read_ahead(path: str) -> Any:
     Args, Returns, Raises: As `read_checkpoint`.
     """
     global _read_ahead
+    if path.startswith(_MODEL_ZOOS):  # mmengine's loader would not take it
+        return read_checkpoint(path)
     identity = _identify(path)
     if _read_ahead is None or _read_ahead[0] != identity:
         _read_ahead = None  # frees the memory first
@@ -269,7 +271,7 @@ def load_from_wavemix_mm(filename: str, map_location: Any = None, *_: Any, **__:
     """
     global _read_ahead
     if _read_ahead is not None and _read_ahead[0] == _identify(filename):
-        (_, content), _read_ahead = _read_ahead, None
+        content, _read_ahead = _read_ahead[1], None
         return content
     return read_checkpoint(filename, map_location)
 

@@ -109,8 +109,9 @@ class Unpickler(pickle._Unpickler):
         # no function but a handler is ever on the stack
         if type(function) is not FunctionType or type(arguments) is not tuple:
             refuse("it calls something that is no function")
-        copied = (item for item in arguments if type(item) in _COPY_COSTS)
-        self.pay(sum(_COPY_COSTS[type(item)] * len(item) for item in copied))
+        for item in arguments:
+            if type(item) in _COPY_COSTS:
+                self.pay(_COPY_COSTS[type(item)] * len(item))
         self.stack[-1] = function(*arguments)
 
     def _newobj(self) -> None:

@@ -184,7 +184,8 @@ def _parameter(value: torch.Tensor | None, *_: Any) -> torch.Tensor | None:
 
 
 def _from_type(function: Callable, kind: Any, arguments: tuple, *_: Any) -> torch.Tensor | None:
-    if not any(function is rebuild for rebuild in (_tensor, _parameter)):
+    is_known = any(function is rebuild for rebuild in (_tensor, _parameter))
+    if not is_known or type(arguments) is not tuple:
         refuse("a tensor is made by another function")
     return function(*arguments)
 
@@ -194,7 +195,10 @@ def _from_type(function: Callable, kind: Any, arguments: tuple, *_: Any) -> torc
 
 def _mapping(pairs: list | None = None) -> Mapping:
     result = Mapping()
-    for key, value in _listed(pairs):  # as Python 2 writes them
+    for pair in _listed(pairs):  # as Python 2 writes them
+        if type(pair) not in (list, tuple):
+            refuse("an OrderedDict is not made of pairs")
+        key, value = pair
         result[check_key(key)] = value
     return result
 

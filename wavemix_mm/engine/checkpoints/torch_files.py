@@ -129,6 +129,8 @@ def _read_legacy(stream: BinaryIO, size: int, device: str | torch.device | None)
     unpickler.memo.clear()
     storages = {}
     for key in unpickler.load():
+        if type(key) is not str:  # the hash of nested tuples could take an exponential time
+            refuse("a storage is not described as torch describes it")
         numel, itemsize = described[key]
         if stream.read(8) != struct.pack("<q", numel) or stream.tell() + numel * itemsize > size:
             raise EOFError

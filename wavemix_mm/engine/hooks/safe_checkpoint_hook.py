@@ -200,7 +200,7 @@ class SafeCheckpointHook(CheckpointHook):
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         hub, path = runner.message_hub, self._path(step)
         kept = [other for other in hub.get_info("keep_ckpt_ids") or [] if other != step] + [step]
-        info = dict(last_ckpt=str(path))
+        info: dict[str, Any] = dict(last_ckpt=str(path))
         if self.max_keep_ckpts > 0:
             # all that exist until the removal below; a run that is killed before it does it then
             info["keep_ckpt_ids"] = kept
