@@ -124,7 +124,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _take_over(self, runner: Runner) -> None:
         path = self._path(self._resumed["epoch" if self.by_epoch else "iter"])
-        if os.path.realpath(path) == os.path.realpath(runner._load_from):
+        if os.path.realpath(path) == os.path.realpath(str(runner._load_from)):
             self.last_ckpt = str(path)
             self._saved = (runner.epoch, runner.iter)
         if repeated := samples_seen_again(runner, self._resumed):
