@@ -151,13 +151,13 @@ def main(argv: list[str] | None = None) -> None:
         written = args.out if segmentation else args.show_dir
         if written:
             data_check.check_file_names(dataset, "--out" if segmentation else "--show-dir")
-        content = loading.read_checkpoint(args.checkpoint)
+        content = loading.read_ahead(args.checkpoint)
         state = loading.get_state_dict(content, args.checkpoint)
         class_check.check_classes_of_checkpoint(content, dataset, args.checkpoint)
         option = "--deploy" if args.deploy else "--tta" if args.tta else None
         start.remove_ema_hooks(runner, content, option)
-        if args.deploy and fit.lacks_tensors(runner.model, state):  # saved when it was folded
-            start.switch_to_deploy(runner.model)
+        if args.deploy and fit.compare_state(runner.model, state).missing:
+            start.switch_to_deploy(runner.model)  # as when the checkpoint was saved
         fit.check_state_dict(runner.model, state, args.checkpoint)
         if args.deploy:
             what = f"--deploy: checkpoint {args.checkpoint} cannot be folded"

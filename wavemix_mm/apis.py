@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-import warnings
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -14,9 +13,9 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from torch import Tensor, nn
+from torch import nn
 
-from wavemix_mm.engine.checkpoints.fit import current_names
+from wavemix_mm.engine.checkpoints.fit import load_fitting
 from wavemix_mm.engine.checkpoints.loading import (
     allow_unsafe_pickle,
     get_state_dict,
@@ -86,7 +85,7 @@ def init_model(
         path = os.fspath(checkpoint)
         with allow_unsafe_pickle(trust_checkpoint):
             content = read_checkpoint(path)
-        _load(model, get_state_dict(content, path), path, min_share)
+        load_fitting(model, get_state_dict(content, path), path, min_share)
         dataset_meta = _dataset_meta_of(content.get("meta")) or known
     # where the one toolbox and the other look for it
     if task == "mmseg":
@@ -173,23 +172,3 @@ def _choose_colors(
     if set(classes) <= set(colors):
         return [colors[name] for name in classes]
     return np.random.RandomState(42).randint(0, 255, size=(len(classes), 3)).tolist()
-
-
-def _load(model: nn.Module, state: dict[str, Tensor], path: str, min_share: float) -> None:
-    own, state = model.state_dict(), current_names(model, state)
-    wanted = {key for key in own if not key.endswith(".num_batches_tracked")}
-    fitting = {key for key in own if key in state and state[key].shape == own[key].shape}
-    missing = sorted(wanted - fitting)
-    share = 1 - len(missing) / max(len(wanted), 1)
-    if share < min_share or not fitting & wanted:
-        raise UserInputError(
-            f"checkpoint {path} does not fit the model: it has {len(wanted) - len(missing)} of the "
-            f"{len(wanted)} tensors, {share:.0%}, where at least {min_share:.0%} is asked for; "
-            f"the first without a fitting one is {missing[0]}."
-        )
-    unknown = sorted(set(state) - set(own))
-    for keys, what in ((missing, "stay random"), (unknown, "are unknown to the model")):
-        if keys:
-            shown = ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
-            warnings.warn(f"checkpoint {path}: {len(keys)} tensors {what}: {shown}", stacklevel=3)
-    model.load_state_dict({key: state[key] for key in fitting}, strict=False)

@@ -200,21 +200,21 @@ def _write(out: Path, state: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Write the file beside its place, then put it there in one step."""
     import torch
 
-    from wavemix_mm.engine.checkpoints.files import partial, put_in_place
+    from wavemix_mm.engine.checkpoints.files import put_in_place, temporary_path
     from wavemix_mm.engine.checkpoints.safetensors_files import write_safetensors
     from wavemix_mm.errors import UserInputError
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == ".safetensors":
-            write_safetensors(partial(out), state, meta)
+            write_safetensors(temporary_path(out), state, meta)
         else:
-            torch.save(dict(meta=meta, state_dict=state), partial(out))
+            torch.save(dict(meta=meta, state_dict=state), temporary_path(out))
         put_in_place(out)
     # torch reports a full disk as a RuntimeError
     except (OSError, RuntimeError, UserInputError) as error:
         with contextlib.suppress(OSError):
-            partial(out).unlink()
+            temporary_path(out).unlink()
         reason = getattr(error, "strerror", None) or error
         raise UserInputError(f"{out} cannot be written: {reason}.") from error
 

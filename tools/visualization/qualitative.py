@@ -175,8 +175,9 @@ def main(argv: list[str] | None = None) -> None:
             with DefaultScope.overwrite_default_scope("mmseg"):
                 dataset = DATASETS.build(cfg.test_dataloader.dataset)
         class_check.check_num_classes(model, dataset, args.config)
-        fit.check_checkpoint(model, args.checkpoint)
-        model.load_state_dict(loading.read_state_dict(args.checkpoint))
+        state = loading.read_state_dict(args.checkpoint)
+        fit.check_state_dict(model, state, args.checkpoint)
+        model.load_state_dict(state)
         infos = pick(dataset, args.files, args.images)
         try:
             args.out.mkdir(parents=True, exist_ok=True)

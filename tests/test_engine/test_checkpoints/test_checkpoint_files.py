@@ -14,11 +14,11 @@ from wavemix_mm.engine.checkpoints import files
 from wavemix_mm.engine.checkpoints.files import (
     find_damage,
     find_newest_good,
-    partial,
-    partial_files,
     put_in_place,
     remove_checkpoint,
     sidecar,
+    temporary_files,
+    temporary_path,
     write_pointer,
 )
 
@@ -28,7 +28,7 @@ def save(path: Path, iteration: int, epoch: int = 0, time: str = "", noted: bool
     meta = dict(epoch=epoch, iter=iteration, time=time)
     content = dict(meta=meta, message_hub={}, state_dict=dict(weight=torch.rand(999)))
     path.parent.mkdir(exist_ok=True)
-    torch.save(content, partial(path) if noted else path)
+    torch.save(content, temporary_path(path) if noted else path)
     if noted:
         put_in_place(path)
     return path
@@ -81,7 +81,7 @@ def test_everything_is_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
         monkeypatch.setattr(os, name, call)
 
     path = tmp_path / "a.pth"
-    partial(path).write_bytes(b"1")
+    temporary_path(path).write_bytes(b"1")
     note("fsync", 0)
     note("replace", 2)
     put_in_place(path)
@@ -240,11 +240,11 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
 
 def test_removal(tmp_path):
     path = save(tmp_path / "epoch_1.pth", 4)
-    partial(path).write_bytes(b"half")
+    temporary_path(path).write_bytes(b"half")
     folder = tmp_path / ".epoch_2.pth.partial"  # of several processes
     folder.mkdir()
     (folder / "rank0.pth").write_bytes(b"half")
-    for leftover in partial_files(tmp_path):
+    for leftover in temporary_files(tmp_path):
         remove_checkpoint(leftover)
     assert find_newest_good(tmp_path)[0] == path
     remove_checkpoint(path)
@@ -255,8 +255,8 @@ def test_removal(tmp_path):
 def test_folder_of_several_processes_is_put_in_place(tmp_path):
     path = tmp_path / "epoch_1.pth"
     for content in ("old", "new"):
-        partial(path).mkdir()
-        (partial(path) / "rank0.pth").write_text(content)
+        temporary_path(path).mkdir()
+        (temporary_path(path) / "rank0.pth").write_text(content)
         put_in_place(path)
     assert (path / "rank0.pth").read_text() == "new" and os.listdir(tmp_path) == [path.name]
     write_pointer(tmp_path, path)

@@ -1,4 +1,4 @@
-"""Training checkpoints of mmengine are read by stand-ins, forged ones are refused."""
+"""Training checkpoints of mmengine are read as plain values, forged ones are refused."""
 
 import os
 import re

@@ -72,6 +72,11 @@ def encoded(string):
 
 PAIRS = b"".join(put(i) + get(i) + b"\x86" for i in range(60))
 ENCODE = name("_codecs.encode")
+DTYPE = name("numpy.dtype")
+ONES = b"(" + b"K\x01" * 50_000 + b"t"
+EMPTY = mark_of(name("numpy.ndarray"), b"K\x00\x85", text("b"))
+ARRAY = name("numpy.core.multiarray._reconstruct") + EMPTY + b"R"
+HISTORY = name("mmengine.logging.history_buffer.HistoryBuffer")
 HOSTILE = {
     "nested pairs": state_dict(b"K\x01\x85" + PAIRS),
     "nested pairs as a key": b"}" + b"K\x01\x85" + PAIRS + b"K\x01s",
@@ -113,6 +118,29 @@ HOSTILE = {
     "one tensor many times": tensor(16, (8, 2), (2, 1)) + put(0) + b"](" + get(0) * 600_000 + b"e",
     "array of claimed size": name("numpy.core.multiarray._reconstruct") + name("numpy.ndarray") +
         int_(1 << 40) + b"\x85" + encoded("b") + b"\x87R",
+    "tensors of many sides": storage(16) + put(1) + ONES + put(0) + b"](" + (
+        name("torch._utils._rebuild_tensor_v2")
+        + mark_of(get(1), b"K\x00", get(0), get(0), b"\x89", b"N") + b"R") * 10_000 + b"e",
+    "arrays of many sides": mark_of(
+        b"K\x01", ONES, DTYPE + text("b1") + b"\x85R", b"\x89", encoded("A")) + put(0) + b"](" + (
+        ARRAY + get(0) + b"b") * 10_000 + b"e",
+    "long text many times": DTYPE + text("S999999") + b"\x85R" + put(0)
+        + encoded("A" * 999_999) + put(1) + b"](" + (
+        name("numpy.core.multiarray.scalar") + get(0) + get(1) + b"\x86R") * 1000 + b"e",
+    "long log many times": b"}(" + b"".join(text(key) + ARRAY + mark_of(
+        b"K\x01", int_(400_000) + b"\x85", DTYPE + text("u1") + b"\x85R", b"\x89",
+        encoded("A" * 400_000)) + b"b" for key in ("_log_history", "_count_history")) + b"u"
+        + put(0) + b"](" + (HISTORY + b")\x81" + get(0) + b"b") * 2000 + b"e",
+    "text as a size many times": text("A" * 500_000) + put(0) + b"](" + (
+        name("torch.Size") + get(0) + b"\x85R") * 1000 + b"e",
+    "pairs in a tuple as a dict": b"(" + b"K\x01K\x02\x86" * 30_000 + b"t" + put(0) + b"](" + (
+        name("collections.OrderedDict") + get(0) + b"\x85R") * 3000 + b"e",
+    "nested pairs as a kind of storage": mark_of(
+        text("storage"), b"K\x01\x85" + PAIRS, text("0"), text("cpu"), int_(16)) + b"Q",
+    "long tensor as a pair": name("collections.OrderedDict") + b"]"
+        + tensor(16, (1 << 20,), (0,)) + b"a\x85R",
+    "long tensor as arguments": name("torch._tensor._rebuild_from_type_v2") + mark_of(
+        name("torch._utils._rebuild_tensor_v2"), b"N", tensor(16, (1 << 20,), (0,)), b"N") + b"R",
     "giant dtype": name("numpy.dtype") + text("U999999999") + b"\x85R",
     "no stack": b"\x85\x85R",
     "another protocol": b"\x95" + struct.pack("<Q", 1 << 60),
@@ -124,14 +152,14 @@ from wavemix_mm.engine.checkpoints.loading import read_checkpoint
 from wavemix_mm.errors import UserInputError
 for path in sys.argv[1:]:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         read_checkpoint(path)
         said = "read"
     except UserInputError as error:
         said = str(error)
     more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(time.perf_counter() - start, more * 1024, said, sep="\\t", flush=True)
+    print(time.process_time() - start, more * 1024, said, sep="\\t", flush=True)
 """
 
 
@@ -190,6 +218,10 @@ def test_hostile_archives_are_refused_within_limits(tmp_path):
     data = legacy.read_bytes()
     legacy.write_bytes(data[:-24] + struct.pack("<q", 1 << 60) + data[-16:])
     paths.append(legacy)
+    nested = tmp_path / "nested_pairs_as_a_key.pth"
+    keys = data.rindex(b"]q\x00X")  # the list of storages
+    nested.write_bytes(data[:keys] + b"]K\x01\x85" + PAIRS + b"a." + bytes(32))
+    paths.append(nested)
     check_limits(paths)
 
 

@@ -5,13 +5,12 @@ import resource
 import shutil
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import tiny_run
 import torch
 from mmengine.evaluator import BaseMetric
-from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import METRICS, OPTIM_WRAPPERS
 from mmengine.runner import Runner
 from mmengine.runner._flexible_runner import FlexibleRunner
@@ -21,7 +20,6 @@ from wavemix_mm.engine.checkpoints.files import find_damage, find_newest_good
 from wavemix_mm.engine.checkpoints.loading import read_checkpoint
 from wavemix_mm.engine.checkpoints.writer import CheckpointWriter
 from wavemix_mm.engine.hooks import SafeCheckpointHook
-from wavemix_mm.engine.hooks.safe_checkpoint_hook import _is_step_done
 from wavemix_mm.errors import UserInputError
 
 BEST = dict(save_best="tiny/score", rule="greater")
@@ -186,14 +184,6 @@ def test_resume_true_finds_the_checkpoint(tmp_path, monkeypatch, kind, call):
         assert runner.epoch == 2
     else:
         assert torch.equal(model.state_dict()["layers.0.weight"], expected)
-
-
-def test_stop_with_several_optimizers():
-    wrappers = [OptimWrapper(torch.optim.SGD([torch.ones(1)], lr=0.1)) for _ in range(2)]
-    both = OptimWrapperDict(a=wrappers[0], b=wrappers[1])
-    assert _is_step_done(SimpleNamespace(optim_wrapper=both))
-    wrappers[1]._accumulative_counts, wrappers[1]._inner_count, wrappers[1]._max_counts = 2, 1, 4
-    assert not _is_step_done(SimpleNamespace(optim_wrapper=both))
 
 
 # Resume

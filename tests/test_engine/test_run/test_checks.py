@@ -3,11 +3,9 @@
 from types import SimpleNamespace
 
 import pytest
-import torch
 from mmengine.config import Config
 from torch import nn
 
-from wavemix_mm.engine.checkpoints import fit
 from wavemix_mm.engine.run import class_check, data_check
 from wavemix_mm.errors import UserInputError
 
@@ -121,39 +119,3 @@ def test_number_of_classes_of_every_head(heads):
 def test_equal_or_unknown_number_of_classes_passes():
     class_check.check_num_classes(model_with(decode_head=11), dataset_of(11), "a.py")
     class_check.check_num_classes(model_with(decode_head=11), SimpleNamespace(), "a.py")
-
-
-@pytest.fixture
-def checkpoint(tmp_path):
-    """Weights of a 3-to-4 and a 4-to-2 layer."""
-    path = str(tmp_path / "a.pth")
-    torch.save(dict(state_dict=nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).state_dict()), path)
-    return path
-
-
-def test_fitting_checkpoint_passes(checkpoint):
-    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
-    fit.check_checkpoint(model, checkpoint)
-    fit.check_initial_weights(model, checkpoint)
-
-
-def test_first_differences_and_their_number(checkpoint):
-    model = nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 2, bias=False), nn.Linear(2, 7))
-    with pytest.raises(UserInputError) as caught:
-        fit.check_checkpoint(model, checkpoint)
-    message = str(caught.value)
-    assert "6 of its keys differ: 0.weight is (4, 3) in the checkpoint and (5, 3)" in message
-    assert message.count(";") == 3 and message.endswith("; ...")
-
-
-def test_missing_and_unknown_keys_have_shapes(checkpoint):
-    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2, bias=False), nn.PReLU(7))
-    with pytest.raises(UserInputError) as caught:
-        fit.check_checkpoint(model, checkpoint)
-    assert "2.weight (7,) is missing in the checkpoint; 1.bias (2,) is unknown" in str(caught.value)
-
-
-def test_initial_weights_may_fit_in_part_but_not_in_nothing(checkpoint):
-    fit.check_initial_weights(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 9)), checkpoint)
-    with pytest.raises(UserInputError, match=r"has no tensor that fits the model: 0\.weight is"):
-        fit.check_initial_weights(nn.Sequential(nn.Linear(8, 9)), checkpoint)

@@ -1,10 +1,9 @@
-"""What of a checkpoint's content may reach mmengine: numbers, and text in listed places alone.
+"""Drop the text of a checkpoint that mmengine could execute.
 
-Text can be a program: `Runner.resume` executes what it takes for a config in ``meta``, an
-inferencer what it finds in ``message_hub``. So text is kept where the list says what it is for,
-wherever else it stands it is dropped. Paths of checkpoints, which hooks remove, may name files in
-the checkpoint's own folder alone. Optimizers and schedulers execute no text and are kept as they
-are.
+`Runner.resume` executes the config in ``meta``, and an inferencer the one in ``message_hub``. Text
+is kept only under the keys listed here. Paths of checkpoints, which hooks remove, may name files in
+the checkpoint's own folder alone. States of optimizers and schedulers are never executed and are
+kept as they are.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from mmengine.logging import HistoryBuffer
 from wavemix_mm.errors import UserInputError
 
 _DATASET = dict(dataset_meta=dict, experiment_name=str, mmengine_version=str)
-# Keys under which text may stand, and the type that the value must have.
+# Keys whose values may hold text, and the type of each value.
 _META = _DATASET | dict(
     time=str,
     mmseg_version=str,
@@ -38,11 +37,11 @@ def keep_plain(content: Any, path: str) -> Any:
     """Return a checkpoint's content without text that could be executed.
 
     Args:
-        content: What was read.
-        path: Where it was read from.
+        content: Content of the file.
+        path: Path of the file.
 
     Raises:
-        UserInputError: If it is no dict, or its epoch or iteration is no count.
+        UserInputError: If the content is no dict, or its epoch or iteration is no count.
     """
     if not isinstance(content, dict):
         raise UserInputError(f"checkpoint {path} holds no state dict.")
@@ -96,7 +95,7 @@ def _neighbour(named: str, path: str) -> str:
 
 
 def _keep(values: dict, texts: dict[str, Any]) -> dict:
-    """The values of listed keys, if of the listed type, and without text all others."""
+    """Keep the values of listed keys that have the listed type; drop the text of all others."""
     others = {key: value for key, value in values.items() if key not in texts}
     listed = {
         key: values[key]
@@ -107,7 +106,7 @@ def _keep(values: dict, texts: dict[str, Any]) -> dict:
 
 
 def _drop_text(value: Any) -> Any:
-    """Remove text from dicts at any depth, and lists that hold any; `_TEXT` for text itself."""
+    """Remove text, and lists with text, from dicts at any depth; return `_TEXT` for text itself."""
     if isinstance(value, str | bytes | bytearray):
         return _TEXT
     if isinstance(value, np.ndarray) and value.dtype.kind not in "fiubc":

@@ -1,10 +1,10 @@
-"""Checkpoint files that a crash cannot damage: how they are written, checked, listed and removed.
+"""Write, check, find and remove checkpoint files so that a crash cannot damage them.
 
-A file is written beside its place, flushed to the disk, and put in place in one step; a folder is
-flushed after each new name. So whatever ends the process, under each name there is the old content
-or the new, never a part. Beside `epoch_3.pth` lies `epoch_3.pth.sha256`, of the form
-that `sha256sum --check` reads; the file `last_checkpoint` holds the absolute path of the newest, as
-mmengine's own `find_latest_checkpoint` needs it.
+A file is written to a temporary path, flushed to the disk, and renamed in one step; a folder is
+flushed after each new name. Whatever ends the process, each name has its old content or its new
+content, never a part. Beside `epoch_3.pth` lies `epoch_3.pth.sha256`, in the format of
+`sha256sum --check`. The file `last_checkpoint` holds the absolute path of the newest checkpoint, so
+that mmengine's `find_latest_checkpoint` finds it from any folder.
 """
 
 from __future__ import annotations
@@ -21,43 +21,39 @@ from wavemix_mm.engine.checkpoints.torch_files import read_torch_file
 
 POINTER = "last_checkpoint"
 _SIDECAR = ".sha256"
-_PARTIAL = ".partial"
+_TEMPORARY = ".partial"
 _CHUNK = 1 << 20
 
 
-def partial(path: Path) -> Path:
-    """The file beside a checkpoint's place into which it is to be written."""
-    return path.with_name(f".{path.name}{_PARTIAL}")
+def temporary_path(path: Path) -> Path:
+    """Return the path beside a checkpoint's to which it is to be written."""
+    return path.with_name(f".{path.name}{_TEMPORARY}")
 
 
 def put_in_place(path: Path) -> None:
-    """Give a checkpoint that was written to `partial(path)` its name, and note its SHA-256.
+    """Rename a checkpoint that was written to `temporary_path(path)`, and write its SHA-256.
 
     Raises:
         OSError: If that is not possible.
     """
-    written = partial(path)
-    if written.is_dir():  # of several processes, as DeepSpeed and FSDP write them
+    written = temporary_path(path)
+    if written.is_dir():  # the files of several processes, as DeepSpeed and FSDP write them
         for file in written.rglob("*"):
             _flush(file)
-        _flush(written)
         remove_checkpoint(path)
-        os.replace(written, path)
-        _flush(path.parent)
+        _rename(path)
         return
     digest = _sha256(written)
-    _flush(written)
-    # For a moment no sidecar is right for the old content and the new, the old one is not.
+    # Delete the old hash first: between the two renames it would describe the wrong file.
     if sidecar(path).exists():
         sidecar(path).unlink()
         _flush(path.parent)
-    os.replace(written, path)
-    _flush(path.parent)
+    _rename(path)
     _write(sidecar(path), f"{digest}  {path.name}\n")
 
 
 def write_pointer(work_dir: Path, checkpoint: Path) -> None:
-    """Have `last_checkpoint` name a checkpoint, by a path that is right from any folder.
+    """Write the absolute path of a checkpoint into `last_checkpoint`.
 
     Raises:
         OSError: If it cannot be written.
@@ -66,7 +62,7 @@ def write_pointer(work_dir: Path, checkpoint: Path) -> None:
 
 
 def remove_checkpoint(path: Path) -> None:
-    """Remove a checkpoint, a folder too as DeepSpeed writes them, and its SHA-256, where they are.
+    """Remove a checkpoint, file or folder, and its SHA-256, if they exist.
 
     Raises:
         OSError: If it cannot be removed.
@@ -77,21 +73,21 @@ def remove_checkpoint(path: Path) -> None:
     sidecar(path).unlink(missing_ok=True)
 
 
-def partial_files(folder: Path) -> list[Path]:
-    """What processes that were killed have left half-written in a folder."""
-    return list(folder.glob(f".*{_PARTIAL}"))
+def temporary_files(folder: Path) -> list[Path]:
+    """List the unfinished files that killed processes have left in a folder."""
+    return list(folder.glob(f".*{_TEMPORARY}"))
 
 
 def sidecar(path: Path) -> Path:
-    """The file with a checkpoint's SHA-256."""
+    """Return the path of a checkpoint's SHA-256."""
     return path.with_name(path.name + _SIDECAR)
 
 
 def find_damage(path: Path) -> str | None:
-    """Say what is wrong with a checkpoint's file, or None.
+    """Return what is wrong with a checkpoint's file, or None.
 
-    It must have the SHA-256 that is noted beside it. Where none is, the checksums within the file
-    must fit, which torch writes but does not look at.
+    The file must have the SHA-256 that lies beside it. Without one, the checksums of the zip
+    archive must fit, which torch writes and does not check.
     """
     try:
         if not path.stat().st_size:
@@ -108,7 +104,7 @@ def find_damage(path: Path) -> str | None:
                 return "its checksums do not fit"
     except OSError as error:
         return error.strerror or str(error)
-    # what zipfile raises for a damaged file depends on where it is damaged
+    # zipfile raises errors of many kinds for damaged files
     except Exception as error:
         return f"it is damaged ({error})"
     return None
@@ -117,19 +113,19 @@ def find_damage(path: Path) -> str | None:
 def find_newest_good(
     work_dir: str | Path, *folders: str | Path
 ) -> tuple[Path | None, list[tuple[Path, str]]]:
-    """Find the newest training checkpoint that is whole.
+    """Find the newest whole training checkpoint.
 
-    The newest has the most iterations, as it says itself; what was written before the one that
-    `last_checkpoint` names and has more is of an earlier run. Weights alone and the best
-    checkpoints, which have no optimizer state, do not count.
+    The newest one has the most iterations in its meta. A checkpoint with more iterations than the
+    one in `last_checkpoint`, but written before it, belongs to an earlier run and does not count;
+    nor do files of weights alone and best checkpoints, which have no optimizer state.
 
     Args:
         work_dir: Folder of the run.
-        *folders: Other folders with checkpoints of it (CheckpointHook's ``out_dir``).
+        *folders: Other folders with its checkpoints (CheckpointHook's ``out_dir``).
 
     Returns:
-        The checkpoint, or None. Then those that are damaged, with the cause: all that cannot be
-        read, and all that are newer than the one found.
+        The checkpoint, or None. Then the damaged checkpoints, each with the cause: all that cannot
+        be read, and all that are newer than the one found.
     """
     damaged: list[tuple[Path, str]] = []
     pointed = _read_pointer(Path(work_dir))
@@ -141,7 +137,7 @@ def find_newest_good(
     for path in _candidates(pointed, Path(work_dir), *map(Path, folders)):
         try:
             progress = _read_progress(path)
-        # what torch raises for a damaged file depends on where it is damaged
+        # the reader raises errors of many kinds for damaged files
         except Exception as error:
             unreadable = f"it cannot be read: {' '.join(str(error).split())[:200]}"
             damaged.append((path, find_damage(path) or unreadable))
@@ -152,7 +148,7 @@ def find_newest_good(
                 last = progress
     for progress, path in sorted(candidates, reverse=True):
         if last and progress.iter > last.iter and progress.time < last.time:
-            continue  # of an earlier run
+            continue  # it belongs to an earlier run
         cause = find_damage(path)
         if cause is None:
             return path, damaged
@@ -164,7 +160,7 @@ def _candidates(pointed: Path | None, *folders: Path) -> list[Path]:
     paths: set[Path] = set()
     for folder in (*folders, *([pointed.parent] if pointed else [])):
         paths.update(folder.glob("*.pth"))
-        # a file name of the user's choice has a sidecar at least
+        # files that do not end in .pth (filename_tmpl) have a SHA-256 at least
         paths.update(path.with_suffix("") for path in folder.glob(f"*{_SIDECAR}"))
     if pointed:
         paths.add(pointed)
@@ -175,12 +171,12 @@ def _candidates(pointed: Path | None, *folders: Path) -> list[Path]:
 
 
 def _read_pointer(work_dir: Path) -> Path | None:
-    """Read what `last_checkpoint` names; plain mmengine may have written a relative path."""
+    """Return the path in `last_checkpoint`; plain mmengine may have written a relative one."""
     try:
         named = (work_dir / POINTER).read_text(errors="replace").strip("\0 \n")
     except OSError:
         return None
-    # The folder may have been moved since, or copied: then its own file is meant.
+    # If the folder was moved or copied since, the file in the folder itself is meant.
     paths = [work_dir / Path(named).name, work_dir / named, Path(named)]
     return next((path for path in paths if path.exists()), paths[0]) if named else None
 
@@ -192,9 +188,7 @@ class _Progress(NamedTuple):
 
 
 def _read_progress(path: Path) -> _Progress | None:
-    """What a training checkpoint says of itself, None if it is another kind of file.
-
-    Only what is not a tensor is read from the disk.
+    """Read a training checkpoint's progress, without its tensors; None for another kind of file.
 
     Raises:
         UserInputError: If its epoch or iteration is no count.
@@ -217,19 +211,23 @@ def _sha256(path: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    written = partial(path)
     try:
-        written.write_text(text)
-        _flush(written)
-        os.replace(written, path)
+        temporary_path(path).write_text(text)
+        _rename(path)
     except OSError:
-        written.unlink(missing_ok=True)
+        temporary_path(path).unlink(missing_ok=True)
         raise
+
+
+def _rename(path: Path) -> None:
+    """Give a path what was written to its temporary path."""
+    _flush(temporary_path(path))
+    os.replace(temporary_path(path), path)
     _flush(path.parent)
 
 
 def _flush(path: Path) -> None:
-    """Have the disk hold what a file contains, or the names in a folder."""
+    """Write the content of a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

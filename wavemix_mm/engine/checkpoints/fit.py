@@ -1,49 +1,79 @@
-"""Do the tensors of a checkpoint fit a model?"""
+"""Compare the tensors of a checkpoint with those of a model."""
 
 from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
 
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
-from wavemix_mm.engine.checkpoints.loading import read_state_dict
+from wavemix_mm.engine.checkpoints.loading import get_state_dict, read_ahead
 from wavemix_mm.errors import UserInputError
 
 _SHOWN_KEYS = 3
 
 
-def current_names(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state dict with the names that the model has today.
+class Fit(NamedTuple):
+    """How a state dict fits a model. The names are those that the model has today.
 
-    A module that has renamed its parameters says so by a method
-    `rename_old_keys(state_dict, prefix)`, which works in place.
+    Attributes:
+        fitting: The tensors of the state dict that have a name and a shape of the model.
+        other_shape: A message for each tensor that has another shape in the model.
+        missing: A message for each tensor of the model that the state dict lacks.
+        unknown: A message for each tensor that the model does not have.
     """
-    state = dict(state)
+
+    fitting: dict[str, Tensor]
+    other_shape: dict[str, str]
+    missing: dict[str, str]
+    unknown: dict[str, str]
+
+    @property
+    def problems(self) -> list[str]:
+        """All messages."""
+        return [text for part in self[1:] for text in part.values()]
+
+
+def compare_state(model: nn.Module, state: dict[str, Tensor]) -> Fit:
+    """Compare a state dict with a model, which may be wrapped.
+
+    A module that has renamed its parameters has a method `rename_old_keys(state_dict, prefix)`,
+    which changes the dict in place.
+    """
+    model, state = unwrap(model), dict(state)
     for name, module in model.named_modules():
         if hasattr(module, "rename_old_keys"):
             module.rename_old_keys(state, f"{name}." if name else "")
-    return state
-
-
-def check_checkpoint(model: nn.Module, path: str) -> None:
-    """Check that a checkpoint is whole, holds no code, and fits the model exactly.
-
-    Args:
-        model: The model that is to load it.
-        path: What `read_checkpoint` takes.
-
-    Raises:
-        UserInputError: Otherwise; on another architecture with the first keys that differ.
-    """
-    check_state_dict(model, read_state_dict(path), path)
+    own = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    given = {key: tuple(value.shape) for key, value in state.items()}
+    return Fit(
+        {key: state[key] for key, shape in own.items() if given.get(key) == shape},
+        {
+            key: f"{key} is {given[key]} in the checkpoint and {shape} in the model"
+            for key, shape in own.items()
+            if given.get(key, shape) != shape
+        },
+        {
+            key: f"{key} {shape} is missing in the checkpoint"
+            for key, shape in own.items()
+            if key not in given
+        },
+        {
+            key: f"{key} {shape} is unknown to the model"
+            for key, shape in given.items()
+            if key not in own
+        },
+    )
 
 
 def check_state_dict(model: nn.Module, state: dict[str, Tensor], path: str) -> None:
     """Check that the tensors read from a checkpoint fit the model exactly.
 
     Raises:
-        UserInputError: Otherwise, with the first keys that differ.
+        UserInputError: If they do not; it names the first keys that differ.
     """
-    problems = _differences(unwrap(model), state)
+    problems = compare_state(model, state).problems
     if problems:
         raise UserInputError(
             f"checkpoint {path} does not fit the model, {len(problems)} of its keys differ: "
@@ -51,64 +81,77 @@ def check_state_dict(model: nn.Module, state: dict[str, Tensor], path: str) -> N
         )
 
 
-def lacks_tensors(model: nn.Module, state: dict[str, Tensor]) -> bool:
-    """Whether the model has tensors that the ones read from a checkpoint do not name."""
-    inner = unwrap(model)
-    return not inner.state_dict().keys() <= current_names(inner, state).keys()
+def check_checkpoint(model: nn.Module, path: str) -> None:
+    """Check that a checkpoint is whole, holds no code, and fits the model exactly.
+
+    Args:
+        model: The model that is about to load it.
+        path: A path that `read_checkpoint` takes.
+
+    Raises:
+        UserInputError: If it is not, or does not; for another architecture with the first keys
+            that differ.
+    """
+    check_state_dict(model, get_state_dict(read_ahead(path), path), path)
 
 
 def check_initial_weights(model: nn.Module, path: str) -> None:
-    """Check a checkpoint to start from: whole, without code, of some use to the model.
+    """Check that a checkpoint to start from is whole, holds no code, and has a tensor that fits.
 
-    Another head or another size may differ on purpose, so that one tensor that fits is enough.
+    One is enough, because another head or another size may be intended.
 
     Args:
-        model: The model that is to load it.
-        path: What `read_checkpoint` takes.
+        model: The model that is about to load it.
+        path: A path that `read_checkpoint` takes.
 
     Raises:
-        UserInputError: Otherwise.
+        UserInputError: If it is not, does, or has none.
     """
-    inner = unwrap(model)
-    state, expected = current_names(inner, read_state_dict(path)), inner.state_dict()
-    if not any(key in expected and expected[key].shape == state[key].shape for key in state):
+    fit = compare_state(model, get_state_dict(read_ahead(path), path))
+    if not fit.fitting:
         raise UserInputError(
-            f"checkpoint {path} has no tensor that fits the model: "
-            + _first(_differences(inner, state))
+            f"checkpoint {path} has no tensor that fits the model: {_first(fit.problems)}"
         )
 
 
-def _differences(model: nn.Module, state: dict[str, Tensor]) -> list[str]:
-    state, expected = current_names(model, state), model.state_dict()
-    shapes = [
-        f"{key} is {_shape(state[key])} in the checkpoint and {_shape(value)} in the model"
-        for key, value in expected.items()
-        if key in state and state[key].shape != value.shape
-    ]
-    missing = [
-        f"{key} {_shape(value)} is missing in the checkpoint"
-        for key, value in expected.items()
-        if key not in state
-    ]
-    unknown = [
-        f"{key} {_shape(value)} is unknown to the model"
-        for key, value in state.items()
-        if key not in expected
-    ]
-    return shapes + missing + unknown
+def load_fitting(model: nn.Module, state: dict[str, Tensor], path: str, min_share: float) -> None:
+    """Load the tensors that fit; warn of the others.
 
+    Args:
+        model: The model, not wrapped.
+        state: The tensors read from a checkpoint.
+        path: The checkpoint, for the messages.
+        min_share: Least share of the model's tensors, in number, that must fit. Counters of batches
+            in norms do not count.
 
-def _first(problems: list[str]) -> str:
-    return "; ".join(problems[:_SHOWN_KEYS]) + ("; ..." if len(problems) > _SHOWN_KEYS else ".")
+    Raises:
+        UserInputError: If fewer fit.
+    """
+    fit = compare_state(model, state)
+    wanted = {key for key in model.state_dict() if not key.endswith(".num_batches_tracked")}
+    missing = sorted(wanted - fit.fitting.keys())
+    found = len(wanted) - len(missing)
+    share = found / max(len(wanted), 1)
+    if share < min_share or not found:
+        raise UserInputError(
+            f"checkpoint {path} does not fit the model: it has {found} of the {len(wanted)} "
+            f"tensors, {share:.0%}, where at least {min_share:.0%} is asked for; the first without "
+            f"a fitting one is {missing[0]}."
+        )
+    for keys, what in ((missing, "stay random"), (sorted(fit.unknown), "are unknown to the model")):
+        if keys:
+            shown = ", ".join(keys[:_SHOWN_KEYS]) + (", ..." if len(keys) > _SHOWN_KEYS else "")
+            warnings.warn(f"checkpoint {path}: {len(keys)} tensors {what}: {shown}", stacklevel=3)
+    model.load_state_dict(fit.fitting, strict=False)
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside a DistributedDataParallel or test-time augmentation wrapper."""
+    """Return the model inside a DistributedDataParallel or test-time augmentation wrapper."""
     if is_model_wrapper(model):
         return unwrap(model.module)
     inner = getattr(model, "module", None)
     return inner if isinstance(inner, nn.Module) else model
 
 
-def _shape(tensor: Tensor) -> str:
-    return str(tuple(tensor.shape))
+def _first(problems: list[str]) -> str:
+    return "; ".join(problems[:_SHOWN_KEYS]) + ("; ..." if len(problems) > _SHOWN_KEYS else ".")

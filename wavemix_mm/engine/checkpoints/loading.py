@@ -1,24 +1,22 @@
-"""The one way in which this package reads checkpoints: numbers and plain values, never code.
+"""Read checkpoints as data, running no code that they may hold.
 
-safetensors, or what torch.save writes, read as data (`wavemix_mm/engine/torch_files.py`). mmengine
-reads through here too: `register_loaders` replaces what its CheckpointLoader does with files and
-addresses, on both versions, so that `resume`, `load_from`, `init_cfg` and the inference APIs of
-MMSegmentation and MMPretrain are safe in every process that has imported `wavemix_mm`. mmengine's
-own loader would unpickle in full, with a warning, what torch's `weights_only` refuses. Remote
-stores such as s3:// stay mmengine's.
+Each reader of checkpoints uses this module: the tools, the hooks, and mmengine itself.
+`register_loaders` replaces mmengine's loaders of files and addresses, so that `resume`,
+`load_from`, `init_cfg` and the inference APIs of MMSegmentation and MMPretrain are safe, too.
+mmengine's own loader unpickles in full, with a warning, a file that torch's `weights_only` refuses.
+Remote stores such as s3:// keep mmengine's loaders.
 
-Text that mmengine could execute, such as a config, does not get through
-(`wavemix_mm/engine/checkpoint_content.py`).
+A file is safetensors or of torch.save (`torch_files.py`). Text that mmengine could execute, such as
+a config, is dropped (`content.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,20 +31,21 @@ from wavemix_mm.engine.checkpoints.safe_globals import Unreadable
 from wavemix_mm.engine.checkpoints.safetensors_files import load_from_safetensors
 from wavemix_mm.engine.checkpoints.torch_files import read_torch_file
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.host.model_index import SCHEME, find_weights
 
 _ADDRESSES = ("http://", "https://")
-# Names of models that mmengine looks up; they stand for addresses, which it fetches through here.
+# mmengine looks up the address of such a name, and loads the address through this module.
 _MODEL_ZOOS = ("open-mmlab://", "openmmlab://", "torchvision://", "modelzoo://", "mmcls://")
 TRUST_ADVICE = "; --trust-checkpoint loads the file of someone you trust"
 _unsafe_pickle_allowed = False
+_finders: dict[str, Callable[[str], Path]] = {}  # by prefix
+_read_ahead: tuple[object, Any] | None = None  # what identifies a checkpoint, and its content
 
 
 @contextlib.contextmanager
 def allow_unsafe_pickle(allow: bool) -> Iterator[None]:
-    """Let files be unpickled in full which cannot be read otherwise, with one line that says why.
+    """Unpickle a file in full if it cannot be read otherwise, with a warning that says why.
 
-    What `--trust-checkpoint` asks for. The text of a config is dropped in any case.
+    The option `--trust-checkpoint` of the tools. The text of a config is dropped all the same.
 
     Args:
         allow: False changes nothing.
@@ -63,9 +62,10 @@ def read_checkpoint(path: str, map_location: Any = "cpu") -> Any:
     """Read a checkpoint, running no code that it may hold.
 
     Args:
-        path: A file, 'wavemix_mm://name', an http(s) address, which is fetched once and kept in
-            the folder that torch.hub has for it, or a name of mmengine's model zoos.
-        map_location: Device of the tensors; the CPU for whatever else torch.load would take.
+        path: A file, an http(s) address, which is fetched once and kept in the folder that
+            torch.hub has for it, a name of mmengine's model zoos, or a prefix of `register_finder`
+            and a name.
+        map_location: Device of the tensors; another kind of torch.load's argument means the CPU.
 
     Returns:
         The content, of builtin types, tensors, NumPy arrays and `HistoryBuffer`, without the text
@@ -77,15 +77,42 @@ def read_checkpoint(path: str, map_location: Any = "cpu") -> Any:
     device = map_location if isinstance(map_location, str | torch.device) else "cpu"
     if path.startswith(_ADDRESSES):
         return _read_address(path, device)
-    if path.startswith(SCHEME):
-        file = str(find_weights(path.removeprefix(SCHEME)))
-        return keep_plain(load_from_safetensors(file, device), path)
+    for prefix, find in _finders.items():
+        if path.startswith(prefix):
+            return _read_file(str(find(path.removeprefix(prefix))), path, device)
     if path.startswith(_MODEL_ZOOS):
         return _read_from_model_zoo(path, device)
     if "://" in path:
         raise UserInputError(f"checkpoint {path}: fetch the file and name its path.")
     check_file(path)
     return _read_file(os.path.expanduser(path), path, device)
+
+
+def read_ahead(path: str) -> Any:
+    """Read a checkpoint that mmengine is about to load, so that it is read once.
+
+    The next load of the same path by mmengine takes the content that was read here, with the
+    tensors on the CPU, unless the file has changed since.
+
+    Args, Returns, Raises: As `read_checkpoint`.
+    """
+    global _read_ahead
+    if path.startswith(_MODEL_ZOOS):  # mmengine's loader would not take it
+        return read_checkpoint(path)
+    identity = _identify(path)
+    if _read_ahead is None or _read_ahead[0] != identity:
+        _read_ahead = None  # frees the memory first
+        _read_ahead = identity, read_checkpoint(path)
+    return _read_ahead[1]
+
+
+def _identify(path: str) -> object:
+    try:
+        status = os.stat(os.path.expanduser(path))
+    except OSError:  # an address or a name
+        return path, _unsafe_pickle_allowed
+    file = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    return path, _unsafe_pickle_allowed, file
 
 
 def read_state_dict(path: str) -> dict[str, Tensor]:
@@ -98,7 +125,7 @@ def read_state_dict(path: str) -> dict[str, Tensor]:
 
 
 def local_copy(path: str) -> Path:
-    """Return the file that `read_checkpoint` reads for a path or an http(s) address.
+    """Return the local file of a path or an http(s) address.
 
     Raises:
         UserInputError: If it does not exist or cannot be fetched.
@@ -110,11 +137,11 @@ def local_copy(path: str) -> Path:
 
 
 def get_state_dict(checkpoint: Any, path: str) -> dict[str, Tensor]:
-    """Return the model's tensors of what `read_checkpoint` has read from `path`.
+    """Return the model's tensors from the content of a checkpoint.
 
     Raises:
-        UserInputError: If there are none, or one is not of the plain layout, which only a file
-            that was unpickled in full can hold.
+        UserInputError: If there are none, or one does not have the plain layout (only in a file
+            that was unpickled in full).
     """
     state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None
     if (
@@ -132,7 +159,7 @@ def get_state_dict(checkpoint: Any, path: str) -> dict[str, Tensor]:
 
 
 def check_file(path: str) -> None:
-    """Check that a local checkpoint exists, before anything slow is built.
+    """Check that a local checkpoint exists, before a slow build.
 
     Raises:
         UserInputError: If it does not.
@@ -144,8 +171,8 @@ def check_file(path: str) -> None:
 
 
 def _read_file(file: str, name: str, device: str | torch.device) -> Any:
-    """Read a local file; `name` is what the messages call it."""
-    if name.endswith(".safetensors"):
+    """Read a local file; messages call it `name`."""
+    if file.endswith(".safetensors"):
         return keep_plain(load_from_safetensors(file, device), name)
     try:
         with open(file, "rb") as stream:
@@ -181,7 +208,7 @@ def _unpickle_in_full(file: str, name: str, device: str | torch.device, cause: s
 
 
 def _is_unreadable(error: Exception) -> bool:
-    # zipfile seeks to any place that a damaged file names, which is "Invalid argument"
+    # "Invalid argument" is damage: zipfile seeks to a negative place
     return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
 
 
@@ -190,7 +217,7 @@ def _cause(error: Exception) -> str:
         return error.strerror or str(error)
     if isinstance(error, Unreadable):
         return f"{error}{TRUST_ADVICE if error.trust_helps else ''}"
-    # What is raised for a file of any content depends on where it is damaged.
+    # a damaged file raises errors of many kinds
     return "it is truncated or not a PyTorch checkpoint"
 
 
@@ -202,17 +229,17 @@ def _read_address(address: str, device: str | torch.device) -> Any:
     finally:
         if world_size > 1:
             torch.distributed.barrier()
-    if rank > 0:  # the first process of another machine may have to fetch it as well
+    if rank > 0:  # another machine has its own copy
         file = _fetch(address)
     try:
         return _read_file(str(file), address, device)
     except UserInputError:
-        file.unlink(missing_ok=True)  # or it would be taken for the right one the next time
+        file.unlink(missing_ok=True)  # or the next call would use it again
         raise
 
 
 def _fetch(address: str) -> Path:
-    """Return the local copy of a file, fetching it where there is none, as mmengine does."""
+    """Return the local copy of a file; fetch it if there is none, as mmengine does."""
     file = Path(torch.hub.get_dir(), "checkpoints", os.path.basename(urlparse(address).path))
     if file.is_file():
         return file
@@ -226,7 +253,7 @@ def _fetch(address: str) -> Path:
 
 
 def _read_from_model_zoo(path: str, device: str | torch.device) -> Any:
-    """Have mmengine look a name up in its lists, and read what it stands for."""
+    """Read the file for whose name mmengine has an address in its lists."""
     from mmengine.runner.checkpoint import CheckpointLoader
 
     try:
@@ -237,46 +264,37 @@ def _read_from_model_zoo(path: str, device: str | torch.device) -> Any:
 
 
 def load_from_wavemix_mm(filename: str, map_location: Any = None, *_: Any, **__: Any) -> Any:
-    """Read a checkpoint for mmengine: `read_checkpoint`, named and called as its loaders are."""
+    """Read a checkpoint for mmengine, which calls it as its own loaders.
+
+    Returns:
+        The content of `read_ahead`, once, or of `read_checkpoint`.
+    """
+    global _read_ahead
+    if _read_ahead is not None and _read_ahead[0] == _identify(filename):
+        content, _read_ahead = _read_ahead[1], None
+        return content
     return read_checkpoint(filename, map_location)
 
 
-def register_loaders(checkpoint_module: ModuleType) -> None:
-    """Have mmengine read files and addresses through this module.
+def register_finder(prefix: str, find: Callable[[str], Path]) -> None:
+    """Let a prefix and a name, such as 'wavemix_mm://mnist_8-10', stand for a file.
 
-    Its loaders of model zoos look names up and call ``load_from_http``, which is replaced too.
+    Args:
+        prefix: The prefix, with its '://'. mmengine knows it too if `register_loaders` comes after.
+        find: Function that returns the file of a name, or raises a `UserInputError`.
+    """
+    _finders[prefix] = find
+
+
+def register_loaders(checkpoint_module: ModuleType) -> None:
+    """Let mmengine read files, addresses and names of `register_finder` through this module.
+
+    mmengine's loaders of model zoos look up a name and call ``load_from_http``, which is replaced
+    too.
 
     Args:
         checkpoint_module: The module mmengine.runner.checkpoint.
     """
-    prefixes = ["", SCHEME, *_ADDRESSES]
+    prefixes = ["", *_ADDRESSES, *_finders]
     checkpoint_module.CheckpointLoader.register_scheme(prefixes, load_from_wavemix_mm, force=True)
     checkpoint_module.load_from_http = load_from_wavemix_mm  # type: ignore[attr-defined]
-
-
-def explain_inferencers(infer_module: ModuleType) -> None:
-    """Have an inferencer that is given weights alone say that it needs a config.
-
-    mmengine would say that the checkpoint holds none, which `read_checkpoint` has dropped.
-
-    Args:
-        infer_module: The module mmengine.infer.infer.
-    """
-    init_model = infer_module.BaseInferencer._init_model
-
-    @functools.wraps(init_model)
-    def explained(self: Any, cfg: Any, weights: str | None, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return init_model(self, cfg, weights, *args, **kwargs)
-        except (AssertionError, KeyError, ValueError) as error:
-            # mmengine fills an empty cfg with what it finds
-            if cfg or weights is None or isinstance(error, UserInputError):
-                raise
-            raise UserInputError(
-                f"checkpoint {weights} was given without a config: wavemix_mm does not read "
-                "configs out of checkpoints, because they are code (docs/reliability.md); name the "
-                "config: "
-                f"{type(self).__name__}('path/to/config.py', {weights!r})."
-            ) from error
-
-    infer_module.BaseInferencer._init_model = explained

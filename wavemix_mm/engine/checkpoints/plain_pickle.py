@@ -1,7 +1,7 @@
 """Python's own unpickler with the operations that torch writes, made safe and bounded.
 
-It makes builtin values and the stand-ins of `safe_globals.py`, nothing else. Each operation pays
-for the memory that it takes, out of a budget in proportion to the file's size.
+It makes builtin values, tensors, and the stand-ins of `safe_globals.py`, nothing else. Each
+operation pays for the memory that it takes, out of a budget in proportion to the file's size.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ import pickle
 import struct
 import sys
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, BinaryIO, ClassVar
 
+import torch
+from mmengine.logging import HistoryBuffer
+
 from wavemix_mm.engine.checkpoints.safe_globals import (
-    CALLS,
-    ENCODE,
-    FROM_TYPE,
-    HISTORY,
+    STORAGES,
     Array,
     Dtype,
-    History,
     Mapping,
-    Name,
     Storage,
     check_key,
-    check_name,
+    find_name,
     refuse,
+    set_history,
 )
 
 # Bytes that an operation takes, above those of the file; 16 are a place on the
@@ -34,10 +34,12 @@ _COSTS = [16] * 256
 for _name, _cost in (
     *(("MARK", 72), ("EMPTY_LIST", 72), ("EMPTY_DICT", 72), ("SETITEM", 100), ("BINPUT", 16)),
     *(("LONG_BINPUT", 100), ("TUPLE", 56), ("TUPLE1", 56), ("TUPLE2", 64), ("TUPLE3", 72)),
-    *(("REDUCE", 400), ("NEWOBJ", 400), ("BINPERSID", 200), ("GLOBAL", 100)),
+    *(("REDUCE", 800), ("NEWOBJ", 800), ("BINPERSID", 400), ("GLOBAL", 100)),
     *(("BINFLOAT", 32), ("BININT", 40), ("LONG1", 100), ("BINUNICODE", 64)),
 ):
     _COSTS[getattr(pickle, _name)[0]] = _cost
+# Bytes that a function takes for each element of an argument, if it copies the argument.
+_COPY_COSTS = {dict: 100, list: 100, str: 1, bytes: 1}
 
 
 class Unpickler(pickle._Unpickler):
@@ -46,19 +48,24 @@ class Unpickler(pickle._Unpickler):
     Args:
         stream: Where the pickle begins.
         size: Bytes of the file, to which time and memory are held in proportion.
+        find_storage: Function that returns a storage's numbers, or None to make None of tensors.
+            Its arguments are the storage's key, the number of its elements, and the bytes of each.
     """
 
-    def __init__(self, stream: BinaryIO, size: int) -> None:
+    def __init__(
+        self,
+        stream: BinaryIO,
+        size: int,
+        find_storage: Callable[[str, int, int], torch.UntypedStorage | None],
+    ) -> None:
         super().__init__(stream, encoding="utf-8")
         self.read, self.readline = stream.read, stream.readline
         self.memo: dict[int, Any] = {}
         self.size, self.left = size, (32 << 20) + 4 * size
-        self.names: dict[str, Name] = {}
-        self.encoded: dict[int, tuple[str, bytes]] = {}
-        self.storages: dict[str, Storage] = {}
+        self.find_storage = find_storage
 
     def load(self) -> Any:
-        """Return the pickle's value, of builtin types and stand-ins.
+        """Return the pickle's value, of plain values and stand-ins.
 
         Raises:
             Unreadable: If it needs other names, or too much time or memory.
@@ -81,57 +88,49 @@ class Unpickler(pickle._Unpickler):
         if self.left < 0:
             refuse("it takes much more memory than its size")
 
-    def find_class(self, module: str, name: str) -> Name:
-        """Return a name as a name."""
-        full = f"{'builtins' if module == '__builtin__' else module}.{name}"
-        check_name(full)
-        return self.names.setdefault(full, Name(full))
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what stands for a name."""
+        return find_name(f"{'builtins' if module == '__builtin__' else module}.{name}")
 
-    def persistent_load(self, pid: tuple) -> Storage:
-        """Stand in for torch's storages."""
-        if type(pid) is not tuple:
+    def persistent_load(self, pid: Any) -> Storage:
+        """Return the storage that torch describes in this way."""
+        if type(pid) is not tuple or not 5 <= len(pid) <= 6 or pid[0] != "storage" or any(pid[5:]):
             refuse("a storage is not described as torch describes it")
-        storage = Storage(*pid)
-        self.storages[storage.key] = storage
-        return storage
+        _, kind, key, _, numel = pid[:5]
+        # only a class is looked up: the hash of nested tuples could take an exponential time
+        dtype = STORAGES.get(kind) if isinstance(kind, type) else None
+        if dtype is None or type(key) is not str or type(numel) is not int or numel < 0:
+            refuse("a storage is not described as torch describes it")
+        itemsize = torch.empty(0, dtype=dtype).element_size()
+        return Storage(self.find_storage(key, numel, itemsize), dtype)
 
     def _reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack[-1]
-        if type(function) is not Name or type(arguments) is not tuple:
-            refuse("it calls something that is no name")
-        if function.name == FROM_TYPE:  # (function, class, arguments, attributes)
-            function, _, arguments, _ = arguments
-            if type(function) is not Name or "._rebuild_" not in function.name:
-                refuse("a tensor is made by another function")
-        # what some of the handlers copy
-        self.pay(sum(100 * len(item) for item in arguments if type(item) in (dict, list)))
-        if function.name == ENCODE:
-            self.stack[-1] = self._encode(*arguments)
-        else:
-            self.stack[-1] = CALLS[function.name](*arguments)
-
-    def _encode(self, text: str, encoding: str) -> bytes:
-        # How bytes are written. Text that is encoded twice is made once.
-        if type(text) is not str or encoding != "latin1":
-            refuse("text is encoded in another way than torch does it")
-        if id(text) not in self.encoded:
-            self.encoded[id(text)] = text, text.encode("latin1")
-        return self.encoded[id(text)][1]
+        # no function but a handler is ever on the stack
+        if type(function) is not FunctionType or type(arguments) is not tuple:
+            refuse("it calls something that is no function")
+        for item in arguments:
+            if type(item) in _COPY_COSTS:
+                self.pay(_COPY_COSTS[type(item)] * len(item))
+        self.stack[-1] = function(*arguments)
 
     def _newobj(self) -> None:
         arguments, kind = self.stack.pop(), self.stack[-1]
-        if type(kind) is not Name or kind.name != HISTORY or arguments != ():
+        if kind is not HistoryBuffer or type(arguments) is not tuple or arguments:
             refuse("it makes an object of another class")
-        self.stack[-1] = History()
+        self.stack[-1] = HistoryBuffer()
 
     def _build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
         if type(target) is Mapping and type(state) is dict:
             target.metadata = state.get("_metadata")
         elif type(target) is Array and type(state) is tuple and len(state) == 5:
-            self.pay(2 * len(state[4]))
+            self.pay(len(state[4]))
             target.set_state(state)
-        elif type(target) in (Dtype, History):
+        elif type(target) is HistoryBuffer and type(state) is dict:
+            self.pay(sum(part.value.nbytes for part in state.values() if type(part) is Array))
+            set_history(target, state)
+        elif type(target) is Dtype:
             target.set_state(state)
         else:
             refuse("it sets attributes of an object")

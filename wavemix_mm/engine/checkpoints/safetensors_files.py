@@ -1,7 +1,4 @@
-"""Weights as safetensors: nothing but numbers, readable without Python, equal bytes for equal ones.
-
-`wavemix_mm/engine/loading.py` has mmengine read them too.
-"""
+"""Write and read weights as safetensors: numbers and JSON; equal weights give equal bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from wavemix_mm.engine.checkpoints.safe_globals import Unreadable
 from wavemix_mm.engine.checkpoints.torch_files import check_plain
 from wavemix_mm.errors import UserInputError
 
-# One entry: safetensors writes several in an order that changes from one process to the next.
+# One entry, because safetensors writes several in an order that changes between processes.
 _META_KEY = "wavemix_mm"
 _MAX_META = 4 << 20  # characters; Python's objects take up to 30 times as much memory
 
@@ -31,10 +28,10 @@ def write_safetensors(
     Args:
         path: The file.
         state_dict: The tensors.
-        meta: What mmengine keeps as `meta` of a checkpoint. Tuples become lists.
+        meta: The checkpoint's `meta`. Tuples become lists.
 
     Raises:
-        UserInputError: If `meta` holds what JSON has no form for, or the file cannot be written.
+        UserInputError: If JSON cannot hold `meta`, or the file cannot be written.
     """
     from safetensors.torch import save
 
@@ -44,7 +41,7 @@ def write_safetensors(
         raise UserInputError(
             f"the checkpoint's meta cannot be written as JSON: {error}."
         ) from error
-    # Clones, since tensors that share memory are refused.
+    # Clones, because safetensors refuses tensors that share memory.
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state_dict.items()}
     data = save(tensors, metadata={_META_KEY: text})
     try:
@@ -61,14 +58,14 @@ def _plain(value: Any) -> Any:
 
 
 def load_from_safetensors(filename: str, map_location: Any = None) -> dict[str, Any]:
-    """Read a file as mmengine reads its own checkpoints.
+    """Read a file into the layout of mmengine's checkpoints.
 
     Args:
         filename: The file.
-        map_location: Device of the tensors; the CPU for whatever else torch.load would take.
+        map_location: Device of the tensors; another kind of torch.load's argument means the CPU.
 
     Returns:
-        `meta`, empty where the file was not written by `write_safetensors`, and `state_dict`.
+        `meta`, empty if `write_safetensors` did not write the file, and `state_dict`.
 
     Raises:
         UserInputError: If the file does not exist or is damaged.

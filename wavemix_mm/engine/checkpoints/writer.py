@@ -1,38 +1,47 @@
-"""Writing of a checkpoint by a runner: whole or not at all, finite, and failures counted."""
+"""Write the checkpoints of a runner: whole or not at all, finite, and with failures counted.
+
+The runner writes to a temporary path, which is then renamed. A file backend of mmengine would not
+do: FlexibleRunner ignores ``backend_args``, DeepSpeed writes its files itself, and CheckpointHook
+overwrites ``last_checkpoint`` without a backend.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
+import pickle
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import all_gather_object, get_world_size, is_main_process
-from mmengine.runner import Runner
+from mmengine.dist import all_gather_object, get_world_size, is_main_process, master_only
+from mmengine.fileio import FileClient, LocalBackend, get_file_backend
+from mmengine.runner import Runner, save_checkpoint
 
 from wavemix_mm.engine.checkpoints.files import (
-    partial,
     put_in_place,
     remove_checkpoint,
+    temporary_path,
     write_pointer,
 )
+from wavemix_mm.engine.checkpoints.loading import read_checkpoint
 from wavemix_mm.errors import UserInputError
 
 
 class CheckpointWriter:
-    """Writes checkpoints; one that fails leaves nothing behind, and all processes know of it.
+    """Writer of checkpoints. A failed one leaves nothing behind, and all processes know of it.
 
     Args:
-        max_failures: How many in a row may fail.
+        max_failures: Number of failures in a row that raise an error.
     """
 
     def __init__(self, max_failures: int) -> None:
         self.max_failures = max_failures
         self.failures = 0  # in a row
-        self._meta: dict[str, Any] | None = None  # of the one that is being written
+        self._meta: dict[str, Any] | None = None  # of the checkpoint that is being written
 
     def write(
         self, runner: Runner, path: Path, meta: dict[str, Any], pointer: bool, **options: Any
@@ -41,23 +50,25 @@ class CheckpointWriter:
 
         Args:
             runner: The runner.
-            path: Its place.
-            meta: Its epoch, iter and more for its meta.
-            pointer: Whether ``last_checkpoint`` is to name it.
+            path: Path of the checkpoint.
+            meta: Epoch, iter and more for the checkpoint's meta.
+            pointer: Whether ``last_checkpoint`` names the checkpoint from then on.
             **options: Arguments of the runner's ``save_checkpoint``.
 
         Returns:
-            Whether it was written.
+            Whether the checkpoint was written.
 
         Raises:
-            UserInputError: If ``max_failures`` in a row were not.
+            UserInputError: If ``max_failures`` checkpoints in a row were not written.
         """
         self._meta = meta
         problem = None
         try:
-            runner.save_checkpoint(str(path.parent), partial(path).name, meta=dict(meta), **options)
+            runner.save_checkpoint(
+                str(path.parent), temporary_path(path).name, meta=dict(meta), **options
+            )
         except (OSError, _NotFiniteError) as error:
-            problem = _said(error, path)
+            problem = _describe(error, path)
         finally:
             self._meta = None
         problem = _agreed(problem)
@@ -67,7 +78,7 @@ class CheckpointWriter:
                 if pointer:
                     write_pointer(Path(runner.work_dir), path)
             except OSError as error:
-                problem = _said(error, path)
+                problem = _describe(error, path)
         problem = _agreed(problem)
         if problem is None:
             self.failures = 0
@@ -76,14 +87,14 @@ class CheckpointWriter:
         return False
 
     def check(self, checkpoint: dict) -> None:
-        """See to what is about to be written; the hook's ``before_save_checkpoint``.
+        """Complete and check the content before it is written (``before_save_checkpoint``).
 
         Raises:
             _NotFiniteError: If weights or optimizer state hold NaN or infinity.
         """
-        if self._meta is None:  # another hook's
+        if self._meta is None:  # another hook writes the checkpoint
             return
-        checkpoint["meta"].update(self._meta)  # FlexibleRunner counts on its own
+        checkpoint["meta"].update(self._meta)  # FlexibleRunner sets its own epoch and iter
         name = find_not_finite(checkpoint)
         if name:
             raise _NotFiniteError(f"{name} is not finite")
@@ -91,7 +102,7 @@ class CheckpointWriter:
     def _fail(self, runner: Runner, path: Path, problem: str) -> None:
         self.failures += 1
         if is_main_process():
-            self.remove(runner, [partial(path)])
+            self.remove(runner, [temporary_path(path)])
         message = f"checkpoint {path} was not written: {problem}"
         if self.failures >= self.max_failures:
             raise UserInputError(f"{message}; {self.failures} failures in a row.")
@@ -101,7 +112,7 @@ class CheckpointWriter:
 
     @staticmethod
     def remove(runner: Runner, paths: Iterable[Path]) -> None:
-        """Remove checkpoints, in the first process; what cannot be removed is a warning."""
+        """Remove checkpoints in the first process; warn of each that cannot be removed."""
         if not is_main_process():
             return
         for path in paths:
@@ -111,15 +122,51 @@ class CheckpointWriter:
                 runner.logger.warning(f"{path} was not removed: {error.strerror}.")
 
 
+def check_local(folder: str, file_client_args: dict | None, backend_args: dict | None) -> None:
+    """Check that mmengine would write to a local folder.
+
+    Raises:
+        UserInputError: If it would not.
+    """
+    backends = [get_file_backend(folder, backend_args=backend_args)]
+    backends += [FileClient.infer_client(file_client_args, folder).client]
+    if not all(isinstance(backend, LocalBackend) for backend in backends):
+        raise UserInputError(f"SafeCheckpointHook: {folder} is not a local folder.")
+
+
+@master_only
+def publish(runner: Runner, paths: Iterable[str], keys: Collection[str]) -> None:
+    """Write a copy of each checkpoint with some of its keys.
+
+    The name of a copy ends in the first digits of a hash.
+
+    Raises:
+        UserInputError: If one cannot be written.
+    """
+    for path in map(Path, paths):
+        content = read_checkpoint(str(path))
+        removed = [key for key in content if key not in keys]
+        content = {key: value for key, value in content.items() if key in keys}
+        digest = hashlib.sha256(pickle.dumps(content)).hexdigest()
+        copy = path.with_name(f"{path.stem}-{digest[:8]}.pth")
+        try:
+            save_checkpoint(content, str(temporary_path(copy)))
+            put_in_place(copy)
+        except OSError as error:
+            temporary_path(copy).unlink(missing_ok=True)
+            raise UserInputError(f"{copy} could not be written: {error.strerror}.") from error
+        runner.logger.info(f"{path} is published as {copy}, without {removed}.")
+
+
 class _NotFiniteError(Exception):
     """A checkpoint holds NaN or infinity."""
 
 
 def find_not_finite(checkpoint: dict) -> str | None:
-    """Name the first tensor of weights or optimizer state that holds NaN or infinity."""
+    """Return the name of the first tensor of weights or optimizer state with NaN or infinity."""
     for part in ("state_dict", "ema_state_dict", "optimizer"):
         for name, tensor in _tensors(checkpoint.get(part), part):
-            # the sum is cheap and is finite almost always if all are
+            # the sum is cheap, and almost always finite if all numbers are
             if not math.isfinite(tensor.sum()) and not tensor.isfinite().all():
                 return name
     return None
@@ -138,13 +185,13 @@ def _tensors(value: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _agreed(problem: str | None) -> str | None:
-    """The first problem that any process has."""
+    """Return the first problem of any process."""
     if get_world_size() == 1:
         return problem
     return next((item for item in all_gather_object(problem) if item), None)
 
 
-def _said(error: Exception, path: Path) -> str:
+def _describe(error: Exception, path: Path) -> str:
     if not isinstance(error, OSError):
         return str(error)
     folder = next(parent for parent in path.absolute().parents if os.path.isdir(parent))

@@ -21,6 +21,8 @@ from mmengine.runner import Runner
 from torch import distributed as torch_dist
 from torch.utils.data import DataLoader
 
+from wavemix_mm.errors import UserInputError
+
 EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: to be started again
 
 
@@ -97,6 +99,19 @@ class StopRequest:
         )
 
 
+def check_signals(owner: object, names: Any) -> None:
+    """Check the argument ``stop_signals`` of a hook.
+
+    Raises:
+        UserInputError: If it is not a list of names of signals.
+    """
+    if isinstance(names, str) or any(name not in signal.Signals.__members__ for name in names):
+        raise UserInputError(
+            f"{type(owner).__name__}: stop_signals={names!r} is not a list of names of signals, "
+            "such as SIGTERM."
+        )
+
+
 def protect_workers(loader: DataLoader) -> None:
     """Have the workers that a loader will start leave SIGTERM and SIGINT to the main process.
 
@@ -107,6 +122,19 @@ def protect_workers(loader: DataLoader) -> None:
         loader.worker_init_fn = _ProtectedWorker(loader.worker_init_fn)
         start = functools.partial(_start_workers, weakref.ref(loader))
         loader._get_iterator = start  # type: ignore[method-assign]
+
+
+def protect_all_workers(runner: Runner) -> None:
+    """Call `protect_workers` for the loaders of a runner that is about to train."""
+    protect_workers(runner.train_dataloader)
+    if runner.val_loop is not None:
+        protect_workers(runner.val_dataloader)
+    # mmengine 0.10.7 has started the workers of an iteration-based run already
+    iterator: Any = getattr(runner.train_loop, "dataloader_iterator", None)
+    if getattr(iterator, "_iterator", None) is not None:
+        loader: Any = runner.train_dataloader
+        loader._iterator = None  # where torch keeps persistent workers
+        runner.train_loop.dataloader_iterator = type(iterator)(loader)
 
 
 def _start_workers(reference: weakref.ref[DataLoader]) -> Any:

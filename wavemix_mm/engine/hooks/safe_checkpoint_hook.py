@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import pickle
-import signal
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import get_world_size, master_only
-from mmengine.fileio import FileClient, LocalBackend, get_file_backend
+from mmengine.dist import get_world_size
 from mmengine.hooks import CheckpointHook
-from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.optim import BaseOptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
-from mmengine.runner.checkpoint import _load_checkpoint, save_checkpoint
 
-from wavemix_mm.engine.checkpoints.files import partial, partial_files, put_in_place
-from wavemix_mm.engine.checkpoints.writer import CheckpointWriter
+from wavemix_mm.engine.checkpoints.files import temporary_files
+from wavemix_mm.engine.checkpoints.writer import CheckpointWriter, check_local, publish
+from wavemix_mm.engine.exact.progress import is_step_done, is_validation_due
 from wavemix_mm.engine.exact.schedule import changes_of_schedule, samples_seen_again
-from wavemix_mm.engine.guard.stopping import EXIT_STOPPED, StopRequest, protect_workers
+from wavemix_mm.engine.guard.stopping import (
+    EXIT_STOPPED,
+    StopRequest,
+    check_signals,
+    protect_all_workers,
+)
 from wavemix_mm.engine.messages import check_integers
 from wavemix_mm.engine.run.resume import find_checkpoint
 from wavemix_mm.errors import UserInputError
@@ -33,35 +33,35 @@ _VALIDATION_FOLLOWS = "validation_follows"  # in the meta of a checkpoint
 
 @HOOKS.register_module()
 class SafeCheckpointHook(CheckpointHook):
-    """mmengine's CheckpointHook; whatever ends the process, a whole checkpoint is left.
+    """CheckpointHook of mmengine that leaves a whole checkpoint whatever ends the process.
 
-    A checkpoint is written beside its place and flushed to the disk before it gets its name, then
-    ``last_checkpoint`` names it, and only then are older ones removed: for a moment there is one
-    more than ``max_keep_ckpts``. Beside each lies its SHA-256. Resuming takes the newest that is
-    whole (`wavemix_mm/engine/resume.py`).
+    A checkpoint is written to a temporary file and flushed to the disk before it gets its name.
+    Then ``last_checkpoint`` names it, and older ones are removed: for a moment there is one more
+    than ``max_keep_ckpts``. Its SHA-256 lies beside it. A run resumes from the newest whole
+    checkpoint (`wavemix_mm/engine/run/resume.py`).
 
-    Weights that are not finite are not saved. What cannot be written, for instance to a full disk,
-    is given up with a warning; nothing is removed, and the training goes on.
+    Weights that are not finite are not saved. If a checkpoint cannot be written, for instance to a
+    full disk, a warning says so, nothing is removed, and the training goes on.
 
-    SIGTERM and SIGINT let the iteration end (with gradient accumulation, the last of the step),
-    write ``interrupted.pth`` and end the process with status 75. Inside an epoch the resumed run
-    goes on with the next sample if the sampler is ``wavemix_mm.StatelessSampler``; with another it
-    begins the epoch anew, with a warning. During a validation the process ends at once if its state
-    is saved already; otherwise, or with several processes, at the validation's end.
+    On SIGTERM or SIGINT, the iteration ends (with gradient accumulation, the last one of the step),
+    ``interrupted.pth`` is written, and the process ends with status 75. With
+    ``wavemix_mm.StatelessSampler`` the resumed run goes on with the next sample; with another
+    sampler it begins the epoch anew, with a warning. A validation is interrupted only in a single
+    process whose state is saved; otherwise the process ends after it.
 
-    A validation that was due after the checkpoint comes first in the resumed run. After each
-    validation the checkpoint is written again, with its results.
+    If a validation was due after the checkpoint, the resumed run begins with it. After each
+    validation the checkpoint is written again, with the results.
 
     Args:
-        *args: See CheckpointHook; ``out_dir`` must be on a local or mounted disk.
-        max_failures: How many checkpoints in a row may fail to be written.
-        stop_signals: Names of the signals to stop on; empty leaves them all as they are.
-        **kwargs: See CheckpointHook.
+        *args: As of CheckpointHook; ``out_dir`` must be on a local or mounted disk.
+        max_failures: Number of failures in a row, to write a checkpoint, that end the run.
+        stop_signals: Names of the signals to stop on; an empty list changes no signal.
+        **kwargs: As of CheckpointHook.
 
     Raises:
-        UserInputError: If an argument is of the wrong kind, ``max_failures`` checkpoints in a row
-            were not written, or the last of the run or the one of a stop was not, or ``out_dir`` is
-            not local.
+        UserInputError: If an argument is wrong, ``out_dir`` is not local, ``max_failures``
+            checkpoints in a row were not written, or the last one of the run was not, or the one
+            after a signal.
 
     Example:
         >>> default_hooks = dict(
@@ -78,137 +78,114 @@ class SafeCheckpointHook(CheckpointHook):
         super().__init__(*args, **kwargs)
         check_integers(self, 1, max_failures=max_failures)
         check_integers(self, -1, interval=self.interval, max_keep_ckpts=self.max_keep_ckpts)
-        unknown = [name for name in stop_signals if name not in signal.Signals.__members__]
-        if isinstance(stop_signals, str) or unknown:
-            raise UserInputError(
-                f"SafeCheckpointHook: stop_signals={stop_signals!r} is not a list of names of "
-                "signals, such as SIGTERM."
-            )
+        check_signals(self, stop_signals)
         self.stop_signals = stop_signals
         self._writer = CheckpointWriter(max_failures)
         self._stop: StopRequest | None = None  # while training
-        self._resumed: dict[str, Any] = {}  # meta of the checkpoint resumed from
+        self._resumed: dict[str, Any] = {}  # meta of the checkpoint that the run resumes from
         self._saved: tuple[int, int] | None = None  # epoch and iter of the newest checkpoint
 
     def before_run(self, runner: Runner) -> None:
-        """Choose what to resume from, where the config says ``resume=True`` alone."""
-        if _trains(runner) and runner._resume is True and runner._load_from is None:
+        """Find the checkpoint to resume from if the config has ``resume=True`` alone."""
+        if runner._resume is True and runner._load_from is None:
             newest = find_checkpoint(runner.work_dir, str(self._folder(runner)))
             runner._resume = newest is not None
             runner._load_from = str(newest) if newest else None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """On resume, say what has changed since."""
-        if not _trains(runner) or not runner._resume:
-            return
-        self._resumed = checkpoint["meta"]
-        for change in changes_of_schedule(runner, checkpoint):
-            runner.logger.warning(change)
+        """Warn if the schedule has changed since a checkpoint from which a training resumes."""
+        if runner._resume and isinstance(runner.optim_wrapper, BaseOptimWrapper):
+            self._resumed = checkpoint["meta"]
+            for change in changes_of_schedule(runner, checkpoint):
+                runner.logger.warning(change)
 
     def before_train(self, runner: Runner) -> None:
-        """Take over the files of a run that is resumed, and the validation that it missed."""
+        """Take over the files of a run that is resumed; run the validation that it missed."""
         hub = runner.message_hub
         kept = list(hub.get_info("keep_ckpt_ids", []))
-        if self.max_keep_ckpts > 0 and kept:
+        outdated = kept[: -self.max_keep_ckpts] if self.max_keep_ckpts > 0 else []
+        if outdated:  # here, because mmengine would leave their SHA-256
             hub.update_info("keep_ckpt_ids", kept[-self.max_keep_ckpts :])
         folder = self._folder(runner)
         for key, path in list(hub.runtime_info.items()):
             if key.startswith("best_ckpt") and path and not os.path.exists(path):
                 moved = folder / Path(path).name  # with its folder
                 hub.update_info(key, str(moved if moved.exists() else path))
-        self._check_backend(runner)
+        check_local(str(self.out_dir or runner.work_dir), self.file_client_args, self.backend_args)
         super().before_train(runner)
-        if self.max_keep_ckpts > 0:
-            self._writer.remove(runner, map(self._path, kept[: -self.max_keep_ckpts]))
+        self._writer.remove(runner, map(self._path, outdated))
         for place in (folder, Path(runner.work_dir)):
-            self._writer.remove(runner, partial_files(place))
+            self._writer.remove(runner, temporary_files(place))
         timeout = (runner.cfg.get("env_cfg") or {}).get("dist_cfg", {}).get("timeout")
         self._stop = StopRequest(runner, self.stop_signals, timeout)
-        self._protect_workers(runner)
-        if runner._resume and self._resumed:
+        protect_all_workers(runner)
+        if self._resumed:
             self._take_over(runner)
-
-    def _check_backend(self, runner: Runner) -> None:
-        where = str(self.out_dir or runner.work_dir)
-        client = FileClient.infer_client(self.file_client_args, where).client
-        backend = get_file_backend(where, backend_args=self.backend_args)
-        if not isinstance(client, LocalBackend) or not isinstance(backend, LocalBackend):
-            raise UserInputError(f"SafeCheckpointHook: {where} is not a local folder.")
 
     def _take_over(self, runner: Runner) -> None:
         path = self._path(self._resumed["epoch" if self.by_epoch else "iter"])
-        if path.exists() and path.samefile(runner._load_from):
+        if os.path.realpath(path) == os.path.realpath(str(runner._load_from)):
             self.last_ckpt = str(path)
             self._saved = (runner.epoch, runner.iter)
-        repeated = samples_seen_again(runner, self._resumed)
-        if repeated:
+        if repeated := samples_seen_again(runner, self._resumed):
             runner.logger.warning(repeated)
-        if self._resumed.get(_VALIDATION_FOLLOWS) and _is_validation_due(runner):
+        if self._resumed.get(_VALIDATION_FOLLOWS) and is_validation_due(runner):
             runner.logger.info("The validation that the run did not get to comes first.")
             runner.val_loop.run()
-
-    @staticmethod
-    def _protect_workers(runner: Runner) -> None:
-        protect_workers(runner.train_dataloader)
-        if runner.val_loop is not None:
-            protect_workers(runner.val_dataloader)
-        # mmengine 0.10.7 has started the workers of an iteration-based run already
-        iterator: Any = getattr(runner.train_loop, "dataloader_iterator", None)
-        if getattr(iterator, "_iterator", None) is not None:
-            loader: Any = runner.train_dataloader
-            loader._iterator = None  # where torch keeps persistent workers
-            runner.train_loop.dataloader_iterator = type(iterator)(loader)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Save where it is time to, and stop if asked to."""
+        """Save in the interval, and stop if a signal has come."""
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
         if not self._stop.is_agreed():
             return
         epoch_based = isinstance(runner.train_loop, EpochBasedTrainLoop)
         if epoch_based and self.end_of_epoch(runner.train_dataloader, batch_idx):
             return  # after_train_epoch comes next
-        if _is_step_done(runner):
+        if is_step_done(runner):
             self._end(runner, dict(epoch=runner.epoch, iter=runner.iter + 1))
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Save where it is time to, and stop if asked to."""
+        """Save in the interval, and stop if a signal has come."""
         super().after_train_epoch(runner)
         epoch_based = isinstance(runner.train_loop, EpochBasedTrainLoop)
-        if epoch_based and self._stop.is_agreed(wait=True) and _is_step_done(runner):
+        if epoch_based and self._stop.is_agreed(wait=True) and is_step_done(runner):
             self._end(runner, dict(epoch=runner.epoch + 1, iter=runner.iter))
 
     def after_val_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        """Stop if asked to and nothing would be lost."""
+        """Stop if a signal has come and nothing would be lost."""
         asked = self._stop is not None and self._stop.signal is not None
         if asked and get_world_size() == 1 and self._saved == (runner.epoch, runner.iter):
             self._end(runner, dict(epoch=runner.epoch, iter=runner.iter))
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        """Save the best and, with the results, the newest checkpoint; stop if asked to."""
+        """Save the best checkpoints and, with the results, the newest; stop after a signal."""
+        if not metrics:
+            super().after_val_epoch(runner, {})  # which warns
         if self._stop is None:  # a validation on its own
-            if not metrics:
-                super().after_val_epoch(runner, {})  # which warns
             return
-        self._replaced: list[Path | None] = []  # what each new best checkpoint stands for
-        super().after_val_epoch(runner, metrics or {})
-        if self._saved == (runner.epoch, runner.iter) or (self._replaced and self.last_ckpt):
-            self._save_validated(runner)  # it names the best ones
+        replaced = self._save_best(runner, metrics) if self.save_best and metrics else []
+        if self._saved == (runner.epoch, runner.iter) or (replaced and self.last_ckpt):
+            self._save_validated(runner)  # it holds the paths of the best ones
         if not self._writer.failures:
-            self._writer.remove(runner, [path for path in self._replaced if path])
+            self._writer.remove(runner, filter(None, replaced))
         if self._stop.is_agreed(wait=True):
             self._end(runner, _meta_after_validation(runner))
 
     def after_train(self, runner: Runner) -> None:
-        """Try once more what was not written; publish."""
+        """Write the last checkpoint if that has failed; publish."""
         if self._writer.failures:
             self._save_validated(runner)
         if self._writer.failures:
             raise UserInputError(
                 f"the training has ended, but its last checkpoint is not in {self.out_dir}."
             )
-        super().after_train(runner)
+        if self.published_keys is not None:
+            infos = runner.message_hub.runtime_info.items()
+            best = [path for key, path in infos if key.startswith("best_ckpt")]
+            last = self.last_ckpt if self.save_last else None
+            publish(runner, filter(None, [last, *best]), self.published_keys)
         self._stop.end()
         self._stop = None
 
@@ -222,110 +199,79 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         hub, path = runner.message_hub, self._path(step)
-        last = hub.get_info("last_ckpt")
-        before = hub.get_info("keep_ckpt_ids", [])
-        kept = [other for other in before if other != step] + [step]
+        kept = [other for other in hub.get_info("keep_ckpt_ids") or [] if other != step] + [step]
+        info: dict[str, Any] = dict(last_ckpt=str(path))
         if self.max_keep_ckpts > 0:
-            # with what is removed below: a run that is killed before removes it when resumed
-            hub.update_info("keep_ckpt_ids", kept)
-        hub.update_info("last_ckpt", str(path))
-        if not self._write(runner, path, meta):
-            hub.update_info("last_ckpt", last)
-            if self.max_keep_ckpts > 0 and not path.exists():
-                hub.update_info("keep_ckpt_ids", before)
+            # all that exist until the removal below; a run that is killed before it does it then
+            info["keep_ckpt_ids"] = kept
+        if not self._write(runner, path, meta, info):
+            if self.max_keep_ckpts > 0 and path.exists():  # its SHA-256 or the pointer is missing
+                hub.update_info("keep_ckpt_ids", kept)
             return
         self.last_ckpt = str(path)
         self._writer.remove(runner, [Path(self.out_dir, _INTERRUPTED)])
         if self.max_keep_ckpts > 0:
             self._writer.remove(runner, map(self._path, kept[: -self.max_keep_ckpts]))
-            self.keep_ckpt_ids = deque(kept, self.max_keep_ckpts)
-            hub.update_info("keep_ckpt_ids", list(self.keep_ckpt_ids))
+            hub.update_info("keep_ckpt_ids", kept[-self.max_keep_ckpts :])
 
-    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        if not self.save_best:
-            return
+    def _save_best(self, runner: Runner, metrics: dict) -> list[Path | None]:
+        """Save each new best checkpoint; return the former ones, None if there was none."""
+        hub, replaced = runner.message_hub, []
         if "auto" in self.key_indicators:
             self._init_rule(self.rules, [next(iter(metrics))])
         for key, rule in zip(self.key_indicators, self.rules, strict=True):
-            self._save_if_best(runner, key, rule, metrics[key])
+            score = metrics[key]
+            suffix = f"_{key}" if len(self.key_indicators) > 1 else ""
+            best, old = (hub.get_info(f"best_{kind}{suffix}") for kind in ("score", "ckpt"))
+            best = self.init_value_map[rule] if best is None else best
+            if score is None or not self.is_better_than[key](score, best):
+                continue
+            done, unit = (runner.epoch, "epoch") if self.by_epoch else (runner.iter, "iter")
+            name = f"best_{key}_{self.filename_tmpl.format(done)}".replace("/", "_")
+            path = Path(self.out_dir, name)
+            info = {f"best_score{suffix}": score, f"best_ckpt{suffix}": str(path)}
+            meta = _meta_after_validation(runner)
+            options = dict(pointer=False, save_optimizer=False, save_param_scheduler=False)
+            if not self._write(runner, path, meta, info, **options):
+                continue
+            if suffix:
+                self.best_ckpt_path_dict[key] = str(path)
+            else:
+                self.best_ckpt_path = str(path)
+            runner.logger.info(
+                f"The best checkpoint with {score:0.4f} {key} at {done} {unit} is saved to {name}."
+            )
+            replaced.append(Path(old) if old and Path(old) != path else None)
+        return replaced
 
-    def _save_if_best(self, runner: Runner, key: str, rule: str, score: float | None) -> None:
-        hub = runner.message_hub
-        suffix = f"_{key}" if len(self.key_indicators) > 1 else ""
-        names = (f"best_score{suffix}", f"best_ckpt{suffix}")
-        best, old = (hub.get_info(name) for name in names)
-        best = self.init_value_map[rule] if best is None else best
-        if score is None or not self.is_better_than[key](score, best):
-            return
-        done, unit = (runner.epoch, "epoch") if self.by_epoch else (runner.iter, "iter")
-        name = f"best_{key}_{self.filename_tmpl.format(done)}".replace("/", "_")
-        path = Path(self.out_dir, name)
-        hub.update_info_dict(dict(zip(names, (score, str(path)), strict=True)))
-        written = self._write(
-            runner,
-            path,
-            dict(epoch=runner.epoch, iter=runner.iter),
-            pointer=False,
-            save_optimizer=False,
-            save_param_scheduler=False,
-        )
-        if not written:
-            hub.update_info_dict(dict(zip(names, (best, old), strict=True)))
-            return
-        if suffix:
-            self.best_ckpt_path_dict[key] = str(path)
-        else:
-            self.best_ckpt_path = str(path)
-        runner.logger.info(
-            f"The best checkpoint with {score:0.4f} {key} at {done} {unit} is saved to {name}."
-        )
-        self._replaced.append(Path(old) if old and Path(old) != path else None)
-
-    @master_only
-    def _publish_model(self, runner: Runner, ckpt_path: str) -> None:
-        checkpoint = _load_checkpoint(ckpt_path)
-        removed = [key for key in checkpoint if key not in self.published_keys]
-        for key in removed:
-            del checkpoint[key]
-        digest = hashlib.sha256(pickle.dumps(checkpoint)).hexdigest()
-        path = Path(f"{os.path.splitext(ckpt_path)[0]}-{digest[:8]}.pth")
-        try:
-            save_checkpoint(checkpoint, str(partial(path)))
-            put_in_place(path)
-        except OSError as error:
-            partial(path).unlink(missing_ok=True)
-            raise UserInputError(f"{path} could not be written: {error.strerror}.") from error
-        runner.logger.info(f"{ckpt_path} is published as {path}, without {removed}.")
-
-    def _write(
-        self, runner: Runner, path: Path, meta: dict, pointer: bool = True, **options: Any
-    ) -> bool:
+    def _write(self, runner: Runner, path: Path, meta: dict, info: dict, **options: Any) -> bool:
+        """Write a checkpoint, and tell the message hub `info` if that succeeds."""
         at_end = meta["epoch"] > runner.epoch
         follows = at_end or isinstance(runner.train_loop, IterBasedTrainLoop)
+        meta = {_VALIDATION_FOLLOWS: follows} | meta
         defaults = dict(
+            pointer=True,
             file_client_args=self.file_client_args,
             backend_args=self.backend_args,
             save_optimizer=self.save_optimizer,
             save_param_scheduler=self.save_param_scheduler,
             by_epoch=at_end,
         )
-        written = self._writer.write(
-            runner,
-            path,
-            {_VALIDATION_FOLLOWS: follows} | meta,
-            pointer,
-            **(defaults | self.args | options),
-        )
-        if written and pointer:
+        options = defaults | self.args | options
+        before = {key: runner.message_hub.get_info(key) for key in info}
+        runner.message_hub.update_info_dict(info)
+        if not self._writer.write(runner, path, meta, **options):
+            runner.message_hub.update_info_dict(before)
+            return False
+        if options["pointer"]:
             self._saved = (meta["epoch"], meta["iter"])
-        return written
+        return True
 
     def _end(self, runner: Runner, meta: dict) -> None:
         name = self._stop.signal.name if self._stop.signal else "a signal to another process"
         done = f"{meta['iter']} iterations"
-        if self._saved != (meta["epoch"], meta["iter"]) and not self._write(
-            runner, Path(self.out_dir, _INTERRUPTED), meta
-        ):
+        saved = self._saved == (meta["epoch"], meta["iter"])
+        if not saved and not self._write(runner, Path(self.out_dir, _INTERRUPTED), meta, {}):
             raise UserInputError(f"stopped by {name} after {done}, which could not be saved.")
         self._stop.end()
         runner.logger.info(
@@ -339,33 +285,11 @@ class SafeCheckpointHook(CheckpointHook):
         return Path(self.out_dir, self.filename_tmpl.format(step))
 
     def _folder(self, runner: Runner) -> Path:
-        """What ``out_dir`` becomes in ``before_train``."""
+        """Return the folder that ``out_dir`` becomes in ``before_train``."""
         if self.out_dir in (None, runner.work_dir):
             return Path(runner.work_dir)
         return Path(self.out_dir, os.path.basename(runner.work_dir.rstrip(os.sep)))
 
 
-def _trains(runner: Runner) -> bool:
-    return runner._train_loop is not None and not isinstance(runner._train_loop, dict)
-
-
-def _is_step_done(runner: Runner) -> bool:
-    """Whether no gradients are accumulated that a checkpoint would not hold."""
-    wrapper = runner.optim_wrapper
-    wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
-    return all(w.should_update() for w in wrappers if isinstance(w, OptimWrapper))
-
-
 def _meta_after_validation(runner: Runner) -> dict[str, Any]:
     return {"epoch": runner.epoch, "iter": runner.iter, _VALIDATION_FOLLOWS: False}
-
-
-def _is_validation_due(runner: Runner) -> bool:
-    """Whether the loop would validate after what it has done so far."""
-    loop = runner.train_loop
-    if runner.val_loop is None or not isinstance(loop, EpochBasedTrainLoop | IterBasedTrainLoop):
-        return False
-    loop._decide_current_val_interval()
-    epoch_based = isinstance(loop, EpochBasedTrainLoop)
-    done, end = (loop.epoch, loop.max_epochs) if epoch_based else (loop.iter, loop.max_iters)
-    return done >= loop.val_begin and (done % loop.val_interval == 0 or done == end)

@@ -80,6 +80,7 @@ def _set_resume(cfg: Config, resume: str | None) -> None:
         cfg.resume = newest is not None
         if newest:
             cfg.load_from = str(newest)
+        return  # its hash was compared
     path = Path(cfg.load_from) if cfg.get("resume") else None
     # the loader says better what is no checkpoint at all
     if path and path.is_file() and (sidecar(path).is_file() or zipfile.is_zipfile(path)):
