@@ -27,7 +27,7 @@ class StatelessSampler(DefaultSampler):
     not interrupted, to the bit; the hook sets ``start`` where the checkpoint is of mid-epoch.
 
     Args:
-        dataset: The dataset; it learns to seed itself (`seed_samples`).
+        dataset: The dataset; `seed_samples` has it seed itself.
         **kwargs: The other arguments of DefaultSampler: shuffle, seed, round_up.
 
     Raises:
@@ -58,7 +58,7 @@ class StatelessInfiniteSampler(InfiniteSampler):
     turn, across the passes' borders. Any place can be reached at once.
 
     Args:
-        dataset: The dataset; it learns to seed itself (`seed_samples`).
+        dataset: The dataset; `seed_samples` has it seed itself.
         **kwargs: The other arguments of InfiniteSampler: shuffle, seed.
 
     Raises:
