@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 from mmseg.datasets.transforms import LoadAnnotations as MMSegLoadAnnotations
 
-from wavemix_mm.datasets.files import (
+from wavemix_mm.datasets.decode import (
     check_label_size,
     check_label_values,
     decode_label,

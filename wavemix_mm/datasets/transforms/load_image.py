@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from mmcv.transforms import LoadImageFromFile as MMCVLoadImageFromFile
 
-from wavemix_mm.datasets.files import decode_image, read_bytes
+from wavemix_mm.datasets.decode import decode_image, read_bytes
 from wavemix_mm.errors import BadSampleError, UserInputError
 from wavemix_mm.registry import TRANSFORMS
 
