@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 from mmengine import fileio
 from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
@@ -60,9 +59,6 @@ class CheckedSegDataset(CheckedDataset, BaseSegDataset):
         if classes:
             info.update(num_classes=len(classes), ignore_index=self.ignore_index)
         return info
-
-    def _make_first_steps(self) -> list[Any]:
-        return []
 
 
 @DATASETS.register_module()

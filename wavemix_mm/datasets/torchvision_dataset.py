@@ -94,6 +94,7 @@ class TorchvisionDataset(CheckedDataset, BaseDataset):
     def prepare_data(self, idx: int) -> Any:
         """Read one image and pass it through the pipeline."""
         info = self.get_data_info(idx)
+        self._check_class(info)
         if self._images is not None:
             pixels = self._images[info["index"]].copy()  # a transform may write into it
         else:
