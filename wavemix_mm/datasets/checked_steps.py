@@ -1,7 +1,7 @@
-"""Put checked loaders in the place of the toolboxes' in a pipeline that is built.
+"""Replace the loaders of a built pipeline by loaders that check their files.
 
-What counts is the class of a step, not how a config spells it: a name, a full path and the class
-itself build the same object.
+The class of a step decides, not its spelling in a config: a name, a full path and the class itself
+build the same object.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def put_checks(pipeline: Any) -> tuple[Any, list[str]]:
             loader is copied.
 
     Returns:
-        The pipeline, the same object if it holds no such loader, and what stands in for what, one
-        text for each loader.
+        The pipeline, which is the same object if it holds no such loader, and one text for each
+        loader that says what stands in for it.
 
     Raises:
         UserInputError: If a loader has ``file_client_args``, which mmcv deprecates.
@@ -47,7 +47,7 @@ def put_checks(pipeline: Any) -> tuple[Any, list[str]]:
 
 
 def find_steps(pipeline: Any, kind: type) -> Iterator[Any]:
-    """The steps of a class, or of a subclass, in a pipeline, inside others too."""
+    """Yield the steps of a class or its subclasses in a pipeline, also those inside other steps."""
     seen: set[int] = set()
     pending = [pipeline]
     while pending:

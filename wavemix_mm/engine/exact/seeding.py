@@ -11,7 +11,7 @@ import torch
 
 from wavemix_mm.errors import UserInputError
 
-# Keys begin with what is seeded: no sample has the states of an iteration.
+# First integer of a key, so that no sample gets the random states of an iteration.
 _SAMPLE, ITERATION = 0, 1
 
 
@@ -19,8 +19,8 @@ def seed_generators(*key: int) -> int:
     """Seed the generators of Python, NumPy and torch's CPU from a key.
 
     Args:
-        *key: What the randomness is for. Equal keys give equal states, on every machine; keys that
-            differ in anything give states that have nothing in common.
+        *key: Integers that name the use of the random numbers. Equal keys give equal states on
+            every machine; different keys give independent states.
 
     Returns:
         A seed of 64 bits for the generators of other devices.
@@ -36,7 +36,7 @@ def seed_generators(*key: int) -> int:
 
 
 class SampleIndex(int):
-    """Index of a sample that brings the seed of its randomness to whatever process loads it.
+    """Index of a sample with the seed of its random numbers, for the process that loads it.
 
     Args:
         index: Index in the dataset.
