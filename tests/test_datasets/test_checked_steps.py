@@ -135,6 +135,30 @@ def test_a_loader_of_ones_own_keeps_its_work(root):
         checked[0]
 
 
+def test_loaders_of_volumes_geodata_and_depth(root):
+    """mmseg's loaders with ways of their own to read: the file is named, and labels are checked."""
+    from mmseg.datasets.transforms import loading
+
+    volume = root / "volume.npy"
+    np.save(volume, np.zeros((2, 4, 4)))
+    paths = dict(img_path=str(volume), seg_map_path=str(volume), depth_map_path=str(volume))
+    loaders = {
+        "img": loading.LoadBiomedicalImageFromFile(decode_backend="numpy"),
+        "gt_seg_map": loading.LoadBiomedicalAnnotation(decode_backend="numpy"),
+        "gt_depth_map": loading.LoadDepthAnnotation(decode_backend="numpy"),
+    }
+    results = dict(paths, num_classes=2, ignore_index=255)
+    for key, loader in loaders.items():
+        (checked,), replaced = put_checks([loader])
+        assert replaced[0].startswith("the same in a wavemix_mm.CheckedLoader for mmseg.")
+        assert checked(results | dict(seg_fields=[]))[key].size == 32
+    with pytest.raises(BadSampleError, match="missing.npy cannot be loaded by LoadBiomedicalIm"):
+        put_checks(loaders["img"])[0](dict(img_path=str(root / "missing.npy")))
+    np.save(volume, np.full((2, 4, 4), 7))
+    with pytest.raises(BadSampleError, match=r"volume.npy has values 7.0 \(32 pixels\)"):
+        put_checks(loaders["gt_seg_map"])[0](results)
+
+
 def test_what_a_user_built_is_not_changed():
     steps = [LoadImageFromFile(to_float32=True), np.asarray]
     own = OwnCompose(steps)

@@ -127,6 +127,48 @@ ACCESS = dict(
 )
 
 
+class Reference(pretrain.BaseDataset):
+    """mmpretrain's dataset over samples that are given."""
+
+    def __init__(self, samples, **kwargs):
+        self.samples = samples
+        super().__init__(ann_file="", **kwargs)
+
+    def load_data_list(self):
+        return [dict(gt_label=label, number=i) for i, (label, _) in enumerate(self.samples)]
+
+    def prepare_data(self, idx):
+        info = self.get_data_info(idx)
+        return self.pipeline(info | dict(img=self.samples[info["number"]][1]))
+
+
+def corner(results):
+    return {key: results[key] for key in ("gt_label", "sample_idx")} | dict(
+        corner=results["img"][0, 0].tolist()
+    )
+
+
+@pytest.mark.parametrize("name, kind, arguments", [
+    ("mnist", ours.TorchvisionDataset, dict(name="MNIST")),
+    ("inat2021_mini", ours.TorchvisionDataset, dict(
+        name="INaturalist", args=dict(version="2021_train_mini"))),
+    ("tiny_imagenet", ours.TinyImageNet, {}),
+    ("galaxy10", ours.Galaxy10DECaLS, {}),
+])  # fmt: skip
+def test_access_to_datasets_that_no_toolbox_has(name, kind, arguments, tiny_data, monkeypatch):
+    monkeypatch.setattr("gc.collect", lambda: 0)
+    init_default_scope("mmpretrain")
+    arguments = arguments | dict(data_root=tiny_data(name), indices=SIZE)
+    load = [dict(type="LoadImageFromFile")] if kind is ours.TinyImageNet else []
+    whole = kind(pipeline=load, **arguments)
+    samples = [(sample["gt_label"], sample["img"]) for sample in whole]
+    assert len(samples) == (4 if name == "inat2021_mini" else SIZE)
+    for what in ACCESS.keys() - {"last_info"}:  # which has paths and indices of its own
+        reference = Reference(samples, metainfo=whole.metainfo, pipeline=[corner])
+        dataset = kind(pipeline=[*load, corner], **arguments)
+        assert outcome(ACCESS[what], dataset) == outcome(ACCESS[what], reference), what
+
+
 @pytest.mark.parametrize("arguments", [
     {},
     dict(serialize_data=False),

@@ -6,6 +6,8 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
+from wavemix_mm.engine.run.config import adapt_to_machine, load_config
+
 ROOT = Path(__file__).resolve().parents[2]
 TINY_MODEL = {
     "model.backbone.embed_dims": 8,
@@ -56,10 +58,8 @@ def test_config_trains(config, data, options, tiny_data, tmp_path):
             f"{loader}.num_workers": 0,
             f"{loader}.persistent_workers": False,
         }
-    cfg = config.load_config(
-        str(ROOT / "configs" / "wavemix" / f"{config}.py"), overrides | options
-    )
-    config.adapt_to_machine(cfg, "none")
+    cfg = load_config(str(ROOT / "configs" / "wavemix" / f"{config}.py"), overrides | options)
+    adapt_to_machine(cfg, "none")
     if config == "imagenet":
         for scheduler, (begin, end) in zip(cfg.param_scheduler, ((0, 1), (1, 2)), strict=True):
             scheduler.begin, scheduler.end = begin, end

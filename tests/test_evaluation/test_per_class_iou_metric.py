@@ -11,10 +11,15 @@ CLASSES = ("sky", "road", "car", "traffic light")
 IGNORED = 255
 
 
-def evaluate(predictions, labels, **options):
-    """What the metric says of maps (N, H, W), two images a batch."""
-    metric = METRICS.build(dict(type="wavemix_mm.PerClassIoUMetric", **options))
+def build(kind="wavemix_mm.PerClassIoUMetric", **options):
+    metric = METRICS.build(dict(type=kind, **options))
     metric.dataset_meta = dict(classes=CLASSES)
+    return metric
+
+
+def evaluate(predictions, labels, metric=None, **options):
+    """Return the metrics of maps (N, H, W), two images a batch."""
+    metric = metric or build(**options)
     samples = [
         dict(
             pred_sem_seg=dict(data=torch.from_numpy(prediction)[None]),
@@ -51,9 +56,31 @@ def test_against_a_count(maps):
     assert all(type(metrics[f"IoU.{name}"]) is float for name in CLASSES)  # for JSON
 
 
-def test_options_of_mmseg(maps, tmp_path):
+@pytest.mark.parametrize("options", [
+    {},
+    dict(nan_to_num=0),
+    dict(iou_metrics=["mDice", "mFscore"], beta=2),
+    dict(prefix="val"),
+    dict(ignore_index=2),
+    dict(format_only=True),
+    dict(output_dir="maps"),
+], ids=str)  # fmt: skip
+def test_all_other_values_are_those_of_mmseg(maps, options, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if "format_only" in options:
+        options = options | dict(output_dir="maps")
+    ours, theirs = build(**options), build("mmseg.IoUMetric", **options)
+    for part in (slice(0, 3), slice(0, 2)):  # the second does not remember the first
+        arrays = [array[part] for array in maps]
+        found, expected = evaluate(*arrays, ours), evaluate(*arrays, theirs)
+        per_class = {key for key in found if "IoU." in key}
+        assert len(per_class) == (0 if "format_only" in options else len(CLASSES))
+        rest = {key: value for key, value in found.items() if key not in per_class}
+        assert rest.keys() == expected.keys()
+        np.testing.assert_equal(rest, expected)
+    assert (tmp_path / "maps" / "a.png").exists() == ("output_dir" in options)
+
+
+def test_options_reach_the_values_of_classes(maps):
     assert evaluate(*maps, nan_to_num=0)["IoU.traffic light"] == 0
-    metrics = evaluate(*maps, iou_metrics=["mDice"], prefix="val")
-    assert "val/mDice" in metrics and "val/IoU.car" in metrics
-    assert evaluate(*maps, format_only=True, output_dir=str(tmp_path)) == {}
-    assert (tmp_path / "a.png").exists()
+    assert "val/IoU.car" in evaluate(*maps, prefix="val")

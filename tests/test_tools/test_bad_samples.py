@@ -52,14 +52,6 @@ def test_validation_names_a_label_of_16_bits(tiny_config, tmp_path, data, capfd)
     assert f"label {path} has pixels of type uint16" in found
 
 
-def test_no_image_with_the_suffix(tiny_config, tmp_path, data, capfd):
-    argv = (tiny_config, "--work-dir", tmp_path / "work")
-    found = sentence(
-        capfd, "train", *argv, *options(data, "train_dataloader.dataset.img_suffix=.png")
-    )
-    assert "ends with img_suffix='.png'; there are 4 .jpg." in found
-
-
 @pytest.mark.parametrize("workers", [[], WORKERS], ids=["no worker", "workers"])
 def test_bad_samples_are_replaced_and_listed(tiny_config, tmp_path, data, workers):
     image = data / "img_dir" / "train" / "1.jpg"

@@ -12,7 +12,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS, METRICS, DefaultScope
 
-from wavemix_mm.datasets.files import (
+from wavemix_mm.datasets.decode import (
     check_label_size,
     check_label_values,
     decode_image,

@@ -1,6 +1,6 @@
-"""Datasets that the toolboxes lack, and theirs with checks of each sample.
+"""Datasets that the toolboxes lack, and the toolboxes' datasets with checks of each sample.
 
-Each needs its own toolbox; without it, it is left out.
+A dataset is left out if its toolbox is not installed.
 """
 
 from importlib.util import find_spec

@@ -7,6 +7,20 @@ from typing import Any
 from wavemix_mm.datasets.segmentation import CheckedSegDataset
 from wavemix_mm.registry import DATASETS
 
+_COLORS = {
+    "sky": [128, 128, 128],
+    "building": [128, 0, 0],
+    "pole": [192, 192, 128],
+    "road": [128, 64, 128],
+    "pavement": [60, 40, 222],
+    "tree": [128, 128, 0],
+    "sign_symbol": [192, 128, 128],
+    "fence": [64, 64, 128],
+    "car": [64, 0, 128],
+    "pedestrian": [64, 64, 0],
+    "bicyclist": [0, 128, 192],
+}
+
 
 @DATASETS.register_module()
 class CamVidDataset(CheckedSegDataset):
@@ -20,51 +34,21 @@ class CamVidDataset(CheckedSegDataset):
         img_suffix: Suffix of the images.
         seg_map_suffix: Suffix of the labels.
         ignore_index: Label of void pixels.
-        reduce_zero_label: Whether label 0 is void; not so here.
         **kwargs: The other arguments of mmseg's BaseSegDataset and `CheckedDataset`.
     """
 
-    METAINFO = dict(
-        classes=(
-            "sky",
-            "building",
-            "pole",
-            "road",
-            "pavement",
-            "tree",
-            "sign_symbol",
-            "fence",
-            "car",
-            "pedestrian",
-            "bicyclist",
-        ),
-        palette=[
-            [128, 128, 128],
-            [128, 0, 0],
-            [192, 192, 128],
-            [128, 64, 128],
-            [60, 40, 222],
-            [128, 128, 0],
-            [192, 128, 128],
-            [64, 64, 128],
-            [64, 0, 128],
-            [64, 64, 0],
-            [0, 128, 192],
-        ],
-    )
+    METAINFO = dict(classes=tuple(_COLORS), palette=list(_COLORS.values()))
 
     def __init__(
         self,
         img_suffix: str = ".jpg",
         seg_map_suffix: str = ".png",
         ignore_index: int = 11,
-        reduce_zero_label: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(
             img_suffix=img_suffix,
             seg_map_suffix=seg_map_suffix,
             ignore_index=ignore_index,
-            reduce_zero_label=reduce_zero_label,
             **kwargs,
         )

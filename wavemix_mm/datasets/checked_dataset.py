@@ -1,13 +1,12 @@
-"""Datasets that stop at a bad sample and name it, or replace it within a budget."""
+"""Datasets that name a bad sample and stop, or replace a few of them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import torch
-from mmengine.dataset import BaseDataset, Compose
+from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from torch import Tensor
 
@@ -16,12 +15,13 @@ from wavemix_mm.errors import BadSampleError, UserInputError
 
 
 class CheckedDataset(BaseDataset):
-    """Mixin for a toolbox's dataset that names a bad sample, or replaces it.
+    """Mixin for a toolbox's dataset: a bad sample raises an error that names it, or is replaced.
 
     The loaders of the built pipeline are checked, however a config spells them: mmcv's
     LoadImageFromFile and mmseg's LoadAnnotations become `wavemix_mm.LoadImageFromFile` and
-    `wavemix_mm.LoadAnnotations`, and loaders derived from them are wrapped. The log says which. The
-    label of a classification image is checked as well.
+    `wavemix_mm.LoadAnnotations`, and other loaders are wrapped in a `CheckedLoader`. When the
+    pipeline is built, one line of the log says what stands in for what. The class of an image is
+    checked as well.
 
     Args:
         *args: Arguments of the other base.
@@ -34,7 +34,7 @@ class CheckedDataset(BaseDataset):
 
     Raises:
         BadSampleError: In use, on a sample that cannot be used and may not be replaced.
-        UserInputError: On another value of ``on_bad_sample``, or a negative budget.
+        UserInputError: If ``on_bad_sample`` is unknown or ``max_bad_samples`` is negative.
 
     Example:
         >>> from mmseg.datasets import ADE20KDataset
@@ -56,7 +56,6 @@ class CheckedDataset(BaseDataset):
         self.on_bad_sample = on_bad_sample
         self.max_bad_samples = max_bad_samples
         self._is_bad: Tensor | None = None
-        self._first_steps = self._make_first_steps()
         super().__init__(*args, **kwargs)
 
     @property
@@ -66,11 +65,7 @@ class CheckedDataset(BaseDataset):
 
     @pipeline.setter
     def pipeline(self, pipeline: Any) -> None:
-        pipeline, replaced = put_checks(pipeline)
-        if isinstance(pipeline, Compose):
-            steps = [step for step in pipeline.transforms if not isinstance(step, _CheckClass)]
-            pipeline = Compose([*self._first_steps, *steps])
-        self._pipeline = pipeline
+        self._pipeline, replaced = put_checks(pipeline)
         if replaced:
             print_log(
                 f"{type(self).__name__} loads with checks: {', '.join(dict.fromkeys(replaced))}.",
@@ -80,11 +75,13 @@ class CheckedDataset(BaseDataset):
     def full_init(self) -> None:
         """Load the annotations."""
         super().full_init()
-        for step in self._first_steps:
-            step.num_classes = len(self.metainfo.get("classes") or ()) or None
-            step.source = self.data_root
         if self._is_bad is None:
             self._forget_bad_samples()
+
+    def prepare_data(self, idx: int) -> Any:
+        """Pass a sample through the pipeline if its class is right."""
+        self._check_class(self.get_data_info(idx))
+        return super().prepare_data(idx)
 
     def get_subset_(self, indices: Any) -> None:
         """Keep some samples; see mmengine's BaseDataset."""
@@ -134,8 +131,12 @@ class CheckedDataset(BaseDataset):
             return str(error)
         return f"sample {index} of {type(self).__name__} could not be read, but now it can."
 
-    def _make_first_steps(self) -> list[Any]:
-        return [_CheckClass()]
+    def _check_class(self, info: dict) -> None:
+        label, classes = info.get("gt_label"), self._metainfo.get("classes")
+        # several labels of an image, and soft ones, are checked by their transforms
+        if classes and isinstance(label, int) and not 0 <= label < len(classes):
+            name = info.get("img_path") or f"{info['sample_idx']} of {self.data_root}"
+            raise BadSampleError(f"image {name} has label {label}, outside [0, {len(classes)}).")
 
     def _note(self, index: int, error: BadSampleError) -> None:
         assert self._is_bad is not None
@@ -153,29 +154,3 @@ class CheckedDataset(BaseDataset):
             logger="current",
             level=logging.WARNING,
         )
-
-
-class _CheckClass:
-    """Checks the class of an image; the dataset sets the number of classes."""
-
-    num_classes: int | None = None
-    source = ""
-
-    def __call__(self, results: dict) -> dict:
-        label = results.get("gt_label")
-        # several labels of an image, and soft ones, are checked by their transforms
-        if self.num_classes and isinstance(label, int) and not 0 <= label < self.num_classes:
-            name = results.get("img_path") or f"{results.get('sample_idx')} of {self.source}"
-            raise BadSampleError(
-                f"image {name} has label {label}, outside [0, {self.num_classes})."
-            )
-        return results
-
-
-def checked_datasets(dataset: Any) -> Iterator[CheckedDataset]:
-    """The checked datasets in a dataset, inside ConcatDataset, RepeatDataset and the like too."""
-    if isinstance(dataset, CheckedDataset):
-        yield dataset
-    for inner in (getattr(dataset, "dataset", None), *(getattr(dataset, "datasets", None) or ())):
-        if inner is not None:
-            yield from checked_datasets(inner)

@@ -1,7 +1,7 @@
-"""Put checked loaders in the place of the toolboxes' in a pipeline that is built.
+"""Replace the loaders of a built pipeline by loaders that check their files.
 
-What counts is the class of a step, not how a config spells it: a name, a full path and the class
-itself build the same object.
+The class of a step decides, not its spelling in a config: a name, a full path and the class itself
+build the same object.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from mmcv.transforms import BaseTransform
 from mmcv.transforms import LoadAnnotations as MMCVLoadAnnotations
 from mmcv.transforms import LoadImageFromFile as MMCVLoadImageFromFile
 
-from wavemix_mm.datasets.files import check_end, check_label_values, read_bytes
+from wavemix_mm.datasets.decode import check_file, check_label_values, read_bytes
 from wavemix_mm.datasets.transforms.load_image import LoadImageFromFile
 from wavemix_mm.errors import BadSampleError, UserInputError
+
+_MMCV_LOADERS = (MMCVLoadImageFromFile, MMCVLoadAnnotations)
 
 
 def put_checks(pipeline: Any) -> tuple[Any, list[str]]:
@@ -34,8 +36,8 @@ def put_checks(pipeline: Any) -> tuple[Any, list[str]]:
             loader is copied.
 
     Returns:
-        The pipeline, the same object if it holds no such loader, and what stands in for what, one
-        text for each loader.
+        The pipeline, which is the same object if it holds no such loader, and one text for each
+        loader that says what stands in for it.
 
     Raises:
         UserInputError: If a loader has ``file_client_args``, which mmcv deprecates.
@@ -45,7 +47,7 @@ def put_checks(pipeline: Any) -> tuple[Any, list[str]]:
 
 
 def find_steps(pipeline: Any, kind: type) -> Iterator[Any]:
-    """The steps of a class, or of a subclass, in a pipeline, inside others too."""
+    """Yield the steps of a class or its subclasses in a pipeline, also those inside other steps."""
     seen: set[int] = set()
     pending = [pipeline]
     while pending:
@@ -59,14 +61,16 @@ def find_steps(pipeline: Any, kind: type) -> Iterator[Any]:
 
 
 class CheckedLoader(BaseTransform):
-    """A loader of another class, whose file is checked before it, and whose label after it.
+    """Wrap a loader of another class: check its file before, and its label after.
 
-    Before: the file exists, is not empty and, as JPEG or PNG, not truncated. If the loader decodes
-    as mmcv or mmseg does, the file is decoded once more and checked as ours do. After: a label has
-    one channel and no value but classes and ``ignore_index``.
+    A loader that decodes as mmcv or mmseg does has its file decoded once more, by
+    `wavemix_mm.LoadImageFromFile` or `wavemix_mm.LoadAnnotations`. For any other subclass of mmcv's
+    loaders, the file must exist, must not be empty and, as JPEG or PNG, must be whole. mmseg's
+    loaders of volumes and geodata read their files themselves. In each case an error of the loader
+    names the file, and a label must hold nothing but classes and ``ignore_index``.
 
     Args:
-        step: An instance of a subclass of mmcv's LoadImageFromFile or LoadAnnotations.
+        step: A loader of mmcv or mmseg, or an instance of a subclass.
 
     Raises:
         BadSampleError: In use, also on any error of the loader.
@@ -74,23 +78,22 @@ class CheckedLoader(BaseTransform):
 
     def __init__(self, step: Any) -> None:
         self.step = step
-        self.is_label = isinstance(step, MMCVLoadAnnotations)
+        self.what, self.key = next(
+            name for kind, name in _loaders().items() if isinstance(step, kind)
+        )
         self.full_check = _full_check(step)
 
     def transform(self, results: dict) -> dict | None:
         """Load as the loader does."""
-        what, key = ("label", "seg_map_path") if self.is_label else ("image", "img_path")
-        path = results.get(key)
         if getattr(self.step, "ignore_empty", False):
             return self.step(results)
-        if isinstance(path, str):
-            if self.full_check is not None:
-                scratch = dict(results)
-                scratch["seg_fields"] = list(results.get("seg_fields", ()))
-                self.full_check.transform(scratch)
-            else:
-                data = read_bytes(path, what, getattr(self.step, "backend_args", None))
-                check_end(data, f"{what} {path}")
+        path = results.get(self.key)
+        if self.full_check is not None and isinstance(path, str):
+            seg_fields = list(results.get("seg_fields", ()))
+            self.full_check.transform(results | dict(seg_fields=seg_fields))
+        elif isinstance(self.step, _MMCV_LOADERS) and isinstance(path, str):
+            data = read_bytes(path, self.what, getattr(self.step, "backend_args", None))
+            check_file(data, f"{self.what} {path}")
         try:
             loaded = self.step(results)
         except (MemoryError, UserInputError):
@@ -99,21 +102,40 @@ class CheckedLoader(BaseTransform):
         except Exception as error:
             text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
             raise BadSampleError(
-                f"{what} {path} cannot be loaded by {type(self.step).__name__}: {text}."
+                f"{self.what} {path} cannot be loaded by {type(self.step).__name__}: {text}."
             ) from error
-        if self.is_label and loaded is not None and "gt_seg_map" in loaded:
+        if self.what == "label" and loaded is not None and "gt_seg_map" in loaded:
             self._check_label(loaded, str(path))
         return loaded
 
     def _check_label(self, results: dict, path: str) -> None:
         label = np.asarray(results["gt_seg_map"])
-        if label.ndim != 2:
+        if isinstance(self.step, MMCVLoadAnnotations) and label.ndim != 2:
             raise BadSampleError(
                 f"label {path} has the shape {label.shape} after {type(self.step).__name__}: a "
                 "label has one channel, the class index."
             )
         if "num_classes" in results:
             check_label_values(label, label, path, results["num_classes"], results["ignore_index"])
+
+
+@cache
+def _loaders() -> dict[type, tuple[str, str]]:
+    """Classes that load a file, with the name of that file in messages and in the results."""
+    image, label = ("image", "img_path"), ("label", "seg_map_path")
+    found: dict[type, tuple[str, str]] = {MMCVLoadImageFromFile: image, MMCVLoadAnnotations: label}
+    if find_spec("mmseg") is not None:
+        from mmseg.datasets.transforms import loading
+
+        found |= {
+            loading.LoadBiomedicalImageFromFile: image,
+            loading.LoadBiomedicalAnnotation: label,
+            loading.LoadBiomedicalData: image,
+            loading.LoadSingleRSImageFromFile: image,
+            loading.LoadMultipleRSImageFromFile: image,
+            loading.LoadDepthAnnotation: ("depth map", "depth_map_path"),
+        }
+    return found
 
 
 @cache
@@ -170,9 +192,7 @@ def _stand_in(node: Any, replaced: list[str]) -> Any:
     if ours is not None:
         new = _with_settings_of(node, ours)
         name = f"wavemix_mm.{ours.__name__}"
-    elif isinstance(node, MMCVLoadImageFromFile | MMCVLoadAnnotations) and not isinstance(
-        node, tuple(_stand_ins().values())
-    ):
+    elif isinstance(node, tuple(_loaders())) and not isinstance(node, tuple(_stand_ins().values())):
         new = CheckedLoader(node)
         name = "the same in a wavemix_mm.CheckedLoader"
     if new is not node:

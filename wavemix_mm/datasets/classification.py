@@ -11,9 +11,9 @@ from wavemix_mm.registry import DATASETS
 
 @DATASETS.register_module()
 class CustomDataset(CheckedDataset, MMPretrainCustomDataset):
-    """mmpretrain's CustomDataset, which names what is wrong with an image or its label."""
+    """mmpretrain's CustomDataset; an error names the bad image or label and its fault."""
 
 
 @DATASETS.register_module()
 class ImageNet(CheckedDataset, MMPretrainImageNet):
-    """mmpretrain's ImageNet, which names what is wrong with an image or its label."""
+    """mmpretrain's ImageNet; an error names the bad image or label and its fault."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,8 @@ class Galaxy10DECaLS(CheckedDataset, BaseDataset):
     """Galaxy10 DECaLS: 17,736 galaxies of 256x256 pixels in 10 classes of morphology.
 
     The file has no split. Here 10 % of each class, drawn with a fixed seed, are the validation
-    set. Images are read from the file when they are asked for and given as mmcv's
-    LoadImageFromFile gives them, uint8 (H, W, 3) in BGR, so that the pipeline starts without a
-    loading transform.
+    set. An image is read when it is needed and is then what mmcv's LoadImageFromFile returns,
+    uint8 (H, W, 3) in BGR, so that the pipeline starts without a loading transform.
 
     Args:
         data_root: Folder of the file.
@@ -72,21 +73,17 @@ class Galaxy10DECaLS(CheckedDataset, BaseDataset):
         self.path = os.path.join(data_root, filename)
         self.val_fraction = val_fraction
         self.seed = seed
-        self._images: Any = None
-        self._images_pid = -1
         super().__init__(ann_file="", metainfo=metainfo, data_root=data_root, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Return index in the file and label of each galaxy of the split."""
-        file = self._open()
-        try:
-            labels = np.asarray(file["ans"])
-            images_shape = file["images"].shape
-        # h5py raises either, depending on where the file is damaged
-        except (KeyError, OSError, RuntimeError) as error:
-            raise self._problem("it lacks a readable 'images' or 'ans'") from error
-        finally:
-            file.close()
+        with self._open() as file:
+            try:
+                labels = np.asarray(file["ans"])
+                images_shape = file["images"].shape
+            # h5py raises any of these, depending on where the file is damaged
+            except (KeyError, OSError, RuntimeError) as error:
+                raise self._problem("it lacks a readable 'images' or 'ans'") from error
         if len(images_shape) != 4 or len(labels) != images_shape[0]:
             raise self._problem(f"'images' is {images_shape} and 'ans' is {labels.shape}")
         if not np.isin(labels, np.arange(10)).all():
@@ -97,29 +94,22 @@ class Galaxy10DECaLS(CheckedDataset, BaseDataset):
     def prepare_data(self, idx: int) -> Any:
         """Read one image and pass it through the pipeline."""
         info = self.get_data_info(idx)
-        # An HDF5 handle must not be shared with a forked worker: each process opens its own.
-        if self._images is None or self._images_pid != os.getpid():
-            self._images = self._open()["images"]
-            self._images_pid = os.getpid()
+        self._check_class(info)
         try:
-            pixels = self._images[info["index"]]
+            pixels = _images(self.path, os.getpid())[info["index"]]
         except (OSError, RuntimeError) as error:
             raise BadSampleError(f"image {info['index']} of {self.path} is damaged.") from error
         pixels = np.ascontiguousarray(pixels[..., ::-1])
         info.update(img=pixels, img_shape=pixels.shape[:2], ori_shape=pixels.shape[:2])
         return self.pipeline(info)
 
-    def __getstate__(self) -> dict:
-        """Leave the file handle behind: workers that are spawned, and copies, open their own."""
-        return self.__dict__ | dict(_images=None, _images_pid=-1)
-
     def _open(self) -> Any:
-        try:
-            import h5py
-        except ModuleNotFoundError as error:
+        if not find_spec("h5py"):
             raise UserInputError(
                 "Galaxy10 DECaLS is an HDF5 file, read with h5py: pip install h5py"
-            ) from error
+            )
+        import h5py
+
         if not os.path.isfile(self.path):
             raise self._problem("the file does not exist")
         try:
@@ -132,6 +122,14 @@ class Galaxy10DECaLS(CheckedDataset, BaseDataset):
             f"Galaxy10 DECaLS cannot be read from {self.path}: {cause}; expected: an HDF5 file "
             "with 'images' (N, 256, 256, 3) and 'ans' (N,); see docs/datasets.md."
         )
+
+
+@functools.lru_cache(maxsize=4)
+def _images(path: str, process_id: int) -> Any:
+    """Open the images once in each process: a forked worker must not use its parent's handle."""
+    import h5py
+
+    return h5py.File(path, "r")["images"]
 
 
 def split_indices(labels: np.ndarray, val_fraction: float, seed: int) -> dict[str, np.ndarray]:

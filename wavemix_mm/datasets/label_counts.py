@@ -16,7 +16,7 @@ from wavemix_mm.errors import BadSampleError
 
 @dataclass
 class LabelCounts:
-    """What the labels of a dataset hold.
+    """Counts of the labels of a dataset.
 
     Attributes:
         classes: Names of the classes.
@@ -37,7 +37,7 @@ class LabelCounts:
         return [str(name) for i, name in enumerate(self.classes) if not self.counts[i]]
 
     def message(self) -> str | None:
-        """What to say of classes that do not occur, None if all do."""
+        """Return a message on classes that do not occur, or None if all do."""
         absent = self.absent()
         if not self.read or not absent:
             return None
@@ -62,10 +62,9 @@ class LabelCounts:
 def sample_labels(dataset: Any, seconds: float = 5) -> LabelCounts | None:
     """Read labels of a dataset until each class has occurred.
 
-    Labels are taken evenly over the dataset. Reading stops as soon as every class has occurred,
-    when all labels have been read, or after some seconds: a set of which every class is frequent
-    costs a few labels, and no set costs more than the seconds. Bad labels are left out. Images are
-    not read, nor are random numbers drawn.
+    Labels are taken evenly over the dataset. Reading stops when every class has occurred, when all
+    labels have been read, or after some seconds. A dataset whose classes are all frequent thus
+    costs a few labels. Bad labels are left out. No image is read and no random number is drawn.
 
     Args:
         dataset: A segmentation dataset whose pipeline has mmseg's LoadAnnotations or a subclass, or
@@ -107,7 +106,7 @@ def sample_labels(dataset: Any, seconds: float = 5) -> LabelCounts | None:
             else:
                 values = np.atleast_1d(info["gt_label"]).astype(np.int64)
         except (BadSampleError, KeyError):
-            continue  # the training names it; or there is no label
+            continue  # training will report it, or there is no label
         values = values[(values >= 0) & (values < len(counts.counts))]
         counts.counts += np.bincount(values, minlength=len(counts.counts))
         counts.read += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 from mmengine import fileio
 from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
@@ -16,7 +15,7 @@ from wavemix_mm.registry import DATASETS
 
 @DATASETS.register_module()
 class CheckedSegDataset(CheckedDataset, BaseSegDataset):
-    """mmseg's BaseSegDataset, which names what is wrong with an image or label.
+    """mmseg's BaseSegDataset; an error names the bad image or label and its fault.
 
     For a dataset of your own, or as the first base beside one of mmseg's. Pixels of classes that
     ``metainfo`` leaves out get ``ignore_index``; mmseg gives them 255, which a head with another
@@ -26,7 +25,7 @@ class CheckedSegDataset(CheckedDataset, BaseSegDataset):
         **kwargs: The arguments of BaseSegDataset and `CheckedDataset`.
 
     Raises:
-        UserInputError: If there is no image with the suffix; what CheckedDataset raises.
+        UserInputError: If no image has the suffix, and as `CheckedDataset`.
     """
 
     def load_data_list(self) -> list[dict]:
@@ -54,17 +53,14 @@ class CheckedSegDataset(CheckedDataset, BaseSegDataset):
         )
 
     def get_data_info(self, idx: int) -> dict:
-        """What mmseg gives, with ``num_classes`` and ``ignore_index``."""
+        """Return mmseg's information on a sample with ``num_classes`` and ``ignore_index``."""
         info = super().get_data_info(idx)
         classes = self._metainfo.get("classes")  # metainfo is a deep copy each time
         if classes:
             info.update(num_classes=len(classes), ignore_index=self.ignore_index)
         return info
 
-    def _make_first_steps(self) -> list[Any]:
-        return []
-
 
 @DATASETS.register_module()
 class CityscapesDataset(CheckedSegDataset, MMSegCityscapesDataset):
-    """mmseg's CityscapesDataset, which names what is wrong with an image or label."""
+    """mmseg's CityscapesDataset; an error names the bad image or label and its fault."""

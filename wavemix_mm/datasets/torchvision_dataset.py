@@ -16,7 +16,7 @@ from wavemix_mm.datasets.checked_dataset import CheckedDataset
 from wavemix_mm.errors import BadSampleError, UserInputError
 from wavemix_mm.registry import DATASETS
 
-# What to find in data_root, for the datasets that the configs use.
+# Files expected in data_root, for the datasets that the configs use.
 _LAYOUTS = {
     "CIFAR10": "cifar-10-batches-py/{data_batch_1,...,test_batch,batches.meta}",
     "CIFAR100": "cifar-100-python/{train,test,meta}",
@@ -34,11 +34,10 @@ _LAYOUTS = {
 class TorchvisionDataset(CheckedDataset, BaseDataset):
     """A classification dataset of torchvision; nothing is downloaded.
 
-    Images are given as mmcv's LoadImageFromFile gives them, so that the pipeline starts without a
-    loading transform. They are read when they are asked for, except for the sets that torchvision
-    keeps in memory anyway (MNIST and its like, CIFAR, SVHN, STL10). EMNIST's images, which its
-    files hold transposed, are put upright, and the labels of its letters, 1 to 26 there, become
-    0 to 25.
+    An image is what mmcv's LoadImageFromFile returns, so that the pipeline starts without a loading
+    transform. It is read when it is needed, except for the datasets that torchvision keeps in
+    memory (MNIST and its like, CIFAR, SVHN, STL10). EMNIST's images, transposed in its files, are
+    put upright, and the labels of its letters become 0 to 25 instead of 1 to 26.
 
     Args:
         name: Class of torchvision.datasets, e.g. 'SVHN'.
@@ -94,6 +93,7 @@ class TorchvisionDataset(CheckedDataset, BaseDataset):
     def prepare_data(self, idx: int) -> Any:
         """Read one image and pass it through the pipeline."""
         info = self.get_data_info(idx)
+        self._check_class(info)
         if self._images is not None:
             pixels = self._images[info["index"]].copy()  # a transform may write into it
         else:
@@ -118,7 +118,7 @@ class TorchvisionDataset(CheckedDataset, BaseDataset):
         return np.ascontiguousarray(pixels[..., ::-1] if pixels.ndim == 3 else pixels)
 
     def _file(self, index: int) -> str:
-        """The file of an image, where torchvision keeps a list of files."""
+        """Return the file of an image in parentheses, if torchvision keeps a list of files."""
         files = getattr(self._source, "imgs", None)  # Places365, and folders of classes
         if files is not None:
             return f" ({files[index][0]})"
@@ -171,13 +171,13 @@ class TorchvisionDataset(CheckedDataset, BaseDataset):
 
 
 def _images_in_memory(source: Any, color_type: str) -> np.ndarray | None:
-    """Return all images of a set that torchvision keeps in memory, as the pipeline gets them.
+    """Return all images of a dataset that torchvision keeps in memory, in the pipeline's format.
 
     Going through torchvision and PIL for each image costs more than the rest of the loading.
 
     Returns:
-        uint8, (N, H, W) for 'grayscale' or (N, H, W, 3) in BGR for 'color'; None where the files
-        are not in memory, or not of this color type.
+        uint8, (N, H, W) for 'grayscale' or (N, H, W, 3) in BGR for 'color'; None if the files are
+        not in memory, or not of this color type.
     """
     data = getattr(source, "data", None)
     if isinstance(source, torchvision.datasets.MNIST):  # EMNIST and Fashion-MNIST too

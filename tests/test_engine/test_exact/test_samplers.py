@@ -3,11 +3,9 @@
 import pytest
 import torch
 from mmengine.dataset import DefaultSampler, InfiniteSampler
-from mmengine.registry import DATA_SAMPLERS, init_default_scope
 from mmengine.runner import Runner
 from test_seeding import Draws
 
-from wavemix_mm.engine.exact import samplers
 from wavemix_mm.engine.exact.samplers import StatelessInfiniteSampler, StatelessSampler
 from wavemix_mm.errors import UserInputError
 
@@ -21,13 +19,6 @@ def process(request, monkeypatch):
     """Rank and number of processes, as mmengine's samplers ask for them."""
     monkeypatch.setattr("mmengine.dataset.sampler.get_dist_info", lambda: request.param)
     return request.param
-
-
-@pytest.mark.parametrize("scope", ["mmengine", "mmseg", "mmpretrain"])
-@pytest.mark.parametrize("name", ["StatelessSampler", "StatelessInfiniteSampler"])
-def test_is_found_in_the_registry(name, scope):
-    init_default_scope(scope)
-    assert DATA_SAMPLERS.get(f"wavemix_mm.{name}") is getattr(samplers, name)
 
 
 @pytest.mark.parametrize("shuffle", [True, False])

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dataset import BaseDataset, ClassBalancedDataset, ConcatDataset, RepeatDataset
-from torch.utils.data import Subset
+from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data._utils.fetch import _MapDatasetFetcher
 
 from wavemix_mm.engine.exact.seeding import SampleIndex, seed_generators, seed_samples
 from wavemix_mm.errors import UserInputError
@@ -65,84 +66,116 @@ def test_an_index_is_an_integer_and_crosses_to_other_processes():
     assert (index.seed, index.epoch) == (5, 6)
 
 
+class Failing(Draws):
+    """mmengine draws another sample for one that its pipeline refuses."""
+
+    def prepare_data(self, idx):
+        return None if idx < 3 else super().prepare_data(idx)
+
+
+class WithoutPipeline(Dataset):
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        return index, *draws()
+
+
 DATASETS = {
-    "plain": lambda serialize: Draws(serialize_data=serialize),
-    "concatenated": lambda serialize: ConcatDataset([Draws(serialize_data=serialize), Draws()]),
-    "repeated": lambda serialize: RepeatDataset(Draws(serialize_data=serialize), 2),
-    "balanced": lambda serialize: ClassBalancedDataset(Draws(serialize_data=serialize), 1e-3),
-    "subset": lambda serialize: Subset(Draws(serialize_data=serialize), range(6)),
+    "plain": Draws,
+    "serialized": lambda: Draws(serialize_data=True),
+    "refusing": Failing,
+    "without a pipeline": WithoutPipeline,
+    "concatenated": lambda: ConcatDataset([Draws(), Draws()]),
+    "torch's concatenated": lambda: torch.utils.data.ConcatDataset([Draws(), WithoutPipeline()]),
+    "repeated": lambda: RepeatDataset(Draws(), 2),
+    "balanced": lambda: ClassBalancedDataset(Draws(), 1e-3),
+    "subset": lambda: Subset(Draws(), range(6)),
 }
 
 
-@pytest.mark.parametrize("serialize", [True, False])
+def load(dataset, index, seed=1, epoch=0):
+    """A sample as a DataLoader of torch loads it."""
+    fetcher = _MapDatasetFetcher(dataset, True, list, False)
+    return fetcher.fetch([SampleIndex(index, seed, epoch)])[0]
+
+
 @pytest.mark.parametrize("name", DATASETS)
-def test_samples_follow_from_seed_epoch_and_index(name, serialize):
-    dataset = DATASETS[name](serialize)
+def test_samples_follow_from_seed_epoch_and_index(name):
+    dataset = DATASETS[name]()
     kind = type(dataset)
     seed_samples(dataset)
-    assert isinstance(dataset, kind) and type(dataset).__qualname__ == kind.__qualname__
-
-    def sample(index, seed=1, epoch=0):
-        return dataset[SampleIndex(index, seed, epoch)]
-
-    first = sample(3)
-    sample(5)
+    assert type(dataset) is kind
+    first = load(dataset, 3)
+    load(dataset, 5)
     torch.manual_seed(9)
-    assert sample(3) == first
-    assert dataset.__getitems__([SampleIndex(3, 1, 0)]) == [first]
-    others = [first, sample(4), sample(3, seed=2), sample(3, epoch=1)]
+    assert load(dataset, 3) == first
+    others = [first, load(dataset, 4), load(dataset, 3, seed=2), load(dataset, 3, epoch=1)]
     if len(dataset) > 6:
-        others.append(sample(9))  # the same image again
+        others.append(load(dataset, 9))  # the same image again
         assert others[-1][0] == 3
     assert len({number for _, *row in others for number in row}) == 3 * len(others)
     assert type(first[0]) is int
+    assert load(dataset, 0) == load(dataset, 0)
+
+
+def test_images_that_mmseg_mixes_in_follow_from_the_seed_too():
+    mmseg = pytest.importorskip("mmseg.datasets")
+
+    class Images(Draws):
+        def prepare_data(self, idx):
+            image = np.random.randint(0, 256, (8, 8, 3), dtype=np.uint8)
+            label = np.full((8, 8), idx, np.uint8)
+            return dict(img=image, gt_seg_map=label, seg_fields=["gt_seg_map"])
+
+    mosaic = dict(type="mmseg.RandomMosaic", prob=1.0, img_scale=(8, 8))
+    dataset = mmseg.MultiImageMixDataset(ConcatDataset([Images(), Images()]), [mosaic])
+    seed_samples(dataset)
+    first, again, other = (load(dataset, 2, epoch=epoch) for epoch in (0, 0, 1))
+    for key in ("img", "gt_seg_map"):
+        assert np.array_equal(first[key], again[key]) and not np.array_equal(first[key], other[key])
+    assert len(np.unique(first["gt_seg_map"])) > 1
 
 
 def test_a_plain_index_seeds_nothing():
+    """As of a validation loader of the same dataset."""
     dataset = Draws()
     seed_samples(dataset)
     assert dataset[3] != dataset[3]
+    first, second = (list(DataLoader(dataset, collate_fn=list)) for _ in range(2))
+    assert [sample[0] for (sample,) in first] == list(range(6)) and first != second
 
 
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
-def test_copies_seed_themselves_too(clone):
+def test_copies_seed_themselves_and_are_independent(clone):
     """As in workers that are spawned."""
     dataset = ConcatDataset([Draws(), Draws()])
     seed_samples(dataset)
     seed_samples(dataset)  # once more does nothing
     copied = clone(clone(dataset))
-    assert isinstance(copied, ConcatDataset) and copied is not dataset
-    index = SampleIndex(7, 1, 0)
-    assert copied[index] == copied[index] == dataset[index]
+    assert load(copied, 7) == load(copied, 7) == load(dataset, 7)
+    copied.datasets[1].prepare_data = lambda idx: "changed"
+    assert load(copied, 7) == "changed" != load(dataset, 7)
 
 
-def test_attributes_can_be_set_later():
+def test_a_subset_and_a_shallow_copy_load_their_own_samples():
     dataset = Draws()
     seed_samples(dataset)
-    dataset.pipeline = lambda info: dict(sample_idx=-1)
-    assert dataset[SampleIndex(0, 1, 0)][0] == -1
-
-
-def test_another_sample_for_one_that_fails_is_drawn_from_the_seed():
-    class Failing(Draws):
-        def prepare_data(self, idx):
-            return None if idx < 3 else super().prepare_data(idx)
-
-    dataset = Failing()
-    seed_samples(dataset)
-    index = SampleIndex(0, 1, 0)
-    assert dataset[index] == dataset[index]
+    subset, shallow = dataset.get_subset([4, 5]), copy.copy(dataset)
+    assert load(subset, 0)[0] == 0 and len(subset) == 2
+    seed_samples(shallow)
+    shallow.pipeline = lambda info: dict(sample_idx=-1)
+    assert load(shallow, 0)[0] == -1 and load(dataset, 0)[0] == 0
 
 
 @pytest.mark.parametrize(
     "dataset", [[3, 4], (3, 4), range(3, 5), np.array([3, 4]), torch.tensor([3, 4])], ids=repr
 )
 def test_samples_that_draw_nothing_stay_as_they_are(dataset):
-    kind = type(dataset)
     seed_samples(dataset)
-    assert type(dataset) is kind and dataset[SampleIndex(1, 1, 0)] == 4
+    assert not hasattr(dataset, "__getitems__") and load(dataset, 1) == 4
 
 
-def test_a_dataset_whose_class_python_cannot_change():
+def test_a_dataset_that_takes_no_attribute():
     with pytest.raises(UserInputError, match="samples of a deque cannot be seeded"):
         seed_samples(collections.deque([1, 2]))

@@ -9,6 +9,7 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from processes import run_in_processes
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
+from wavemix_mm.engine.guard import step_guard
 from wavemix_mm.engine.guard.step_guard import StepGuard
 from wavemix_mm.engine.optim_wrappers import BFloat16OptimWrapper
 
@@ -332,7 +333,7 @@ def test_remove_gives_the_wrapper_its_methods_back():
 
 def test_the_host_does_not_wait_for_a_gpu(monkeypatch):
     """With fake tensors of a GPU: what needs a number on the host raises."""
-    monkeypatch.setattr("wavemix_mm.engine.guard.step_guard._Flag", lambda value: value)
+    monkeypatch.setattr(step_guard, "_to_host", lambda flag: (flag, None))
     with FakeTensorMode(allow_non_fake_inputs=True):
         model = torch.nn.Sequential(
             torch.nn.Conv2d(2, 3, 1, device="cuda"), torch.nn.BatchNorm2d(3, device="cuda")

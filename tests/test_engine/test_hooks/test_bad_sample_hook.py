@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.dataset import ConcatDataset, RepeatDataset
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from processes import run_in_processes
@@ -73,9 +74,14 @@ def test_the_budget_is_that_of_all(folder):
         )
 
 
-def test_nothing_to_list():
-    runner = SimpleNamespace(train_dataloader=SimpleNamespace(dataset=[1, 2]), logger=None)
+def found(dataset):
     hook = BadSampleHook()
-    hook.before_train(runner)
-    hook.after_train_epoch(runner)
-    hook.after_train(runner)
+    hook.before_train(SimpleNamespace(train_dataloader=SimpleNamespace(dataset=dataset)))
+    return hook._datasets
+
+
+def test_datasets_are_found_inside_wrappers(folder):
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        skip, stop = (CustomDataset(str(folder), on_bad_sample=how) for how in ("skip", "stop"))
+    assert found(RepeatDataset(skip, 2)) == found(ConcatDataset([stop, skip])) == [skip]
+    assert found(stop) == found([1, 2]) == []

@@ -1,4 +1,4 @@
-"""Loading of images and labels that names what is wrong with a file."""
+"""Loaders of images and labels; an error names the file and its fault."""
 
 from importlib.util import find_spec
 

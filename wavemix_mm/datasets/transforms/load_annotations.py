@@ -1,11 +1,11 @@
-"""Load the label of a segmentation image, or say why not."""
+"""Load the label of a segmentation image; an error names the file and its fault."""
 
 from __future__ import annotations
 
 import cv2
 from mmseg.datasets.transforms import LoadAnnotations as MMSegLoadAnnotations
 
-from wavemix_mm.datasets.files import (
+from wavemix_mm.datasets.decode import (
     check_label_size,
     check_label_values,
     decode_label,
@@ -18,12 +18,12 @@ from wavemix_mm.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class LoadAnnotations(MMSegLoadAnnotations):
-    """mmseg's LoadAnnotations, which names a label that training would suffer from in silence.
+    """mmseg's LoadAnnotations; a label that would spoil training raises an error that names it.
 
-    That is: missing, truncated or damaged; of several channels; of 16 bits, which mmseg cuts to 8,
-    so that class 256 becomes 0; of another size than its image; with values that are neither a
-    class nor ignored. The last needs ``num_classes`` and ``ignore_index`` among the results, and
-    `CheckedSegDataset` adds them; it puts this transform in the place of mmseg's, too.
+    Such a label is missing, truncated or damaged; has several channels; has 16 bits, which mmseg
+    cuts to 8, so that class 256 becomes 0; has another size than its image; or has values that are
+    neither a class nor ignored. The check of values needs ``num_classes`` and ``ignore_index``
+    among the results. `CheckedSegDataset` adds them, and uses this transform instead of mmseg's.
 
     Raises:
         BadSampleError: In use, on such a label.

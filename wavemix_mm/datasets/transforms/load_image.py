@@ -1,4 +1,4 @@
-"""Load an image, or say why not."""
+"""Load an image; an error names the file and its fault."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from mmcv.transforms import LoadImageFromFile as MMCVLoadImageFromFile
 
-from wavemix_mm.datasets.files import decode_image, read_bytes
+from wavemix_mm.datasets.decode import decode_image, read_bytes
 from wavemix_mm.errors import BadSampleError, UserInputError
 from wavemix_mm.registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()
 class LoadImageFromFile(MMCVLoadImageFromFile):
-    """mmcv's LoadImageFromFile, which names a file that is damaged, truncated or empty.
+    """mmcv's LoadImageFromFile; a damaged, truncated or empty file raises an error that names it.
 
     `CheckedDataset` puts it in the place of mmcv's.
 

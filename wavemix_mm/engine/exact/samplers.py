@@ -1,4 +1,4 @@
-"""Samplers that bring each sample its own seed."""
+"""Samplers that give each sample its own seed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class StatelessSampler(DefaultSampler):
     """mmengine's DefaultSampler, with augmentation that depends on nothing that ran before.
 
     Before a sample is loaded, the generators of Python, NumPy and torch are seeded from the run's
-    seed, the epoch and the sample's index. A sample is thus the same whatever process loads it and
-    after whatever, and another one in each epoch, with workers that persist or do not.
+    seed, the epoch and the sample's index. A sample is therefore the same in any worker process,
+    persistent or not, and differs between epochs.
 
-    Together with `StatelessSeedHook` a run that is resumed ends with the weights of one that was
-    not interrupted, to the bit; the hook sets ``start`` where the checkpoint is of mid-epoch.
+    Together with `StatelessSeedHook` a resumed run ends with the same weights, to the bit, as a run
+    without interruption; the hook sets ``start`` if the checkpoint is from the middle of an epoch.
 
     Args:
-        dataset: The dataset; it learns to seed itself (`seed_samples`).
+        dataset: The dataset; `seed_samples` has it seed itself.
         **kwargs: The other arguments of DefaultSampler: shuffle, seed, round_up.
 
     Raises:
@@ -44,7 +44,7 @@ class StatelessSampler(DefaultSampler):
         seed_samples(dataset)
 
     def __iter__(self) -> Iterator[int]:
-        """This process's part of the epoch, without its first ``start`` samples."""
+        """Yield this process's part of the epoch without its first ``start`` samples."""
         epoch = self.epoch
         for index in islice(super().__iter__(), self.start, None):
             yield SampleIndex(index, self.seed, epoch)
@@ -52,13 +52,13 @@ class StatelessSampler(DefaultSampler):
 
 @DATA_SAMPLERS.register_module()
 class StatelessInfiniteSampler(InfiniteSampler):
-    """The same for iteration-based runs: pass after pass over the dataset, without an end.
+    """StatelessSampler for iteration-based runs: endless passes over the dataset.
 
     Pass n has the order of the n-th epoch of `StatelessSampler`, and the processes take samples in
-    turn, across the passes' borders. Any place can be reached at once.
+    turn, also where one pass ends and the next begins. A resumed run starts at any sample at once.
 
     Args:
-        dataset: The dataset; it learns to seed itself (`seed_samples`).
+        dataset: The dataset; `seed_samples` has it seed itself.
         **kwargs: The other arguments of InfiniteSampler: shuffle, seed.
 
     Raises:
@@ -79,7 +79,7 @@ class StatelessInfiniteSampler(InfiniteSampler):
         seed_samples(dataset)
 
     def __iter__(self) -> Iterator[int]:
-        """This process's samples, without the first ``start``."""
+        """Yield this process's samples without the first ``start``."""
         first_pass, offset = divmod(self.rank + self.start * self.world_size, self.size)
         for number in count(first_pass):
             for index in self._order(number)[offset :: self.world_size]:
@@ -87,7 +87,7 @@ class StatelessInfiniteSampler(InfiniteSampler):
             offset = (offset - self.size) % self.world_size
 
     def skip(self, num_samples: int) -> None:
-        """Begin at another place, as onedl-mmengine asks on resume."""
+        """Begin after some samples; onedl-mmengine calls this on resume."""
         check_integers(self, 0, num_samples=num_samples)
         self.start = num_samples
 

@@ -1,4 +1,4 @@
-"""Say what differs from an unbroken run when a run is resumed."""
+"""Report how a resumed run differs from a run without interruption."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.runner import IterBasedTrainLoop, Runner
 
-# What a scheduler's step() changes.
+# Attributes that the step() of a scheduler changes.
 _PROGRESS = (
     *("last_step", "_global_step", "_last_value", "verbose"),
     *("best", "num_bad_epochs", "cooldown_counter"),  # of the plateau schedulers
@@ -14,16 +14,16 @@ _PROGRESS = (
 
 
 def changes_of_schedule(runner: Runner, checkpoint: dict) -> list[str]:
-    """Say where the length of the run or its schedulers differ from those of a checkpoint.
+    """Report differences in length and schedulers between a run and a checkpoint.
 
-    The loop takes its length from the config; the schedulers go on with what the checkpoint says.
+    The loop takes its length from the config; the schedulers continue as in the checkpoint.
 
     Args:
         runner: The runner that resumes, before the state is loaded.
-        checkpoint: What it resumes from.
+        checkpoint: The checkpoint that it resumes from.
 
     Returns:
-        One sentence for each difference.
+        One message for each difference.
     """
     unit = "max_iters" if isinstance(runner.train_loop, IterBasedTrainLoop) else "max_epochs"
     before = checkpoint["message_hub"]["runtime_info"].get(unit)
@@ -55,11 +55,11 @@ def changes_of_schedule(runner: Runner, checkpoint: dict) -> list[str]:
 
 
 def samples_seen_again(runner: Runner, meta: dict) -> str | None:
-    """Say that a resumed epoch begins anew, or None.
+    """Return a message if a resumed epoch begins anew, or None.
 
     Args:
         runner: The runner, resumed.
-        meta: That of the checkpoint.
+        meta: The ``meta`` of the checkpoint.
     """
     batches = runner.iter - runner.epoch * len(runner.train_dataloader)
     if isinstance(runner.train_loop, IterBasedTrainLoop) or "sampler" in meta or batches <= 0:

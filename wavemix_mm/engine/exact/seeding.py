@@ -1,9 +1,9 @@
-"""Random states that follow from what they are for, not from what was drawn before."""
+"""Random states that follow from a key, not from the numbers that were drawn before."""
 
 from __future__ import annotations
 
+import functools
 import random
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 
 from wavemix_mm.errors import UserInputError
 
-# Keys begin with what is seeded: no sample has the states of an iteration.
+# First integer of a key, so that no sample gets the random states of an iteration.
 _SAMPLE, ITERATION = 0, 1
 
 
@@ -19,8 +19,8 @@ def seed_generators(*key: int) -> int:
     """Seed the generators of Python, NumPy and torch's CPU from a key.
 
     Args:
-        *key: What the randomness is for. Equal keys give equal states, on every machine; keys that
-            differ in anything give states that have nothing in common.
+        *key: Integers that name the use of the random numbers. Equal keys give equal states on
+            every machine; different keys give independent states.
 
     Returns:
         A seed of 64 bits for the generators of other devices.
@@ -36,7 +36,7 @@ def seed_generators(*key: int) -> int:
 
 
 class SampleIndex(int):
-    """Index of a sample that brings the seed of its randomness to whatever process loads it.
+    """Index of a sample with the seed of its random numbers, for the process that loads it.
 
     Args:
         index: Index in the dataset.
@@ -58,57 +58,35 @@ class SampleIndex(int):
 
 
 def seed_samples(dataset: Any) -> None:
-    """Make a dataset seed the generators before it loads the sample of a `SampleIndex`.
+    """Make a dataset seed the generators before it loads each sample of a batch of `SampleIndex`.
 
-    What draws nothing, a list, tuple, array or tensor of samples, stays as it is.
+    The dataset gets an attribute ``__getitems__``, which torch's DataLoader calls with the indices
+    of a batch. Class, pipeline and all other attributes stay as they are. Pickled and deep copies
+    have it as well; a shallow copy needs a call of its own, which a sampler makes.
 
-    The dataset stays the object that it is, with its attributes and its class's name; only its
-    class becomes a subclass with another ``__getitem__``. A wrapper would hide from those who set
-    an attribute of the dataset later, for instance another pipeline.
+    A list, tuple, range, array or tensor of samples draws nothing and is left alone.
 
     Args:
-        dataset: The outermost dataset of a loader; what it wraps gets plain indices.
+        dataset: The outermost dataset of a loader; a dataset that it wraps gets plain indices.
 
     Raises:
-        UserInputError: If Python does not let the class be changed, as for one written in C.
+        UserInputError: If the dataset takes no attribute, e.g. an object of a class written in C.
     """
-    fixed = (list, tuple, range, np.ndarray, torch.Tensor)
-    if type(dataset) in fixed or hasattr(type(dataset), "_unseeded_class"):
+    if type(dataset) in (list, tuple, range, np.ndarray, torch.Tensor):
         return
     try:
-        dataset.__class__ = _seeded_class(type(dataset))
-    except TypeError as error:
+        dataset.__getitems__ = functools.partial(_load_batch, dataset)
+    except AttributeError as error:
         raise UserInputError(
             f"samples of a {type(dataset).__name__} cannot be seeded: the dataset must be an "
             "object of a class written in Python."
         ) from error
 
 
-@cache
-def _seeded_class(cls: type) -> type:
-    class Seeded(cls):
-        _unseeded_class = cls
-
-        def __getitem__(self, index: int) -> Any:
-            if not isinstance(index, SampleIndex):
-                return super().__getitem__(index)
-            number = int(index)  # the other would go on into the results, and on into files
-            seed_generators(_SAMPLE, index.seed, index.epoch, number)
-            return super().__getitem__(number)
-
-        def __getitems__(self, indices: list[int]) -> list:
-            # what torch prefers for a batch, where a dataset has it, as torch's Subset does
-            return [self[index] for index in indices]
-
-        def __reduce_ex__(self, protocol: Any) -> tuple:
-            # as an object of the dataset's own class, since this one cannot be imported
-            _, (_, *args), *state = super().__reduce_ex__(protocol)
-            return _new_seeded, (cls, *args), *state
-
-    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
-        setattr(Seeded, name, getattr(cls, name))
-    return Seeded
-
-
-def _new_seeded(cls: type, *args: Any) -> Any:
-    return cls.__new__(_seeded_class(cls), *args)
+def _load_batch(dataset: Any, indices: list[int]) -> list:
+    samples = []
+    for index in indices:
+        if isinstance(index, SampleIndex):
+            seed_generators(_SAMPLE, index.seed, index.epoch, index)
+        samples.append(dataset[int(index)])  # a SampleIndex would stay in the results
+    return samples

@@ -20,7 +20,7 @@ class Step:
     Attributes:
         is_finite: False if it was left out.
         losses: The loss of each of its iterations, on the model's device.
-        notes: What `StepGuard.begin` was given for each of them.
+        notes: The `note` of each of its iterations; see `StepGuard.begin`.
     """
 
     is_finite: bool
@@ -35,9 +35,9 @@ class StepGuard:
     spoil them for good. They get back the values that they had when the iteration began. If
     several processes train, all of them leave out the same steps.
 
-    The host looks at the answer, and skips the step. On a GPU an optimizer with ``fused=True``
-    skips the step in its kernel, so that the host need not wait; it reads the answer at the next
-    step. A GradScaler looks for itself, and waits.
+    There are two ways. In general the host reads the answer and skips the step; a GradScaler does
+    so by itself. On a GPU an optimizer with ``fused=True`` skips the step in its kernel: the host
+    does not wait, and reads the answer at the next step.
 
     Args:
         wrapper: The optimizer wrapper; `remove` gives it its own methods back.
@@ -56,40 +56,37 @@ class StepGuard:
         self._has_scaler = scaler is not None and scaler.is_enabled()
         self._has_stepped = False
         self._hook = wrapper.optimizer.register_step_post_hook(self._note_step)
-        params = [p for group in wrapper.optimizer.param_groups for p in group["params"]]
-        self._device = params[0].device
+        self._device = wrapper.optimizer.param_groups[0]["params"][0].device
         can_skip = getattr(wrapper.optimizer, "_step_supports_amp_scaling", False)
         wanted = self._device.type == "cuda" if on_device is None else on_device
         self._on_device = wanted and can_skip and not self._has_scaler
         # An expanded buffer is a constant; nothing can be copied into it.
         self._buffers = [b for b in model.buffers() if b.numel() and 0 not in b.stride()]
         # A mask may hold infinities on purpose.
-        self._watched = [
-            buffer
-            for buffer in self._buffers
-            if buffer.is_floating_point() and buffer.isfinite().all()
-        ]
+        self._watched = [b for b in self._buffers if b.is_floating_point() and b.isfinite().all()]
         self._saved = _pack(self._buffers)
         self._losses: list[Tensor] = []
         self._notes: list[Any] = []
         self._last_notes: list[Any] = []
-        self._done: deque[tuple[_Flag, list[Tensor], list[Any]]] = deque()
+        self._done: deque[tuple[Tensor, Any, list[Tensor], list[Any]]] = deque()
 
     def begin(self, note: Any) -> None:
-        """Begin an iteration; `note` is given back with what became of its step."""
+        """Begin an iteration; its `Step` has `note` among its notes."""
         if not self._notes:
             self._saved = _pack(self._buffers)
         self._notes.append(note)
 
     def results(self, wait: bool) -> Iterator[Step]:
-        """Give back what is known of the steps since the last call, in their order.
+        """Yield the steps since the last call whose answer is known, in their order.
 
         Args:
             wait: Whether to wait for the last step on a GPU too.
         """
         while len(self._done) > (1 if self._on_device and not wait else 0):
-            flag, losses, notes = self._done.popleft()
-            yield Step(not flag.read(), losses, notes)
+            is_left_out, event, losses, notes = self._done.popleft()
+            if event is not None:
+                event.synchronize()
+            yield Step(not is_left_out, losses, notes)
 
     def remove(self) -> None:
         """Give the optimizer wrapper its own methods back."""
@@ -110,44 +107,43 @@ class StepGuard:
         losses, notes = self._losses, self._notes or self._last_notes
         self._losses, self._notes, self._last_notes = [], [], notes
         groups = self.wrapper.optimizer.param_groups
-        # None of the parameters has a gradient where the loss does not depend on them.
+        # A loss may depend on none of the parameters.
         params = [p for group in groups for p in group["params"] if p.grad is not None]
-        # Zero, or nan if something is not finite; the largest numbers cannot overflow.
-        bad = torch.zeros((), device=self._device)
-        for loss in losses:
-            bad += (loss * 0).sum().to(bad)
-        # A variance may overflow while all that comes after it is zero. Gradients in float16 do.
-        grads = [] if self._has_scaler else [_values(p.grad) for p in params]
-        for group in _groups(self._watched + grads):
-            bad += _zero_or_nan(group).to(bad)
+        # A variance may overflow while all that comes after it is zero: look at the buffers too.
+        checked = losses + self._watched
+        if not self._has_scaler:  # whose gradients overflow, and are checked by it
+            checked = checked + [_values(p.grad) for p in params]
+        bad = _is_bad(checked).to(self._device)
         if get_world_size() > 1:
-            all_reduce(bad, "sum")
+            count = bad.float()
+            all_reduce(count, "sum")
+            bad = count > 0
         step = self._step_on_device if self._on_device else self._step_on_host
-        self._done.append((_Flag(step(bad.isnan(), params, kwargs)), losses, notes))
+        self._done.append((*_to_host(step(bad, params, kwargs)), losses, notes))
         if not has_begun:
             self._saved = _pack(self._buffers)
 
-    def _step_on_host(self, bad: Tensor, params: list[Tensor], kwargs: dict) -> bool:
+    def _step_on_host(self, bad: Tensor, params: list[Tensor], kwargs: dict) -> Tensor:
         """Step unless `bad` is true; return whether the step was left out."""
-        is_left_out = not self._has_scaler and bool(bad)
         if self._has_scaler:  # it looks for itself, and lowers its scale
             values = [p.grad._values() if p.grad.is_sparse else p.grad for p in params]
             for value in [value for value in values if value.numel()][:1]:
                 value.masked_fill_(bad.to(value.device), float("nan"))
+        self._has_stepped = False
+        is_left_out = bool(bad) and not self._has_scaler
         if not is_left_out:
-            self._has_stepped = False
             with torch.enable_grad():
                 self._step(**kwargs)
             is_left_out = self._has_scaler and not self._has_stepped
         if is_left_out:
             _unpack(self._saved, self._buffers)
-        return is_left_out
+        return torch.tensor(is_left_out)
 
     def _step_on_device(self, bad: Tensor, params: list[Tensor], kwargs: dict) -> Tensor:
         """Step, without effect if `bad` is true; return `bad`."""
         optimizer: Any = self.wrapper.optimizer
         fresh = [param for param in params if not optimizer.state.get(param)]
-        # what GradScaler tells a fused optimizer
+        # how GradScaler tells a fused optimizer to skip
         optimizer.grad_scale, optimizer.found_inf = None, bad.float()
         try:
             with torch.enable_grad():
@@ -158,13 +154,9 @@ class StepGuard:
             for value in optimizer.state[param].values():
                 if isinstance(value, Tensor):
                     value.masked_fill_(bad.to(value.device), 0)
-        _unpack(
-            [
-                torch.where(bad.to(old.device), old, new)
-                for old, new in zip(self._saved, _pack(self._buffers), strict=True)
-            ],
-            self._buffers,
-        )
+        pairs = zip(self._saved, _pack(self._buffers), strict=True)
+        kept = [torch.where(bad.to(old.device), old, new) for old, new in pairs]
+        _unpack(kept, self._buffers)
         return bad
 
 
@@ -172,42 +164,38 @@ def _values(grad: Tensor) -> Tensor:
     return grad.coalesce().values() if grad.is_sparse else grad
 
 
-def _zero_or_nan(tensors: list[Tensor]) -> Tensor:
-    """Zero, or nan if a number in one of the tensors, all of one device and type, is not finite."""
-    if tensors[0].device.type == "cpu":
-        # An eighth of the time of the largest entry, but it overflows where that is finite.
-        norms = torch.stack(torch._foreach_norm(tensors, 2))
-        if norms.isfinite().all():
-            return torch.zeros(())
-    return (torch.stack(torch._foreach_norm(tensors, float("inf"))) * 0).sum()
+def _is_bad(tensors: list[Tensor]) -> Tensor:
+    """Return a bool tensor: whether an entry of the tensors is not finite."""
+    tensors = [tensor for tensor in tensors if tensor.numel()]
+    # On a CPU the norm takes an eighth of the time of the largest entry, but it may overflow.
+    if all(tensor.is_cpu for tensor in tensors) and _are_finite(tensors, 2):
+        return torch.tensor(False)
+    return ~_are_finite(tensors, float("inf"))
 
 
-class _Flag:
-    """A bool that may be on its way from a GPU."""
-
-    def __init__(self, value: bool | Tensor) -> None:
-        self.value = value
-        self._event = None
-        if isinstance(value, Tensor) and value.is_cuda:
-            self.value = torch.empty((), dtype=torch.bool, pin_memory=True)
-            self.value.copy_(value, non_blocking=True)
-            self._event = torch.cuda.current_stream(value.device).record_event()
-
-    def read(self) -> bool:
-        if self._event is not None:
-            self._event.synchronize()
-        return bool(self.value)
+def _are_finite(tensors: list[Tensor], order: float) -> Tensor:
+    norms = [norm for group in _groups(tensors) for norm in torch._foreach_norm(group, order)]
+    if not norms:
+        return torch.tensor(True)
+    return torch.stack([norm.to(norms[0].device) for norm in norms]).isfinite().all()
 
 
-# Many small tensors as a few large ones: a kernel for each would cost more than the work.
+def _to_host(flag: Tensor) -> tuple[Tensor, Any]:
+    """Copy a flag without waiting; return the copy and the event to wait for before it is read."""
+    if not flag.is_cuda:
+        return flag, None
+    copied = flag.to("cpu", non_blocking=True)  # into pinned memory
+    return copied, torch.cuda.current_stream(flag.device).record_event()
+
+
+# A few calls for many small tensors: a kernel for each tensor would cost more than the work.
 
 
 def _groups(tensors: list[Tensor]) -> list[list[Tensor]]:
-    """The tensors that are not empty, by type and device."""
+    """The tensors by type and device."""
     groups: dict[tuple, list[Tensor]] = {}
     for tensor in tensors:
-        if tensor.numel():
-            groups.setdefault((tensor.dtype, tensor.device), []).append(tensor.detach())
+        groups.setdefault((tensor.dtype, tensor.device), []).append(tensor)
     return list(groups.values())
 
 
@@ -217,8 +205,7 @@ def _pack(tensors: list[Tensor]) -> list[Tensor]:
 
 
 def _unpack(packed: list[Tensor], tensors: list[Tensor]) -> None:
-    """Copy back what `_pack` made of these tensors."""
+    """Copy the values that `_pack` took from these tensors back into them."""
     for source, group in zip(packed, _groups(tensors), strict=True):
         parts = source.split([tensor.numel() for tensor in group])
-        parts = [part.view(tensor.shape) for part, tensor in zip(parts, group, strict=True)]
-        torch._foreach_copy_(group, parts)
+        torch._foreach_copy_(group, [p.view(t.shape) for p, t in zip(parts, group, strict=True)])

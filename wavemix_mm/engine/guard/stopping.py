@@ -1,4 +1,4 @@
-"""A request to stop, by SIGTERM or SIGINT: noted, so that the iteration ends and state is saved."""
+"""Note SIGTERM or SIGINT, so that the iteration ends and the state is saved."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: to be started again
 
 
 class StopRequest:
-    """Notes signals that ask the process to end, and tells when all processes know of one.
+    """Note signals that ask the process to end, and agree with the other processes to stop.
 
-    A second SIGINT is obeyed at once, if it is not the same one on another way, as from torchrun.
-    So is every signal after an error has ended the training, when nobody would look at the note.
+    A second SIGINT stops the process at once, unless it follows within a second, because torchrun
+    repeats signals. After an error has ended the training, every signal stops the process at once.
 
     Args:
-        runner: The runner whose training is to stop.
-        names: The signals.
+        runner: The runner whose training stops.
+        names: Names of the signals.
         timeout: Seconds that a process waits for the others; None means PyTorch's default.
     """
 
@@ -72,17 +72,17 @@ class StopRequest:
         return False
 
     def end(self) -> None:
-        """Let the signals do what they did before."""
+        """Restore the earlier handlers of the signals."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()
 
     def is_agreed(self, wait: bool = False) -> bool:
-        """Whether to stop here; the same answer in all processes, which must all ask.
+        """Return whether to stop here; all processes must call this and get the same answer.
 
         Args:
-            wait: Ask for what is known now. Otherwise the answer of several processes is that to
-                the question before, which has been under way meanwhile.
+            wait: Block until all processes have answered. Without it, several processes return the
+                answer to the previous call.
         """
         if self._group is None:
             return self.signal is not None
@@ -113,10 +113,10 @@ def check_signals(owner: object, names: Any) -> None:
 
 
 def protect_workers(loader: DataLoader) -> None:
-    """Have the workers that a loader will start leave SIGTERM and SIGINT to the main process.
+    """Make the workers that a loader will start leave SIGTERM and SIGINT to the main process.
 
-    Slurm, and a terminal on Ctrl-C, send them to every process. A worker would end, and the
-    training with an error before the iteration does.
+    Slurm, and a terminal on Ctrl-C, send a signal to every process. A worker would end, and its end
+    would stop the training with an error before the iteration is complete.
     """
     if loader.num_workers and not isinstance(loader.worker_init_fn, _ProtectedWorker):
         loader.worker_init_fn = _ProtectedWorker(loader.worker_init_fn)
@@ -138,14 +138,14 @@ def protect_all_workers(runner: Runner) -> None:
 
 
 def _start_workers(reference: weakref.ref[DataLoader]) -> Any:
-    """Start workers that block the signals from birth on: their function comes too late for that.
+    """Start workers that block the signals from the beginning, before their own function runs.
 
-    A signal to this process waits until they are started.
+    A signal to this process waits until the workers have started.
     """
     loader: Any = reference()
     context = loader.multiprocessing_context or multiprocessing
     if context.get_start_method() != "fork":
-        resource_tracker.ensure_running()  # in its start, which would come now, it unblocks them
+        resource_tracker.ensure_running()  # its start, due now, would unblock the signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     try:
         return DataLoader._get_iterator(loader)
@@ -166,7 +166,7 @@ class _ProtectedWorker:
 
 
 def _obey_parent() -> None:
-    """End on a SIGTERM from the main process, which is how it ends its workers."""
+    """End on a SIGTERM from the main process, which ends its workers in this way."""
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from wavemix_mm.datasets.checked_dataset import CheckedDataset, checked_datasets
 from wavemix_mm.errors import BadSampleError
 from wavemix_mm.registry import HOOKS
 
 
 @HOOKS.register_module()
 class BadSampleHook(Hook):
-    """At the end of a training, list the samples that could not be used and were replaced.
+    """List at the end of a training the samples that could not be used and were replaced.
 
-    That is, of training datasets with ``on_bad_sample='skip'``; see `CheckedDataset`. After each
-    epoch, and at the end, the samples that all processes met are counted together.
+    The hook looks at training datasets with ``on_bad_sample='skip'``; see
+    `wavemix_mm.datasets.CheckedDataset`. It counts the bad samples of all processes together.
 
     Raises:
-        BadSampleError: In use, if they are more than ``max_bad_samples``.
+        BadSampleError: After an epoch, if they are more than ``max_bad_samples``.
 
     Example:
         >>> default_hooks = dict(bad_samples=dict(type='wavemix_mm.BadSampleHook'))
@@ -27,11 +29,7 @@ class BadSampleHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Find the datasets."""
-        self._datasets = [
-            dataset
-            for dataset in checked_datasets(runner.train_dataloader.dataset)
-            if dataset.on_bad_sample == "skip"
-        ]
+        self._datasets = list(_replacing_datasets(runner.train_dataloader.dataset))
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Check the budget over all processes."""
@@ -57,5 +55,14 @@ class BadSampleHook(Hook):
             )
 
 
-def _of_all_processes(dataset: CheckedDataset) -> list[int]:
+def _replacing_datasets(dataset: Any) -> Iterator[Any]:
+    """Find the datasets that replace bad samples, inside ConcatDataset and other wrappers too."""
+    if getattr(dataset, "on_bad_sample", None) == "skip":
+        yield dataset
+    for inner in (getattr(dataset, "dataset", None), *(getattr(dataset, "datasets", None) or ())):
+        if inner is not None:
+            yield from _replacing_datasets(inner)
+
+
+def _of_all_processes(dataset: Any) -> list[int]:
     return sorted(set().union(*all_gather_object(dataset.bad_samples())))

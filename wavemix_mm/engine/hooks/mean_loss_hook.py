@@ -1,4 +1,4 @@
-"""Log the loss of all processes."""
+"""Log the mean loss over all processes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from wavemix_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class MeanLossHook(Hook):
-    """Log each loss as the mean over the processes, that is, over the whole batch of a step.
+    """Log each loss as its mean over the processes, which is the mean over the whole batch.
 
-    Plain mmengine logs the first process's loss, which is that of its own part of the batch. One
-    all-reduce of a few numbers a step; nothing with one process.
+    Plain mmengine logs the loss of the first process alone. The hook takes one all-reduce of a few
+    numbers in each step, and does nothing if there is one process.
 
     Example:
         >>> default_hooks = dict(mean_loss=dict(type='wavemix_mm.MeanLossHook'))
@@ -33,7 +33,7 @@ class MeanLossHook(Hook):
         data_batch: Any = None,
         outputs: dict | None = None,
     ) -> None:
-        """Replace the losses of this process by the means."""
+        """Replace the losses of this process by the means over the processes."""
         if not outputs or get_world_size() == 1:
             return
         names = [name for name, value in outputs.items() if isinstance(value, torch.Tensor)]

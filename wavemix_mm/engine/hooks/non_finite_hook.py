@@ -1,4 +1,4 @@
-"""Train on where a loss or gradient is not finite, or stop with a reason."""
+"""Continue training after a loss or gradient that is not finite, or stop with a reason."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ _COUNT = "non_finite_steps"  # in the message hub, and with it in checkpoints
 class NonFiniteHook(Hook):
     """Leave out each optimizer step whose loss or gradients are not finite.
 
-    Plain mmengine steps, after which every weight is nan, and ends with status 0. Here the weights,
-    the optimizer's state and the statistics of batch norm stay as they were, a warning names the
-    files of the batch, and the message hub counts the steps that were left out. `StepGuard` says
-    what differs on a GPU.
+    Plain mmengine takes such a step: every weight becomes nan, and the run ends with status 0. With
+    this hook the weights, the optimizer's state and the statistics of batch norm keep their values,
+    a warning names the files of the batch, and the message hub counts the steps left out. See
+    `StepGuard` for the difference on a GPU.
 
-    After ``max_consecutive`` of them in a row the weights are taken to be at fault: the newest
-    checkpoint that is whole is restored, with the state of the optimizer and of EMA, and all
-    learning rates are multiplied by ``lr_factor``. The run goes on from where it is: epoch,
-    iteration, schedule and log are not set back.
+    After ``max_consecutive`` such steps in a row, the hook assumes that the weights are at fault.
+    It restores the newest whole checkpoint, with the state of the optimizer and of EMA, and
+    multiplies all learning rates by ``lr_factor``. Epoch, iteration, schedule and log continue and
+    are not set back.
 
-    In float16 (AmpOptimWrapper) steps that the loss scale was too large for count too, without a
-    warning. From its initial 65,536 it takes 16 of them in a row to come to 1.
+    In float16 (AmpOptimWrapper), steps whose loss scale was too large count too, without a warning.
+    From the initial scale of 65,536 down to 1 there are 16 such steps.
 
     Args:
-        max_consecutive: How many steps in a row may be left out.
-        on_failure: What happens then: 'restore' or 'stop'.
-        lr_factor: Between 0 and 1.
-        max_restores: How often to restore; the next failure stops the run.
+        max_consecutive: Number of steps left out in a row that counts as a failure.
+        on_failure: 'restore' or 'stop'.
+        lr_factor: Factor of the learning rates after a restore, in (0, 1].
+        max_restores: Number of restores; the next failure stops the run.
 
     Raises:
-        UserInputError: If an argument is not one of these, the run has several optimizers, or the
-            run is stopped.
+        UserInputError: If an argument is invalid or the run has several optimizers; in use, if the
+            hook stops the run.
 
     Example:
         >>> default_hooks = dict(non_finite=dict(type='wavemix_mm.NonFiniteHook'))
     """
 
-    # its results are there before other hooks look at the weights
+    # before other hooks look at the weights
     priority = "VERY_HIGH"
 
     def __init__(
@@ -81,7 +81,7 @@ class NonFiniteHook(Hook):
         self._restores = 0
 
     def before_train(self, runner: Runner) -> None:
-        """Check the optimizer, and start to count."""
+        """Check the optimizer and reset the counts."""
         self._check(runner.optim_wrapper)
         self._in_a_row = self._restores = 0
 
@@ -95,11 +95,11 @@ class NonFiniteHook(Hook):
         self._guard.begin((runner.iter + 1, samples))
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        """Count and tell; restore or stop if it is enough."""
+        """Count and report the steps left out; restore or stop after too many."""
         self._look(runner, wait=False)
 
     def after_train(self, runner: Runner) -> None:
-        """Look at the last step, and tell how many were left out."""
+        """Look at the last step and report the number of steps left out."""
         self._look(runner, wait=True)
         self._release()
         count = runner.message_hub.get_info(_COUNT, 0)
@@ -139,7 +139,7 @@ class NonFiniteHook(Hook):
             self._fail(runner)
 
     def _tell(self, runner: Runner, step: Step, count: int) -> None:
-        """Warn of a step, with the files of those batches whose loss is not finite, else of all."""
+        """Warn of a step; name the files of its batches with a bad loss, or of all its batches."""
         own = [
             (iteration, float(loss), _files(samples))
             for (iteration, samples), loss in zip(step.notes, step.losses, strict=False)
@@ -177,7 +177,7 @@ class NonFiniteHook(Hook):
 
 
 def _files(samples: Any) -> list[str]:
-    """The paths of a batch's images, or their numbers in the data set."""
+    """Return the paths of a batch's images, or their indices in the dataset."""
     names = []
     for sample in samples or []:
         index = getattr(sample, "sample_idx", None)
@@ -188,7 +188,7 @@ def _files(samples: Any) -> list[str]:
 
 
 def _find_checkpoint(runner: Runner) -> str | None:
-    """The path of the newest whole checkpoint, the same in all processes."""
+    """Return the path of the newest whole checkpoint, the same in all processes."""
     found: list[Any] = [None]
     if is_main_process():
         hooks = (hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
@@ -199,11 +199,11 @@ def _find_checkpoint(runner: Runner) -> str | None:
 
 
 def _restore(runner: Runner, path: str, lr_factor: float) -> list[float]:
-    """Load weights and states, and return the lowered learning rates."""
+    """Load weights and optimizer state; lower and return the learning rates."""
     checkpoint = read_checkpoint(path)
     for hook in runner.hooks:
         if isinstance(hook, EMAHook):
-            # It exchanges the averaged weights for the raw ones on resume alone.
+            # EMAHook exchanges averaged and raw weights on resume alone.
             was_resumed, runner._resume = runner._resume, True
             hook.after_load_checkpoint(runner, checkpoint)
             runner._resume = was_resumed

@@ -1,4 +1,4 @@
-"""Make a run that is resumed equal to one that was not interrupted."""
+"""Make a resumed run equal to a run without interruption."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _META_KEY = "sampler"  # in the meta of a checkpoint
 
 @HOOKS.register_module()
 class StatelessSeedHook(Hook):
-    """Seed each iteration by its number, and go on after a resume with the sample that is next.
+    """Seed each iteration by its number, and continue a resumed run with the next sample.
 
-    The generators of Python, NumPy and torch, those of accelerators too, are seeded from the run's
-    seed, the iteration and the process before each iteration: dropout, drop path and mixup depend
-    on nothing that ran before, so that neither a validation nor a resume disturbs them. Plain
-    mmengine gives all processes the same random states; here each has its own.
+    Before each iteration, the generators of Python, NumPy and torch (also on accelerators) are
+    seeded from the run's seed, the iteration and the process. Dropout, drop path and mixup
+    therefore do not depend on an earlier validation or resume. In plain mmengine all processes
+    have the same random states; here each process has its own.
 
     With `StatelessSampler` (or `StatelessInfiniteSampler` in an iteration-based run) the samples
-    are seeded likewise, a checkpoint notes the sampler's seed and how many samples were taken, and
-    a resumed run begins with the next one, within an epoch too. Nothing is loaded and dropped for
-    that. After a change of batch size or number of processes it goes on at the same place in the
-    order of the samples.
+    are seeded in the same way. A checkpoint stores the sampler's seed and the number of samples
+    taken, and a resumed run begins with the next sample, also within an epoch; no sample is loaded
+    in vain. If the batch size or the number of processes changes, the run continues at the same
+    place in the order of the samples.
 
     Raises:
         UserInputError: If the sampler does not fit the loop, or the batches are not of equal size.
@@ -53,7 +53,7 @@ class StatelessSeedHook(Hook):
         self._epoch = 0
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Take the sampler's state; ``before_train`` knows whether the run is resumed from it."""
+        """Take the sampler's state; ``before_train`` uses it if the run is resumed."""
         self._loaded = checkpoint.get("meta", {}).get(_META_KEY, {})
 
     def before_train(self, runner: Runner) -> None:
@@ -82,7 +82,7 @@ class StatelessSeedHook(Hook):
             runner.train_loop.dataloader_iterator = _LazyIterator(loader, drops)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Begin with the first sample, unless it is the epoch that the run was resumed in."""
+        """Begin with the first sample, except in the epoch in which the run was resumed."""
         if self._sampler is not None and self._epoch != runner.epoch:
             self._epoch = runner.epoch
             self._samples = 0
@@ -96,7 +96,7 @@ class StatelessSeedHook(Hook):
         self._samples += self._samples_per_iter
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Note the sampler's seed and how many samples of the epoch are taken."""
+        """Store the sampler's seed and the number of samples taken in this epoch."""
         if self._sampler is None:
             return
         meta = checkpoint["meta"]
@@ -125,7 +125,7 @@ class StatelessSeedHook(Hook):
 
 
 class _LazyIterator:
-    """Iterator over a loader that begins to load when the first batch is wanted.
+    """Iterator over a loader that starts to load at the first call of ``next``.
 
     Args:
         loader: The loader.
@@ -138,7 +138,7 @@ class _LazyIterator:
         self._iterator: Any = None
 
     def skip_iter(self, num_iters: int) -> None:
-        """Nothing: the sampler begins there."""
+        """Do nothing: the sampler begins there."""
 
     def __next__(self) -> Any:
         if self._drops:

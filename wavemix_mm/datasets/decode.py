@@ -1,7 +1,7 @@
-"""Images and labels out of files; what is wrong with a file is one sentence that names it.
+"""Decode images and labels; an error is one message that names the file and its fault.
 
-OpenCV and Pillow let pass, or report in ways that differ from release to release, what would train
-on wrong pixels: a JPEG that ends early, a label of 16 bits, a header that claims a giant image.
+OpenCV and Pillow accept some files that would train on wrong pixels, or report them differently
+from release to release: a truncated JPEG, a label of 16 bits, a header that claims a giant image.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from collections.abc import Mapping
 import mmcv
 import numpy as np
 from mmengine import fileio
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from wavemix_mm.errors import BadSampleError
 
-_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+# How the bytes of a JPEG and a PNG begin and end.
+_MARKS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND"}
 _MAX_LISTED = 8
 
 
@@ -25,7 +26,7 @@ def read_bytes(path: str, what: str, backend_args: dict | None = None) -> bytes:
 
     Args:
         path: Path, or key of a database.
-        what: Start of the sentence in an error, e.g. 'image'.
+        what: Start of the message in an error, e.g. 'image'.
         backend_args: The backend; by default it follows from the path.
 
     Raises:
@@ -166,85 +167,58 @@ def label_table(reduce_zero_label: bool, label_map: Mapping[int, int] | None) ->
     return mapped.astype(np.uint8)
 
 
-def check_end(data: bytes, name: str) -> None:
-    """Check by its header and its end that a JPEG or PNG is whole; other formats pass.
+def check_file(data: bytes, name: str) -> None:
+    """Check that a JPEG or PNG is whole and that no image is larger than Pillow allows.
 
     Args:
         data: The file's bytes.
         name: Start of the message in an error, e.g. 'image a.jpg'.
 
     Raises:
-        BadSampleError: If it is truncated, or claims more pixels than Pillow allows.
+        BadSampleError: If not.
     """
-    pixels, is_cut = _look_at(data)
-    limit = 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else None  # Pillow's own
-    if limit and pixels > limit:
+    buffer, header_end = io.BytesIO(data), 0
+    try:
+        image = Image.open(buffer)  # reads the header alone
+        if image.format == "MPO":  # a JPEG of several images, which Pillow has rewound
+            JpegImagePlugin.JpegImageFile(buffer)
+        header_end = buffer.tell()
+    except Image.DecompressionBombError as error:
         raise BadSampleError(
-            f"{name} claims {pixels:,} pixels, more than the {limit:,} that Pillow allows "
-            "(PIL.Image.MAX_IMAGE_PIXELS): its header is damaged, or it needs to be cut."
-        )
-    if is_cut:
-        raise BadSampleError(f"{name} is truncated: the mark of its end is missing.")
+            f"{name} claims too many pixels: {_first_line(error)} (PIL.Image.MAX_IMAGE_PIXELS). "
+            "Its header is damaged, or the image must be cut."
+        ) from error
+    except Exception:  # a format that Pillow does not know may have another decoder
+        pass
+    for start, end in _MARKS.items():
+        # A thumbnail in the header of a JPEG has an end of its own.
+        if data.startswith(start) and data.rfind(end, header_end) < 0:
+            raise BadSampleError(f"{name} is truncated: the mark of its end is missing.")
 
 
 def _decode(data: bytes, name: str, flag: str, backend: str) -> np.ndarray:
-    check_end(data, name)
+    check_file(data, name)
+    cause = "it is damaged, or of a kind that OpenCV cannot read"
     try:
         array = mmcv.imfrombytes(data, flag=flag, backend=backend)
     except MemoryError:
         raise
     # What a decoder raises depends on where a file is damaged.
     except Exception as error:
-        raise BadSampleError(f"{name} cannot be decoded: {_cause(data, error)}.") from error
+        array, cause = None, _first_line(error)
     if array is None or not array.size:
-        raise BadSampleError(f"{name} cannot be decoded: {_cause(data, None)}.")
+        raise BadSampleError(f"{name} cannot be decoded: {_cause_of_pillow(data) or cause}.")
     return array
 
 
-def _look_at(data: bytes) -> tuple[int, bool]:
-    """Number of pixels that the header claims, and whether the end is missing."""
-    if data.startswith(_JPEG):
-        scan, pixels = _jpeg_header(data)
-        # inside of a scan these two bytes are the end and nothing else; before, a thumbnail's
-        return pixels, data.rfind(b"\xff\xd9", scan) < 0
-    if data.startswith(_PNG):
-        width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-        return width * height, data.rfind(b"IEND") < 0
+def _cause_of_pillow(data: bytes) -> str:
+    """Return Pillow's message, which is clearer than OpenCV's."""
     try:
-        width, height = Image.open(io.BytesIO(data)).size
-    except Image.DecompressionBombError:
-        return 1 << 62, False
-    except Exception:  # a format that Pillow does not know may have another decoder
-        return 0, False
-    return width * height, False
-
-
-def _jpeg_header(data: bytes) -> tuple[int, int]:
-    """Where the first scan begins, and the number of pixels."""
-    position, pixels = 2, 0
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker == 0xDA:
-            break
-        if marker == 0xFF:  # filling
-            position += 1
-            continue
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height = int.from_bytes(data[position + 5 : position + 7], "big")
-            pixels = height * int.from_bytes(data[position + 7 : position + 9], "big")
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return position, pixels
-
-
-def _cause(data: bytes, error: Exception | None) -> str:
-    """What Pillow has to say, whose words are clearer than OpenCV's."""
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-    except Exception as found:
-        text = _first_line(found)
+        Image.open(io.BytesIO(data)).load()
+    except Exception as error:
+        text = _first_line(error)
         return "it is no image" if "cannot identify image" in text else text
-    return _first_line(error) if error else "it is damaged, or of a kind that OpenCV cannot read"
+    return ""
 
 
 def _first_line(error: Exception) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wavemix_mm.datasets.files import decode_image, decode_label, label_table, read_bytes
+from wavemix_mm.datasets.decode import decode_image, decode_label, label_table, read_bytes
 from wavemix_mm.errors import BadSampleError
 
 
@@ -41,9 +41,18 @@ def with_thumbnail(data):
     return data[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + data[2:]
 
 
+def several_images(data):
+    """The JPEG of a phone: a list of its images follows the thumbnail."""
+    buffer = io.BytesIO()
+    image = Image.open(io.BytesIO(data))
+    image.save(buffer, "MPO", save_all=True, append_images=[image])
+    return with_thumbnail(buffer.getvalue())
+
+
 def test_valid_files_of_unusual_make():
     jpeg = encoded(picture())
     for data in (
+        several_images(jpeg),
         with_thumbnail(jpeg),
         jpeg + b"\0" * 1000,  # filled up to a block
         jpeg[:2] + b"\xff" * 3 + jpeg[2:],  # filling between segments
@@ -58,14 +67,19 @@ def test_valid_files_of_unusual_make():
 @pytest.mark.parametrize("cut", [1, 2, 100, 400])
 def test_a_truncated_jpeg(make, cut):
     data = make(encoded(picture()))
-    assert "is truncated" in cause(decode_image, data[:-cut])
+    assert "is truncated: the mark of its end" in cause(decode_image, data[:-cut])
+
+
+def test_a_truncated_jpeg_of_several_images():
+    data = several_images(encoded(picture()))
+    assert "is truncated: the mark of its end" in cause(decode_image, data[: len(data) // 2])
 
 
 @pytest.mark.parametrize("decode", [decode_image, decode_label])
 @pytest.mark.parametrize("cut", [10, 20, 100])
 def test_a_truncated_png(decode, cut):
     data = encoded(picture()[..., 0], ".png")
-    assert "is truncated" in cause(decode, data[:-cut])
+    assert "is truncated: the mark of its end" in cause(decode, data[:-cut])
 
 
 @pytest.mark.parametrize("decode", [decode_image, decode_label])
@@ -92,7 +106,7 @@ def test_a_header_that_claims_a_giant_image(suffix):
     else:
         data[18:26] = bytes([0, 240, 0, 0] * 2)
     message = cause(decode_image, bytes(data))
-    assert "pixels, more than the" in message
+    assert "claims too many pixels: Image size (3774873600 pixels) exceeds limit of" in message
 
 
 def png(array, mode=None):
