@@ -3,7 +3,6 @@
 _base_ = [
     "../_base_/models/wavemix_seg.py",
     "../_base_/datasets/cityscapes_256x512.py",
-    "../_base_/segmentation_runtime.py",
 ]
 data_root = "data/synthetic_cityscapes/"
 # About 1 / sqrt(frequency in the training labels), scaled to a mean of 1 over its pixels: in so

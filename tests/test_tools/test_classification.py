@@ -10,7 +10,7 @@ import pytest
 from test_train import ROOT, run_main, sentence
 
 CONFIG = """
-_base_ = [{model!r}, {runtime!r}]
+_base_ = {model!r}
 model = dict(
     backbone=dict(embed_dims=8, depth=1, levels=1),
     head=dict(in_channels=8, num_classes=2),
@@ -53,7 +53,6 @@ def trained(tmp_path_factory):
     config.write_text(
         CONFIG.format(
             model=str(base / "models" / "wavemix_cls_small.py"),
-            runtime=str(base / "classification_runtime.py"),
             data=str(folder / "data"),
         )
     )
