@@ -1,5 +1,6 @@
-# WaveMix for images of 128x128 and more (patch stem, blocks, pooling, linear layer), and the runtime
-# of mmpretrain. A leaf sets the arch, the head's channels to match, and the number of classes.
+# WaveMix for images of 128x128 and more (patch stem, blocks, pooling, linear layer), and the
+# runtime of mmpretrain. A leaf sets the arch, the head's channels to match, and the number of
+# classes.
 _base_ = "../default_runtime.py"
 
 default_scope = "mmpretrain"
