@@ -261,20 +261,6 @@ def draw_scene(height: int, width: int, seed: list[int], index: int) -> tuple[Im
     return Image.fromarray(np.clip(image, 0, 255).astype(np.uint8)), scene.label
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Parse and check the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("out", type=Path, help="folder to write, e.g. data/synthetic_cityscapes")
-    for name, (default, _, _, text) in OPTIONS.items():
-        parser.add_argument(f"--{name}", type=int, default=default, help=f"{text} ({default})")
-    args = parser.parse_args(argv)
-    for name, (_, least, most, _) in OPTIONS.items():
-        if not least <= getattr(args, name) <= most:
-            value = getattr(args, name)
-            raise UserInputError(f"--{name} {value} is not between {least} and {most}.")
-    return args
-
-
 def write_dataset(args: argparse.Namespace) -> None:
     """Write both splits, unless the folder holds exactly these already.
 
@@ -316,8 +302,16 @@ def write_dataset(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("out", type=Path, help="folder to write, e.g. data/synthetic_cityscapes")
+    for name, (default, _, _, text) in OPTIONS.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"{text} ({default})")
+    args = parser.parse_args(argv)
     with cli_errors():
-        write_dataset(parse_args(argv))
+        for name, (_, least, most, _) in OPTIONS.items():
+            if not least <= (value := getattr(args, name)) <= most:
+                raise UserInputError(f"--{name} {value} is not between {least} and {most}.")
+        write_dataset(args)
 
 
 if __name__ == "__main__":
