@@ -1,16 +1,16 @@
 # The commands of development and continuous integration; `make help` lists them.
 
-# The first that fits. 3.11 leads since the pinned versions are developed with it.
+# The first interpreter of a supported version. 3.11 comes first: development uses it.
 PYTHON ?= $(shell for candidate in python3.11 python3.12 python3.10 python3 python; do \
 	$$candidate -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
 	2>/dev/null && echo $$candidate && break; done)
 VENV ?= .venv
 VENV_OPENMMLAB ?= .venv-openmmlab
-# A folder with a prebuilt mmcv wheel for the second stack.
+# Folder with a prebuilt mmcv wheel for the second stack.
 FIND_LINKS ?=
-# More arguments for pip, for instance an index with the CPU builds of torch.
+# Further arguments for pip, for example an index with the CPU builds of torch.
 PIP_ARGS ?=
-# One process for each core; the tests of a file stay together, they share fixtures.
+# One process per core. The tests of a file run in one process, because they share fixtures.
 PYTEST_ARGS ?=
 PYTEST = -m pytest -n auto --dist loadfile
 
@@ -40,20 +40,20 @@ lint: $(STAMP)  ## ruff (lint and format), codespell, mypy; changes nothing
 	$(VENV)/bin/codespell
 	$(VENV)/bin/mypy
 
-format: $(STAMP)  ## let ruff format the code and mend what it can
+format: $(STAMP)  ## format the code with ruff and apply its fixes
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
 test-reliability: $(STAMP)  ## kill a training 120 times and resume it (minutes)
 	$(VENV)/bin/python tests/reliability/kill_test.py --kills 120
 
-doctor: $(STAMP)  ## print the versions in .venv and what does not fit together
+doctor: $(STAMP)  ## print the versions in .venv and their conflicts
 	$(VENV)/bin/python -m wavemix_mm doctor
 
 test-openmmlab: $(STAMP_OPENMMLAB)  ## the test suite with the original OpenMMLab packages (FIND_LINKS=folder of an mmcv wheel)
 	$(VENV_OPENMMLAB)/bin/python $(PYTEST) $(PYTEST_ARGS)
 
-clean:  ## remove what builds and demos made; the environments stay
+clean:  ## remove the output of builds and demos, but not the environments
 	rm -rf build dist *.egg-info demo_output .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
@@ -62,8 +62,8 @@ $(STAMP): setup.py pyproject.toml $(CONSTRAINTS)
 	$(VENV)/bin/python $(PIP_INSTALL) -c $(CONSTRAINTS) -e '.[onedl,test,dev]'
 	@touch $@
 
-# mmcv's build needs torch and setuptools' pkg_resources in the environment, hence the two steps
-# and --no-build-isolation; MMCV_WITH_OPS for mmsegmentation, which imports the compiled operations.
+# mmcv's build needs torch and setuptools' pkg_resources in the environment: hence two steps and
+# --no-build-isolation. mmsegmentation imports compiled operations: hence MMCV_WITH_OPS.
 $(STAMP_OPENMMLAB): setup.py pyproject.toml $(CONSTRAINTS_OPENMMLAB)
 	$(call make_venv,$(VENV_OPENMMLAB))
 	$(VENV_OPENMMLAB)/bin/python $(PIP_INSTALL) -c $(CONSTRAINTS_OPENMMLAB) \
@@ -74,8 +74,8 @@ $(STAMP_OPENMMLAB): setup.py pyproject.toml $(CONSTRAINTS_OPENMMLAB)
 		-e '.[openmmlab,test]'
 	@touch $@
 
-# $(1): the folder. One that exists is updated in place and never cleared: VENV may name an
-# environment that holds other work.
+# $(1): the folder. An existing folder is updated, never cleared: VENV may name an environment that
+# is used for other work.
 define make_venv
 @test -n '$(PYTHON)' || { echo 'error: no Python 3.10, 3.11 or 3.12 was found; install one, or name it: make PYTHON=/path/to/python3.11' >&2; exit 1; }
 @$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null || { echo 'error: $(PYTHON) is not a Python 3.10, 3.11 or 3.12; name one: make PYTHON=/path/to/python3.11' >&2; exit 1; }

@@ -111,20 +111,17 @@ def test_wavemix_under_mmseg_heads(head, neck, out_indices):
 def test_wavemix_in_an_image_classifier(mixing):
     from mmpretrain.structures import DataSample
 
-    neck = (
-        dict(type="wavemix_mm.ChannelMixing", in_channels=16, out_channels=32)
-        if mixing
-        else dict(type="GlobalAveragePooling")
-    )
+    neck, channels = dict(type="GlobalAveragePooling"), 16
+    if mixing:
+        channels = 32
+        neck = dict(type="wavemix_mm.ChannelMixing", in_channels=16, out_channels=channels)
     with DefaultScope.overwrite_default_scope("mmpretrain"):
         model = MODELS.build(
             dict(
                 type="ImageClassifier",
                 backbone=wavemix(),
                 neck=neck,
-                head=dict(
-                    type="LinearClsHead", in_channels=32 if mixing else 16, num_classes=CLASSES
-                ),
+                head=dict(type="LinearClsHead", in_channels=channels, num_classes=CLASSES),
             )
         )
         inputs = torch.rand(2, 3, *SIZE)
@@ -132,18 +129,18 @@ def test_wavemix_in_an_image_classifier(mixing):
         step(model, inputs, [DataSample().set_gt_label(i) for i in (0, 3)])
 
 
+CONVMIXER = dict(embed_dims=16, depth=1, patch_size=7, kernel_size=3)
+
+
 @pytest.mark.parametrize(
     ("backbone", "channels", "stride"),
     [
-        (dict(type="mmpretrain.ConvMixer", arch="512/12"), 512, 7),
+        (dict(type="mmpretrain.ConvMixer", arch=CONVMIXER), 16, 7),
         (dict(type="ResNetV1c", depth=18, norm_cfg=NORM), 512, 32),
     ],
     ids=["mmpretrain-convmixer", "mmseg-resnet"],
 )
 def test_transposed_conv_head_on_other_backbones(backbone, channels, stride):
-    if backbone["type"].endswith("ConvMixer"):
-        arch = dict(embed_dims=16, depth=1, patch_size=7, kernel_size=3)
-        backbone, channels = dict(type="mmpretrain.ConvMixer", arch=arch), 16
     head = dict(type="wavemix_mm.TransposedConvHead", in_channels=channels, channels=8)
     logits = run_segmentor(backbone, head | dict(in_index=-1))
     assert logits.shape[2:] == tuple(4 * (side // stride) for side in SIZE)

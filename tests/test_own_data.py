@@ -16,19 +16,10 @@ DOCUMENT = ROOT / "docs" / "getting-started.md"
 COMMANDS = [line for block in blocks("bash") if block.document == DOCUMENT
             for line in block.text.splitlines() if "mine.py" in line]  # fmt: skip
 # A small network, few crops, one process.
-TINY = [
-    "model.backbone.embed_dims=8",
-    "model.backbone.depth=1",
-    "model.decode_head.in_channels=8",
-    "model.decode_head.mid_channels=4",
-    "model.decode_head.channels=4",
-    "train_dataloader.num_workers=0",
-    "train_dataloader.persistent_workers=False",
-    "val_dataloader.num_workers=0",
-    "val_dataloader.persistent_workers=False",
-    "test_dataloader.num_workers=0",
-    "test_dataloader.persistent_workers=False",
-]
+TINY = ["model.backbone.embed_dims=8", "model.backbone.depth=1"]
+TINY += [f"model.decode_head.{key}" for key in ("in_channels=8", "mid_channels=4", "channels=4")]
+TINY += [f"{split}_dataloader.{key}" for split in ("train", "val", "test")
+         for key in ("num_workers=0", "persistent_workers=False")]  # fmt: skip
 
 
 @pytest.fixture

@@ -13,13 +13,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = "configs/wavemix/cityscapes_demo.py"
-DATA = Path("data/synthetic_cityscapes")  # as the config says
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", default=ROOT / DATA, help="its folder")
+    parser.add_argument("--data", default=ROOT / "data/synthetic_cityscapes", help="data set")
     parser.add_argument("--work-dir", default=ROOT / "work_dirs/cityscapes_demo")
     parser.add_argument("--out", default=ROOT / "demo_output", help="folder for the pictures")
     parser.add_argument("--train", type=int, default=200, help="number of training images")
@@ -35,7 +34,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def run(step: str, *command: object) -> tuple[str, float]:
-    """Run one tool, showing its output; returns the output and the seconds it took.
+    """Run one tool and show its output; return the output and the seconds it took.
 
     Raises:
         SystemExit: With the tool's status if it fails.
@@ -49,26 +48,19 @@ def run(step: str, *command: object) -> tuple[str, float]:
             print(line, end="", flush=True)
             lines.append(line)
     if process.returncode:
-        # a negative status is the signal that ended it
+        # a negative status is the number of the signal that ended the tool
         sys.exit(process.returncode if process.returncode > 0 else 128 - process.returncode)
     return "".join(lines), time.monotonic() - start
-
-
-def as_options(settings: list[str]) -> list[str]:
-    """The arguments that change the config; none without settings."""
-    return ["--cfg-options", *settings] if settings else []
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the demo."""
     args = parse_args(argv)
-    training_options, test_options = [], []
-    if args.data != DATA:
-        key = "dataloader.dataset.data_root"
-        training_options += [f"{split}_{key}={args.data}" for split in ("train", "val")]
-        test_options += [f"test_{key}={args.data}"]
+    key = "dataloader.dataset.data_root"
+    training_options = ["--cfg-options", f"train_{key}={args.data}", f"val_{key}={args.data}"]
+    test_options = ["--cfg-options", f"test_{key}={args.data}"]
     if args.epochs is not None:
-        keys = ("train_cfg.max_epochs", "train_cfg.val_interval", "param_scheduler.1.end")
+        keys = ("train_cfg.max_epochs", "train_cfg.val_interval")
         training_options += [f"{key}={args.epochs}" for key in keys]
 
     _, writing = run(
@@ -80,16 +72,16 @@ def main(argv: list[str] | None = None) -> None:
         print(f"\n{args.work_dir} holds an earlier training; the demo trains anew.")
     _, training = run(
         "Train", "tools/train.py", CONFIG, "--work-dir", args.work_dir,
-        *as_options(training_options),
+        *training_options,
     )  # fmt: skip
     checkpoint = args.work_dir / (ROOT / args.work_dir / "last_checkpoint").read_text().strip()
     output, testing = run(
         "Evaluate", "tools/test.py", CONFIG, checkpoint, "--work-dir", args.work_dir / "test",
-        *as_options(test_options),
+        *test_options,
     )  # fmt: skip
     _, drawing = run(
         "Draw predictions", "tools/visualization/qualitative.py", CONFIG, checkpoint,
-        "--out", args.out, *as_options(test_options),
+        "--out", args.out, *test_options,
     )  # fmt: skip
     _, plotting = run(
         "Draw the loss curve", "tools/visualization/loss_curve.py", args.work_dir,

@@ -3,7 +3,6 @@
 _base_ = [
     "../_base_/models/wavemix_seg.py",
     "../_base_/datasets/camvid_360x480.py",
-    "../_base_/segmentation_runtime.py",
 ]
 model = dict(
     # PyTorch's initial weights are smaller, and learn more slowly. Not in the backbone, where

@@ -19,18 +19,7 @@ model = dict(
     ),
 )
 max_epochs = 130
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.05, by_epoch=True, end=3, convert_to_iter_based=True),
-    dict(
-        type="PolyLR",
-        power=1.0,
-        eta_min=1e-5,
-        begin=3,
-        end=max_epochs,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=max_epochs)]
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),

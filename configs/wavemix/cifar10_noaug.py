@@ -2,8 +2,7 @@
 # Tables 11, 13 and 14 set the arch and the head's channels, the wavelet, or the levels.
 _base_ = [
     "../_base_/models/wavemix_cls_small.py",
-    "../_base_/datasets/cifar10_32.py",
+    "../_base_/datasets/cifar10.py",
     "../_base_/schedules/adamw_sgd_300e.py",
-    "../_base_/classification_runtime.py",
 ]
 model = dict(backbone=dict(arch="lite-144/7"), head=dict(in_channels=144))

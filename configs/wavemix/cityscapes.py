@@ -3,5 +3,4 @@ _base_ = [
     "../_base_/models/wavemix_seg.py",
     "../_base_/datasets/cityscapes_1024x2048.py",
     "../_base_/schedules/adamw_sgd_300e.py",
-    "../_base_/segmentation_runtime.py",
 ]

@@ -4,7 +4,6 @@ _base_ = [
     "../_base_/models/wavemix_seg.py",
     "../_base_/datasets/cityscapes_256x512.py",
     "../_base_/schedules/adamw_sgd_300e.py",
-    "../_base_/segmentation_runtime.py",
 ]
 model = dict(
     data_preprocessor=dict(size=(256, 512)),

@@ -3,7 +3,6 @@ _base_ = [
     "../_base_/models/wavemix_seg.py",
     "../_base_/datasets/cityscapes_512x1024.py",
     "../_base_/schedules/adamw_sgd_300e.py",
-    "../_base_/segmentation_runtime.py",
 ]
 model = dict(
     data_preprocessor=dict(size=(512, 1024)),

@@ -3,11 +3,10 @@
 _base_ = [
     "../_base_/models/wavemix_seg.py",
     "../_base_/datasets/cityscapes_256x512.py",
-    "../_base_/segmentation_runtime.py",
 ]
 data_root = "data/synthetic_cityscapes/"
-# About 1 / sqrt(frequency in the training labels), scaled to a mean of 1 over its pixels: in so
-# short a training small objects are not learned without it.
+# About 1 / sqrt(frequency in the training labels), scaled to a mean of 1 over the pixels. Without
+# these weights, so short a training does not learn small objects.
 class_weight = [
     0.5, 1.2, 0.7, 1.9, 2.0, 2.3, 4.2, 4.2, 1.2, 3.0, 0.7, 4.3, 5.3, 1.5, 1.8, 1.8, 1.8, 3.6, 4.2,
 ]  # fmt: skip
@@ -29,20 +28,12 @@ optim_wrapper = dict(
     type="wavemix_mm.BFloat16OptimWrapper",
     optimizer=dict(type="AdamW", lr=1e-2, weight_decay=0.01),
 )
-max_epochs = 6
-# The warm-up counts iterations, so that any number of epochs goes with it.
+# The warm-up counts iterations and the decay ends with the last epoch: any number of epochs fits.
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, end=100),
-    dict(
-        type="PolyLR",
-        power=1.0,
-        eta_min=1e-5,
-        end=max_epochs,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
+    dict(type="PolyLR", power=1.0, eta_min=1e-5, by_epoch=True, convert_to_iter_based=True),
 ]
-train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=3)
+train_cfg = dict(by_epoch=True, max_epochs=6, val_interval=3)
 val_cfg = dict()
 test_cfg = dict()
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=1), logger=dict(interval=20))

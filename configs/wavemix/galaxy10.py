@@ -4,6 +4,5 @@ _base_ = [
     "../_base_/models/wavemix_cls_in1k.py",
     "../_base_/datasets/galaxy10_decals_256_ta.py",
     "../_base_/schedules/adamw_sgd_300e.py",
-    "../_base_/classification_runtime.py",
 ]
 model = dict(head=dict(num_classes=10))

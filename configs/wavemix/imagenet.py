@@ -3,7 +3,6 @@ _base_ = [
     "../_base_/models/wavemix_cls_mix1024.py",
     "../_base_/datasets/imagenet_224_timm.py",
     "../_base_/schedules/timm_300e.py",
-    "../_base_/classification_runtime.py",
 ]
 model = dict(
     head=dict(loss=dict(type="LabelSmoothLoss", label_smooth_val=0.1, mode="original")),

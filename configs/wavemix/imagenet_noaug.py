@@ -4,6 +4,5 @@ _base_ = [
     "../_base_/models/wavemix_cls_mix1024.py",
     "../_base_/datasets/imagenet_224.py",
     "../_base_/schedules/adamw_sgd_300e.py",
-    "../_base_/classification_runtime.py",
 ]
 model = dict(backbone=dict(arch="240/12-l3"), neck=dict(in_channels=240))

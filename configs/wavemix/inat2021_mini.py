@@ -3,6 +3,5 @@ _base_ = [
     "../_base_/models/wavemix_cls.py",
     "../_base_/datasets/inat2021_mini_256.py",
     "../_base_/schedules/adamw_sgd_300e.py",
-    "../_base_/classification_runtime.py",
 ]
 model = dict(backbone=dict(arch="256/16-l2"), head=dict(num_classes=10000, in_channels=256))

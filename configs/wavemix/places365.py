@@ -3,6 +3,5 @@ _base_ = [
     "../_base_/models/wavemix_cls.py",
     "../_base_/datasets/places365_256.py",
     "../_base_/schedules/adamw_sgd_300e.py",
-    "../_base_/classification_runtime.py",
 ]
 model = dict(backbone=dict(arch="240/12-l4"), head=dict(num_classes=365, in_channels=240))

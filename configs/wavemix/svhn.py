@@ -1,8 +1,7 @@
 # SVHN from scratch, Table 7: WaveMix-Lite-144/15.
 _base_ = [
     "../_base_/models/wavemix_cls_small.py",
-    "../_base_/datasets/svhn_32.py",
+    "../_base_/datasets/svhn.py",
     "../_base_/schedules/adamw_sgd_300e.py",
-    "../_base_/classification_runtime.py",
 ]
 model = dict(backbone=dict(arch="lite-144/15"), head=dict(in_channels=144))

@@ -3,6 +3,5 @@ _base_ = [
     "../_base_/models/wavemix_cls_small.py",
     "../_base_/datasets/tiny_imagenet_64.py",
     "../_base_/schedules/adamw_sgd_300e.py",
-    "../_base_/classification_runtime.py",
 ]
 model = dict(backbone=dict(arch="lite-160/13"), head=dict(num_classes=200, in_channels=160))

@@ -1,25 +1,15 @@
 """tools/visualization/loss_curve.py."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from test_train import load_tool
 
 from wavemix_mm.errors import UserInputError
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def tool():
-    path = ROOT / "tools" / "visualization" / "loss_curve.py"
-    spec = importlib.util.spec_from_file_location("tool_loss_curve", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+tool = load_tool("visualization/loss_curve")
 
 
 def log(work_dir, stamp, *entries):
@@ -37,7 +27,7 @@ def validate(epoch, miou):
     return dict(aAcc=50.0, mIoU=miou, step=epoch)
 
 
-def test_a_resumed_run_replaces_what_it_repeats(tool, tmp_path):
+def test_a_resumed_run_replaces_what_it_repeats(tmp_path):
     log(
         tmp_path, "20260101_000000",
         train(1, 10, 3.0), validate(1, 10.0), train(2, 20, 2.0), validate(2, 20.0), train(3, 30, 9),
@@ -52,7 +42,7 @@ def test_a_resumed_run_replaces_what_it_repeats(tool, tmp_path):
     assert tool.read_scalars(tmp_path) == ({5: 4.0}, {}, "epoch")
 
 
-def test_iterations_and_accuracy(tool, tmp_path):
+def test_iterations_and_accuracy(tmp_path):
     log(tmp_path, "a", dict(loss=2.0, iter=50, step=50), {"accuracy/top1": 71.0, "step": 100})
     assert tool.read_scalars(tmp_path) == (
         {50: 2.0},
@@ -62,7 +52,7 @@ def test_iterations_and_accuracy(tool, tmp_path):
 
 
 @pytest.mark.parametrize("miou", [None, 31.0])
-def test_draws_a_picture(tool, tmp_path, capsys, miou):
+def test_draws_a_picture(tmp_path, capsys, miou):
     entries = [train(i, 10 * i, 3.0 / i) for i in range(1, 6)]
     log(tmp_path, "a", *entries, *([validate(5, miou)] if miou else []))
     out = tmp_path / "new" / "curve.png"
@@ -74,7 +64,7 @@ def test_draws_a_picture(tool, tmp_path, capsys, miou):
     assert np.any((picture[..., 0] > 150) & (picture[..., 2] < 60))
 
 
-def test_the_highest_value_is_inside(tool, tmp_path):
+def test_the_highest_value_is_inside(tmp_path):
     import matplotlib.pyplot as plt
 
     entries = [validate(5, 64.0), validate(10, 65.0)]  # a range that gives a thin margin
@@ -85,7 +75,7 @@ def test_the_highest_value_is_inside(tool, tmp_path):
     plt.close("all")
 
 
-def test_bad_input(tool, tmp_path):
+def test_bad_input(tmp_path):
     with pytest.raises(UserInputError, match="no run was logged there"):
         tool.read_scalars(tmp_path)
     path = log(tmp_path, "a", validate(1, 10.0))

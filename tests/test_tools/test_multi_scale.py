@@ -43,7 +43,7 @@ def run(streets, tmp_path, randomize_norms):
     """A function that tests a tiny network on a config's data; the label maps, and the network."""
     base = str(ROOT / "configs" / "wavemix" / "cityscapes_256x512.py")
     config = tmp_path / "tiny.py"
-    config.write_text(TINY.format(base=base, data=str(streets)).replace("", ""))
+    config.write_text(TINY.format(base=base, data=str(streets)))
     model = init_model(config, None, "cpu")
     randomize_norms(model)
     torch.nn.init.normal_(model.decode_head.conv_seg.weight, std=2)

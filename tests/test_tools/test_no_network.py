@@ -4,9 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-from mmengine.config import Config
-
 ROOT = Path(__file__).resolve().parents[2]
 # An audit hook cannot be removed, and sees what C code asks of Python's socket module too.
 BLOCKED = """
@@ -56,18 +53,6 @@ init_model("configs/wavemix/mnist_8-10.py", "wavemix_mm://mnist_8-10", "cpu")
     assert process.returncode == 0, process.stderr
 
 
-def strings(node):
-    if isinstance(node, dict):
-        node = list(node.values())
-    if isinstance(node, list | tuple):
-        for item in node:
-            yield from strings(item)
-    if isinstance(node, str):
-        yield node
-
-
-@pytest.mark.parametrize("path", sorted(ROOT.glob("configs/wavemix/*.py")), ids=lambda p: p.stem)
-def test_no_config_names_an_address(path):
-    assert not [
-        text for text in strings(Config.fromfile(path)._cfg_dict.to_dict()) if "://" in text
-    ]
+def test_no_config_names_an_address():
+    paths = list(ROOT.glob("configs/**/*.py"))
+    assert paths and not [path for path in paths if "://" in path.read_text(encoding="utf-8")]

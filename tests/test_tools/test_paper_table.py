@@ -44,12 +44,13 @@ def test_row_builds_with_its_parameters(row):
     assert backbone.stem.conv1.in_channels == int(row["in_channels"])
     strides = {"strided": int(row["stem_arg"]) ** 2, "patch": int(row["stem_arg"])}
     assert backbone.stem.stride == strides[row["stem"]]
-    alone = row["table"] == "14"
-    assert len(block.paths) == (1 if alone else int(row["levels"]))
-    wavelets = [item for item in row["extra"].split(";") if item.startswith("wavelet=")]
-    if wavelets:
-        wavelet = wavelets[0].removeprefix("wavelet=")
-        assert cfg.model.backbone.token_mixer.wavelet == {"db1": "haar"}.get(wavelet, wavelet)
+    level, alone = int(row["levels"]), row["table"] == "14"
+    assert block.levels == ((level,) if alone else tuple(range(1, level + 1)))
+    assert block.paths[0].expand.out_channels == float(row["mlp_ratio"]) * backbone.embed_dims
+    assert cfg.model.backbone.get("upsample", "deconv") == row["upsample"]
+    extra = dict(item.split("=") for item in row["extra"].split(";") if "wavelet=" in item)
+    wavelet = {"db1": "haar"}.get(extra.get("wavelet"), extra.get("wavelet", "haar"))
+    assert cfg.model.backbone.get("token_mixer", {}).get("wavelet", "haar") == wavelet
     head = model.decode_head if row["task"] == "seg" else model.head
     assert head.num_classes == int(row["num_classes"])
 

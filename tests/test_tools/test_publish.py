@@ -1,29 +1,18 @@
 """tools/model_converters/publish.py, on checkpoints that mmengine wrote."""
 
 import hashlib
-import importlib.util
 import json
-from pathlib import Path
 
-import pytest
 import torch
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from safetensors import safe_open
 from safetensors.torch import load_file
+from test_train import run_main, sentence
 
 from wavemix_mm.engine.checkpoints.loading import read_checkpoint
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def tool():
-    path = ROOT / "tools" / "model_converters" / "publish.py"
-    spec = importlib.util.spec_from_file_location("tool_publish", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+TOOL = "model_converters/publish"
 
 
 class Line(BaseModel):
@@ -65,11 +54,11 @@ def train(work_dir, hooks):
     return runner.train()
 
 
-def test_plain_run(tool, tmp_path, capsys):
+def test_plain_run(tmp_path, capsys):
     model = train(tmp_path, [])
     out = tmp_path / "out.safetensors"
     capsys.readouterr()
-    tool.main([str(tmp_path / "iter_3.pth"), str(out)])
+    run_main(TOOL, tmp_path / "iter_3.pth", out)
     written = load_file(out)
     torch.testing.assert_close(written, dict(model.state_dict()), rtol=0, atol=0)
     with safe_open(out, framework="pt") as file:
@@ -81,11 +70,11 @@ def test_plain_run(tool, tmp_path, capsys):
     assert f"wrote {out}, weights: 2 tensors, 3 numbers\n{out.stat().st_size:,} bytes" in text
     assert text.splitlines()[-2:] == [f"    Weights: {out}", f"    SHA256: {digest}"]
     first = out.read_bytes()
-    tool.main([str(tmp_path / "iter_3.pth"), str(out)])
+    run_main(TOOL, tmp_path / "iter_3.pth", out)
     assert out.read_bytes() == first
 
 
-def test_averaged_weights(tool, tmp_path, capsys):
+def test_averaged_weights(tmp_path, capsys):
     model = train(tmp_path, [dict(type="EMAHook", ema_type="StochasticWeightAverage")])
     raw = [
         read_checkpoint(str(tmp_path / f"iter_{i}.pth"))["ema_state_dict"]["module.linear.weight"]
@@ -93,7 +82,7 @@ def test_averaged_weights(tool, tmp_path, capsys):
     ]
     torch.testing.assert_close(raw[2], model.linear.weight.detach())
     out = tmp_path / "out.safetensors"
-    tool.main([str(tmp_path / "iter_3.pth"), str(out)])
+    run_main(TOOL, tmp_path / "iter_3.pth", out)
     assert "averaged (EMA) weights" in capsys.readouterr().out
     written = load_file(out)
     assert set(written) == {"linear.weight", "linear.bias"}
@@ -102,28 +91,22 @@ def test_averaged_weights(tool, tmp_path, capsys):
     assert not torch.allclose(mean, raw[2])
 
 
-def test_plain_state_dict(tool, tmp_path):
+def test_plain_state_dict(tmp_path):
     state = {"module.weight": torch.rand(2)}
     torch.save(state, tmp_path / "plain.pth")
-    tool.main([str(tmp_path / "plain.pth"), str(tmp_path / "out.safetensors")])
+    run_main(TOOL, tmp_path / "plain.pth", tmp_path / "out.safetensors")
     torch.testing.assert_close(
         load_file(tmp_path / "out.safetensors"), {"weight": state["module.weight"]}
     )
 
 
-def error(tool, *arguments):
-    with pytest.raises(SystemExit) as stop:
-        tool.main([str(argument) for argument in arguments])
-    return stop.value.code
-
-
-def test_mistakes(tool, tmp_path):
+def test_mistakes(tmp_path, capfd):
     out = tmp_path / "out.safetensors"
     absent, text, empty = tmp_path / "absent.pth", tmp_path / "text.pth", tmp_path / "empty.pth"
     text.write_text("hello")
     torch.save(dict(state_dict={}), empty)
-    assert "absent.pth does not exist" in error(tool, absent, out)
-    assert "text.pth cannot be read" in error(tool, text, out)
-    assert "empty.pth holds no state dict" in error(tool, empty, out)
-    assert "out.pth must end in .safetensors" in error(tool, empty, tmp_path / "out.pth")
+    assert "absent.pth does not exist" in sentence(capfd, TOOL, absent, out)
+    assert "text.pth cannot be read" in sentence(capfd, TOOL, text, out)
+    assert "empty.pth holds no state dict" in sentence(capfd, TOOL, empty, out)
+    assert "out.pth must end in .safetensors" in sentence(capfd, TOOL, empty, tmp_path / "out.pth")
     assert not out.exists()

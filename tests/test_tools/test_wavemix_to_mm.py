@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 from official_package import OlderClassification, SegmentationOnClassification
+from test_train import ROOT, load_tool
 from test_untrusted_checkpoints import Payload
 
 from wavemix_mm.apis import init_model
@@ -25,8 +26,7 @@ from wavemix_mm.engine.run.config import load_config, parse_options
 from wavemix_mm.official import convert_official, networks
 from wavemix_mm.official.variants import config_options, detect_variant, find_config
 
-ROOT = Path(__file__).resolve().parents[2]
-TOOL = ROOT / "tools" / "model_converters" / "wavemix_to_mm.py"
+TOOL = "model_converters/wavemix_to_mm"
 PATCH = dict(initial_conv="pachify")
 STRIDED = dict(initial_conv="strided")
 
@@ -52,16 +52,6 @@ PUBLISHED = {
     "tinyimagenet/tiny_78.76.pth":
         (200, 192, 16, 3, PATCH | dict(patch_size=4), "tiny_imagenet_in1k"),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def tool():
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("tool_wavemix_to_mm", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -92,10 +82,10 @@ def save(tmp_path):
     return save
 
 
-def convert(tool, capsys, *argv):
+def convert(capsys, *argv):
     """Run the tool; return what it printed, and its last line as config and options."""
     capsys.readouterr()
-    tool.main([str(argument) for argument in argv])
+    load_tool(TOOL).main([str(argument) for argument in argv])
     text = capsys.readouterr().out
     _, script, config, out, *options = shlex.split(text.splitlines()[-1])
     assert (script, out) == ("tools/test.py", str(argv[1]))
@@ -114,7 +104,7 @@ def check_outputs(theirs, config, options, out, images, skip=0):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_every_published_classification(name, tool, network, save, tmp_path, capsys):
+def test_every_published_classification(name, network, save, tmp_path, capsys):
     classes, dims, depth, level, stem, expected_config = PUBLISHED[name]
     state = network(classes, dims, 1, level, stem).state_dict()
     # all blocks have the same shapes
@@ -142,18 +132,18 @@ def test_every_published_classification(name, tool, network, save, tmp_path, cap
     theirs = network(classes, 16, 2, level, stem)
     out = tmp_path / "out.pth"
     source = save(theirs.state_dict(), name.replace("/", "_"))
-    text, config, options = convert(tool, capsys, source, out)
+    text, config, options = convert(capsys, source, out)
     assert Path(config).stem == expected_config
     assert "outputs equal to the authors' network" in text
     side = 2**level * (stem.get("patch_size") or stem["stride"] ** 2)
     check_outputs(theirs, config, options, out, torch.randn(2, 3, side, 2 * side))
 
 
-def test_the_cityscapes_network_at_its_size(tool, network, save, tmp_path, capsys):
+def test_the_cityscapes_network_at_its_size(network, save, tmp_path, capsys):
     theirs = SegmentationOnClassification(network(1000, 192, 16, 3), (128, 64), 20)
     out = tmp_path / "new" / "cityscapes.pth"
     source = save(theirs.state_dict())
-    text, config, options = convert(tool, capsys, source, out)
+    text, config, options = convert(capsys, source, out)
     assert Path(config).stem == "cityscapes_in1k-192-16-l3" and not options
     assert "void, the first of 20 outputs, dropped" in text
     ours = check_outputs(theirs, config, options, out, torch.randn(1, 3, 32, 64), skip=1)
@@ -171,7 +161,7 @@ def test_the_cityscapes_network_at_its_size(tool, network, save, tmp_path, capsy
 
 
 @pytest.mark.parametrize("level", [1, 4])
-def test_their_segmentation_network(level, tool, official, randomize_norms, save, tmp_path, capsys):
+def test_their_segmentation_network(level, official, randomize_norms, save, tmp_path, capsys):
     theirs = official.SemSegment.WaveMix(
         num_classes=20, depth=2, mult=3, ff_channel=24, final_dim=16, level=level, stride=2
     )
@@ -179,26 +169,26 @@ def test_their_segmentation_network(level, tool, official, randomize_norms, save
     out = tmp_path / "out.safetensors"
     wrapped = {f"module.{key}": value for key, value in theirs.state_dict().items()}
     source = save(dict(state_dict=wrapped | {"module.layers.0.xf1.h0_col": torch.zeros(2)}))
-    text, config, options = convert(tool, capsys, source, out)
+    text, config, options = convert(capsys, source, out)
     assert Path(config).stem == "cityscapes"
     assert "wavelet buffers dropped: 1; unknown keys: 0" in text
     side = 4 * 2**level
     check_outputs(theirs, config, options, out, torch.randn(1, 3, side, side), skip=1)
 
 
-def test_other_classes_and_the_older_head(tool, network, save, tmp_path, capsys):
+def test_other_classes_and_the_older_head(network, save, tmp_path, capsys):
     seven = SegmentationOnClassification(network(7), (12, 5), 7)
     out = tmp_path / "out.pth"
-    text, config, options = convert(tool, capsys, save(seven.state_dict()), out)
-    assert "the names of the 7 classes are not known" in text
+    text, config, options = convert(capsys, save(seven.state_dict()), out)
+    assert "does not know the names of the 7 classes" in text
     assert "dataset_meta" not in read_checkpoint(str(out))["meta"]
     check_outputs(seven, config, options, out, torch.randn(1, 3, 32, 32))
     older = OlderClassification(network(3, ff=20, mult=3), 1024)
-    text, config, options = convert(tool, capsys, save(older.state_dict()), out)
+    text, config, options = convert(capsys, save(older.state_dict()), out)
     check_outputs(older, config, options, out, torch.randn(1, 3, 32, 32))
 
 
-def test_a_config_of_the_users(tool, network, save, tmp_path, capsys):
+def test_a_config_of_the_users(network, save, tmp_path, capsys):
     """It decides the stride of the stem; another network is refused."""
     theirs = network(10, 16, 2, 1, STRIDED | dict(stride=2))
     config = tmp_path / "own.py"
@@ -209,24 +199,24 @@ def test_a_config_of_the_users(tool, network, save, tmp_path, capsys):
     )
     out = tmp_path / "out.pth"
     source = save(theirs.state_dict())
-    _, printed, options = convert(tool, capsys, source, out, "--config", config)
+    _, printed, options = convert(capsys, source, out, "--config", config)
     assert printed == str(config) and not options
     check_outputs(theirs, config, None, out, torch.randn(2, 3, 8, 8))
     before = out.read_bytes()
     config.write_text(config.read_text() + "model['backbone']['depth'] = 3\n")
-    assert "does not fit the model" in error(tool, source, out, "--config", config)
+    assert "does not fit the model" in error(source, out, "--config", config)
     assert out.read_bytes() == before
 
 
-def error(tool, *argv):
+def error(*argv):
     with pytest.raises(SystemExit) as stop:
-        tool.main([str(argument) for argument in argv])
+        load_tool(TOOL).main([str(argument) for argument in argv])
     message = str(stop.value.code)
     assert message.startswith("error: ") and "\n" not in message
     return message
 
 
-def test_outputs_that_differ_are_refused(tool, network, save, tmp_path, monkeypatch):
+def test_outputs_that_differ_are_refused(network, save, tmp_path, monkeypatch):
     """A converter that mixes up two tensors of one shape is caught."""
     source = save(network().state_dict())
 
@@ -235,13 +225,13 @@ def test_outputs_that_differ_are_refused(tool, network, save, tmp_path, monkeypa
         a, b = "backbone.blocks.0.reduction.weight", "backbone.blocks.1.reduction.weight"
         return converted | {a: converted[b], b: converted[a]}
 
-    monkeypatch.setattr("wavemix_mm.official.convert_official", mixed_up)
+    monkeypatch.setattr("wavemix_mm.official.convert.convert_official", mixed_up)
     out = tmp_path / "new" / "out.pth"
-    assert "gives other outputs than the authors' network" in error(tool, source, out)
+    assert "gives other outputs than the authors' network" in error(source, out)
     assert not out.parent.exists()
 
 
-def test_without_the_authors_package(tool, network, save, tmp_path, capsys, monkeypatch):
+def test_without_the_authors_package(network, save, tmp_path, capsys, monkeypatch):
     source = save(network().state_dict())
     find_spec = networks.importlib.util.find_spec
     monkeypatch.setattr(
@@ -249,12 +239,12 @@ def test_without_the_authors_package(tool, network, save, tmp_path, capsys, monk
         "find_spec",
         lambda name, *args: None if name == "wavemix" else find_spec(name, *args),
     )
-    text, *_ = convert(tool, capsys, source, tmp_path / "out.pth")
+    text, *_ = convert(capsys, source, tmp_path / "out.pth")
     assert "outputs not compared: the authors' package is not installed" in text
     assert (tmp_path / "out.pth").is_file()
 
 
-def test_bad_sources(tool, network, save, tmp_path):
+def test_bad_sources(network, save, tmp_path):
     good = save(network().state_dict())
     state = network().state_dict()
     marker, out = tmp_path / "marker", tmp_path / "new" / "out.pth"
@@ -284,29 +274,29 @@ def test_bad_sources(tool, network, save, tmp_path):
         save({}, "nothing.pth"): "holds no state dict",
     }
     for source, message in cases.items():
-        said = error(tool, source, out)
+        said = error(source, out)
         assert message in said and "--trust-checkpoint" not in said, said
     state["layers.0.reduction.bias"][0] = float("nan")
-    assert "differ by nan" in error(tool, save(state, "nan.pth"), out)
+    assert "differ by nan" in error(save(state, "nan.pth"), out)
     assert not marker.exists() and not out.parent.exists()
 
 
-def test_bad_places_and_hashes(tool, network, save, tmp_path, capsys):
+def test_bad_places_and_hashes(network, save, tmp_path, capsys):
     source = save(network().state_dict())
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     out = tmp_path / "out.pth"
-    assert "has the SHA-256" in error(tool, source, out, "--sha256", "0" * 64)
-    assert "must end in .pth or .safetensors" in error(tool, source, tmp_path / "out.bin")
+    assert "has the SHA-256" in error(source, out, "--sha256", "0" * 64)
+    assert "must end in .pth or .safetensors" in error(source, tmp_path / "out.bin")
     (tmp_path / "folder.pth").mkdir()
-    assert "is a folder" in error(tool, source, tmp_path / "folder.pth")
+    assert "is a folder" in error(source, tmp_path / "folder.pth")
     before = source.read_bytes()
-    assert "is the source" in error(tool, source, source)
+    assert "is the source" in error(source, source)
     assert source.read_bytes() == before
     (tmp_path / "file").touch()
-    assert "cannot be written" in error(tool, source, tmp_path / "file" / "out.pth")
-    assert "does not exist" in error(tool, source, out, "--config", tmp_path / "absent.py")
+    assert "cannot be written" in error(source, tmp_path / "file" / "out.pth")
+    assert "does not exist" in error(source, out, "--config", tmp_path / "absent.py")
     assert not out.exists() and not list(tmp_path.glob(".*"))
-    convert(tool, capsys, source, out, "--sha256", digest.upper())
+    convert(capsys, source, out, "--sha256", digest.upper())
     assert out.is_file()
 
 
@@ -327,25 +317,25 @@ def server(tmp_path, monkeypatch):
         httpd.shutdown()
 
 
-def test_an_address(tool, server, network, save, tmp_path, capsys):
+def test_an_address(server, network, save, tmp_path, capsys):
     save(network().state_dict(), "galaxy.pth")
     out = tmp_path / "out.pth"
-    _, config, _ = convert(tool, capsys, f"{server}/galaxy.pth", out)
+    _, config, _ = convert(capsys, f"{server}/galaxy.pth", out)
     assert Path(config).stem == "galaxy10"
     content = read_checkpoint(str(out))
     assert content["meta"]["converted_from"]["source"] == f"{server}/galaxy.pth"
     (tmp_path / "source" / "page.pth").write_text("<html>Not here</html>")
     new = tmp_path / "new" / "out.pth"
-    assert "it is a web page" in error(tool, f"{server}/page.pth", new)
-    assert "cannot be fetched" in error(tool, f"{server}/absent.pth", new)
-    assert "has the SHA-256" in error(tool, f"{server}/galaxy.pth", new, "--sha256", "0" * 64)
+    assert "it is a web page" in error(f"{server}/page.pth", new)
+    assert "cannot be fetched" in error(f"{server}/absent.pth", new)
+    assert "has the SHA-256" in error(f"{server}/galaxy.pth", new, "--sha256", "0" * 64)
     assert not new.parent.exists()
 
 
 def test_as_a_process(network, save, tmp_path):
     """Run from another folder; the command that it prints names a config that exists there."""
     source = save(network(100, 16, 1, 1, STRIDED | dict(stride=1)).state_dict())
-    command = [sys.executable, str(TOOL), str(source), "out.pth"]
+    command = [sys.executable, str(ROOT / "tools" / f"{TOOL}.py"), str(source), "out.pth"]
     run = partial(subprocess.run, cwd=tmp_path, capture_output=True, text=True, env=os.environ)
     done = run(command)
     assert done.returncode == 0, done.stderr

@@ -1,8 +1,8 @@
 """Write the table of the paper's rows into configs/wavemix/README.md.
 
-The rows are in configs/wavemix/paper_rows.csv. Its columns `config`, `overrides` and `measured` are
-this project's: the config of the row, what --cfg-options must change in it, and the result
-measured here, if any. Parameters are counted by building each model.
+The rows are in configs/wavemix/paper_rows.csv. The columns `config`, `overrides` and `measured` are
+not from the paper: they hold the config of the row, its --cfg-options, and the result measured
+here, if any. The tool counts parameters on the built model.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TITLES = {
     "13": "Table 13: wavelets, CIFAR-10 without augmentation",
     "14": "Table 14: one level of the transform alone, CIFAR-10 without augmentation",
 }
-# Accuracies of Table 11 on two more data sets stand in `extra`.
+# The column `extra` holds accuracies of Table 11 on two more data sets.
 OTHER_DATASETS = {"cifar100": "CIFAR-100", "tiny_imagenet": "Tiny ImageNet"}
 
 
@@ -97,7 +97,7 @@ def render_row(row: dict[str, str]) -> str:
 
 
 def published_parameters(row: dict[str, str]) -> str:
-    """Return the paper's count as it gives it, in millions or to the digit."""
+    """Return the published count, in full if it is exact, else in millions as published."""
     if not row["params_published"]:
         return "-"
     millions = float(row["params_published"])
@@ -107,17 +107,17 @@ def published_parameters(row: dict[str, str]) -> str:
 
 
 def published_accuracy(row: dict[str, str]) -> str:
-    """Return the paper's accuracy or mIoU in percent, and those on other data sets."""
+    """Return the published accuracy or mIoU in percent, also on other data sets."""
     pairs = (item.partition("=") for item in row["extra"].split(";"))
     others = [f"{OTHER_DATASETS[k]} {v}" for k, _, v in pairs if k in OTHER_DATASETS and v]
     return ", ".join([row["value"] or "-", *others])
 
 
 def updated(readme: str, block: str) -> str:
-    """Return the README with its generated part replaced; all else is kept.
+    """Return the README with its generated part replaced and the rest unchanged.
 
     Raises:
-        UserInputError: If the markers are not there once each, in order.
+        UserInputError: If the README does not hold each marker once, in order.
     """
     from wavemix_mm.errors import UserInputError
 
@@ -132,7 +132,9 @@ def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--check", action="store_true", help="change nothing; exit status 1 if it is out of date"
+        "--check",
+        action="store_true",
+        help="write nothing; exit with 1 if the README is out of date",
     )
     args = parser.parse_args(argv)
 

@@ -1,8 +1,8 @@
-"""Take a model's weights out of a training checkpoint and write them as safetensors.
+"""Write the model's weights from a training checkpoint as safetensors.
 
-Of a run with EMAHook these are the averaged weights, which mmengine stores in place of the raw
-ones. The SHA-256 depends on the weights and what is kept of the meta alone: publishing a checkpoint
-again gives the same file.
+After a run with EMAHook these are the averaged weights, which mmengine stores in place of the raw
+weights. The file depends only on the weights and a few entries of the meta: publishing a checkpoint
+again writes the same bytes.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ ROOT = Path(__file__).resolve().parents[2]
 if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
     sys.path.insert(0, str(ROOT))
 
-# What is kept of a checkpoint's meta. The rest, such as the config, names files of the machine.
+# Entries of the meta that are kept. Others, such as the config, hold paths of this machine.
 KEPT = ("dataset_meta", "epoch", "iter", "seed")
 
 
 def publish(checkpoint: str, out: Path) -> str:
-    """Write the file, and read it once more to compare.
+    """Write the file, then read it again and compare.
 
     Args:
         checkpoint: A checkpoint of mmengine, or a plain state dict.
         out: The file to write.
 
     Returns:
-        What was written, in words.
+        A summary of the weights.
 
     Raises:
         UserInputError: If the checkpoint cannot be read without running code, or `out` cannot be
@@ -36,21 +36,17 @@ def publish(checkpoint: str, out: Path) -> str:
     """
     import torch
 
-    from wavemix_mm.engine.checkpoints.loading import (
-        get_state_dict,
-        read_checkpoint,
-        read_state_dict,
-    )
+    from wavemix_mm.engine.checkpoints import loading
     from wavemix_mm.engine.checkpoints.safetensors_files import write_safetensors
     from wavemix_mm.errors import UserInputError
 
     if out.suffix != ".safetensors":
         raise UserInputError(f"{out} must end in .safetensors.")
-    content = read_checkpoint(checkpoint)
-    state = get_state_dict(content, checkpoint)
+    content = loading.read_checkpoint(checkpoint)
+    state = loading.get_state_dict(content, checkpoint)
     meta = content.get("meta") or {}
     write_safetensors(out, state, {key: meta[key] for key in KEPT if key in meta})
-    written = read_state_dict(str(out))
+    written = loading.read_state_dict(str(out))
     torch.testing.assert_close(written, state, rtol=0, atol=0, equal_nan=True)
     kind = "averaged (EMA) weights" if "ema_state_dict" in content else "weights"
     numbers = sum(value.numel() for value in state.values())
@@ -83,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
         data = args.out.read_bytes()
         out = args.out.resolve()
         shown = out.relative_to(ROOT).as_posix() if out.is_relative_to(ROOT) else args.out
-        print(f"{len(data):,} bytes; in configs/wavemix/metafile.yml its model gets")
+        print(f"{len(data):,} bytes; the entries of its model in configs/wavemix/metafile.yml:")
         print(f"    Weights: {shown}")
         print(f"    SHA256: {hashlib.sha256(data).hexdigest()}")
 

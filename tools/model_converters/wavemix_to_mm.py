@@ -1,9 +1,9 @@
-"""Convert a checkpoint of the authors' package `wavemix` to one of this project.
+"""Convert a checkpoint of the authors' package `wavemix` to a checkpoint of this project.
 
-The network is told from the tensors, and built here by the config that comes nearest, with the
-options that it lacks; both are printed. Before anything is written the weights must load into it
-strictly and, where the authors' package is installed, give the outputs of the authors' network. The
-void class of 20 outputs for Cityscapes is dropped.
+The tool detects the network from the tensors and builds it with the nearest config and the options
+that this config needs; it prints both. Before it writes the file, it checks that the weights load
+strictly. If the authors' package is installed, it also checks that the outputs equal those of the
+authors' network. It drops the void class of Cityscapes models with 20 outputs.
 """
 
 from __future__ import annotations
@@ -24,33 +24,40 @@ ROOT = Path(__file__).resolve().parents[2]
 if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
     sys.path.insert(0, str(ROOT))
 
-CITYSCAPES_OUTPUTS = 20  # of the authors: void, then the 19 classes
-# Of the outputs in float64: the coefficients of the authors' transform were rounded to float32.
+from wavemix_mm.errors import UserInputError
+
+CITYSCAPES_OUTPUTS = 20  # in the authors' models: void, then the 19 classes
+# For outputs in float64; the authors' package rounds the transform's coefficients to float32.
 TOLERANCE = 1e-6
 
 
 def convert(source: str, out: Path, config: str | None, digest: str | None) -> None:
-    """Convert a checkpoint, verify the result, and write it; say what was done.
+    """Convert a checkpoint, verify the result, write it, and print a summary.
 
     Args:
         source: Path or http(s) address.
         out: File to write, .pth or .safetensors.
-        config: Config that is to build the model; one is chosen by default.
+        config: Config that builds the model; by default the nearest one.
         digest: SHA-256 that the source must have.
 
     Raises:
         UserInputError: If the source cannot be read without running code, has another SHA-256 or
-            is none of the authors' networks; if the result does not fit the config or computes
-            something else; if `out` cannot be written. Then nothing is.
+            is not a network of the authors; if the result does not fit the config or gives other
+            outputs; if `out` cannot be written. No file is written then.
     """
+    from wavemix_mm import __version__
     from wavemix_mm.apis import init_model
     from wavemix_mm.engine.checkpoints.fit import check_state_dict
     from wavemix_mm.engine.run.config import load_config
-    from wavemix_mm.errors import UserInputError
-    from wavemix_mm.official import convert_official, is_wavelet_buffer
+    from wavemix_mm.official.convert import convert_official, is_wavelet_buffer
     from wavemix_mm.official.variants import config_options, detect_variant, find_config
 
-    _check_place(source, out)
+    if out.suffix not in (".pth", ".safetensors"):
+        raise UserInputError(f"{out} must end in .pth or .safetensors.")
+    if out.is_dir():
+        raise UserInputError(f"{out} is a folder.")
+    if "://" not in source and out.exists() and out.samefile(os.path.expanduser(source)):
+        raise UserInputError(f"{out} is the source; name another file to write.")
     state, digest = _read(source, digest)
     name = os.path.basename(source)
     try:
@@ -72,8 +79,8 @@ def convert(source: str, out: Path, config: str | None, digest: str | None) -> N
             options.pop("model.decode_head.num_classes", None)
         if not variant.patch_size:
             print(
-                f"strides of the stem: {variant.stride}, which the tensors do not tell; "
-                "--config with another stem decides otherwise"
+                f"strides of the stem: {variant.stride}, a guess: the tensors do not show them; "
+                "use --config for another stem"
             )
     ours = init_model(config, None, "cpu", options)
     head = ours.decode_head if hasattr(ours, "decode_head") else ours.head
@@ -89,7 +96,7 @@ def convert(source: str, out: Path, config: str | None, digest: str | None) -> N
 
     meta: dict[str, Any] = dict(
         converted_from=dict(source=source if "://" in source else name, sha256=digest),
-        converter=f"wavemix_mm {_version()}",
+        converter=f"wavemix_mm {__version__}",
     )
     dataset = getattr(ours, "dataset_meta", None) or getattr(ours, "_dataset_meta", None) or {}
     names = dataset.get("classes") or ()
@@ -99,7 +106,7 @@ def convert(source: str, out: Path, config: str | None, digest: str | None) -> N
         if palette is not None:
             meta["dataset_meta"]["palette"] = [list(map(int, color)) for color in palette]
     else:
-        print(f"the names of the {head.num_classes} classes are not known to config {config}")
+        print(f"config {config} does not know the names of the {head.num_classes} classes")
     _write(out, converted, meta)
     print(f"wrote {out}, {out.stat().st_size:,} bytes, SHA-256 {_sha256(out)}\nconfig: {config}")
     extra = [f"{key}={value}" for key, value in options.items()]
@@ -107,21 +114,9 @@ def convert(source: str, out: Path, config: str | None, digest: str | None) -> N
     print(shlex.join(command + (["--cfg-options", *extra] if extra else [])))
 
 
-def _check_place(source: str, out: Path) -> None:
-    from wavemix_mm.errors import UserInputError
-
-    if out.suffix not in (".pth", ".safetensors"):
-        raise UserInputError(f"{out} must end in .pth or .safetensors.")
-    if out.is_dir():
-        raise UserInputError(f"{out} is a folder.")
-    if "://" not in source and out.exists() and out.samefile(os.path.expanduser(source)):
-        raise UserInputError(f"{out} is the source; name another file to write.")
-
-
 def _read(source: str, digest: str | None) -> tuple[dict[str, Tensor], str]:
     """Return the tensors by their keys, and the SHA-256 of the file."""
     from wavemix_mm.engine.checkpoints.loading import TRUST_ADVICE, local_copy, read_state_dict
-    from wavemix_mm.errors import UserInputError
 
     file = local_copy(source)
     try:
@@ -136,34 +131,29 @@ def _read(source: str, digest: str | None) -> tuple[dict[str, Tensor], str]:
     try:
         return read_state_dict(source), found
     except UserInputError as error:
-        # no such option here: what the authors publish needs none
+        # this tool has no such option: the authors' files do not need it
         raise UserInputError(str(error).replace(TRUST_ADVICE, "")) from error
 
 
 def _compare(ours: nn.Module, state: dict[str, Tensor], classes: int, source: str) -> str:
-    """Compare the outputs of a small random batch with those of the authors' network.
+    """Compare our outputs for a small random batch with those of the authors' network.
 
     Args:
-        ours: With the converted weights. It is brought to float64.
+        ours: Model with the converted weights; it is converted to float64.
         state: The authors' state dict.
-        classes: Number of its outputs.
-        source: What an error calls it.
+        classes: Number of outputs of the authors' network.
+        source: Name of the checkpoint in error messages.
 
     Returns:
-        The largest difference, or why there is none, in words.
+        A message with the largest difference, or the reason why nothing was compared.
 
     Raises:
-        UserInputError: If they differ, or the authors' package has no such network.
+        UserInputError: If the outputs differ, or the authors' package has no such network.
     """
     import torch
 
-    from wavemix_mm.errors import UserInputError
-    from wavemix_mm.official import is_wavelet_buffer
-    from wavemix_mm.official.networks import (
-        build_counterpart,
-        import_official,
-        set_transforms,
-    )
+    from wavemix_mm.official.convert import is_wavelet_buffer
+    from wavemix_mm.official.networks import build_counterpart, import_official, set_transforms
 
     try:
         import_official()
@@ -191,18 +181,17 @@ def _compare(ours: nn.Module, state: dict[str, Tensor], classes: int, source: st
     if not difference <= TOLERANCE:  # NaN is not either
         raise UserInputError(
             f"checkpoint {source}, converted, gives other outputs than the authors' network: they "
-            f"differ by {difference:.1e} relative to the largest."
+            f"differ by {difference:.1e} relative to the largest output."
         )
     return f"outputs equal to the authors' network: largest relative difference {difference:.1e}"
 
 
 def _write(out: Path, state: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Write the file beside its place, then put it there in one step."""
+    """Write a temporary file beside `out`, then rename it."""
     import torch
 
     from wavemix_mm.engine.checkpoints.files import put_in_place, temporary_path
     from wavemix_mm.engine.checkpoints.safetensors_files import write_safetensors
-    from wavemix_mm.errors import UserInputError
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -211,18 +200,11 @@ def _write(out: Path, state: dict[str, Tensor], meta: dict[str, Any]) -> None:
         else:
             torch.save(dict(meta=meta, state_dict=state), temporary_path(out))
         put_in_place(out)
-    # torch reports a full disk as a RuntimeError
-    except (OSError, RuntimeError, UserInputError) as error:
+    except (OSError, RuntimeError, UserInputError) as error:  # RuntimeError: torch, full disk
         with contextlib.suppress(OSError):
             temporary_path(out).unlink()
         reason = getattr(error, "strerror", None) or error
         raise UserInputError(f"{out} cannot be written: {reason}.") from error
-
-
-def _version() -> str:
-    from wavemix_mm import __version__
-
-    return __version__
 
 
 def _sha256(file: Path) -> str:
@@ -230,7 +212,7 @@ def _sha256(file: Path) -> str:
 
 
 def _shown(file: Path) -> str:
-    """A path as short as it can be used from here."""
+    """Return the path relative to the current folder, if it lies below."""
     here = Path.cwd()
     return file.relative_to(here).as_posix() if file.is_relative_to(here) else str(file)
 
@@ -244,7 +226,7 @@ def main(argv: list[str] | None = None) -> None:
         "source", help="the authors' checkpoint: a file, or the https address of one"
     )
     parser.add_argument("out", type=Path, help="file to write, .pth or .safetensors")
-    parser.add_argument("--config", help="config that is to build the model; chosen by default")
+    parser.add_argument("--config", help="config that builds the model (default: the nearest)")
     parser.add_argument("--sha256", help="SHA-256 that the source must have")
     args = parser.parse_args(argv)
 

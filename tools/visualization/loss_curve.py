@@ -11,27 +11,27 @@ ROOT = Path(__file__).resolve().parents[2]
 if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
     sys.path.insert(0, str(ROOT))
 
+from wavemix_mm.errors import UserInputError
+
 METRICS = ("mIoU", "accuracy/top1")
 
 
 def read_scalars(work_dir: Path) -> tuple[dict[int, float], dict[str, dict[int, float]], str]:
     """Read mmengine's ``*/vis_data/scalars.json``.
 
-    A folder may hold several, of a run that was resumed or started anew: each replaces what the
-    earlier ones logged from its first step on.
+    A run that was resumed or started anew has several such files. From its first step on, each file
+    replaces the entries of earlier files.
 
     Args:
         work_dir: The run's folder.
 
     Returns:
-        Loss by iteration; for each metric its value by epoch, or by iteration; and which of the two
-        it is.
+        The loss by iteration; the values of each metric by epoch or by iteration; and the name of
+        that unit, "epoch" or "iteration".
 
     Raises:
         UserInputError: If the folder has no such log, or a log without losses.
     """
-    from wavemix_mm.errors import UserInputError
-
     files = sorted(work_dir.glob("*/vis_data/scalars.json"))
     if not files:
         raise UserInputError(f"{work_dir} has no */vis_data/scalars.json: no run was logged there.")
@@ -59,7 +59,7 @@ def read_scalars(work_dir: Path) -> tuple[dict[int, float], dict[str, dict[int, 
 
 
 def read_lines(file: Path) -> list[dict]:
-    """The entries of a log, without a last line that a killed run left unfinished."""
+    """Return the entries of a log; a last line that a killed run left unfinished is skipped."""
     lines = file.read_text(encoding="utf-8").splitlines()
     entries = []
     for i, line in enumerate(lines):
@@ -67,8 +67,6 @@ def read_lines(file: Path) -> list[dict]:
             entries.append(json.loads(line))
         except json.JSONDecodeError as error:
             if i < len(lines) - 1:
-                from wavemix_mm.errors import UserInputError
-
                 raise UserInputError(f"{file}: line {i + 1} is not JSON.") from error
     return entries
 
@@ -86,7 +84,6 @@ def main(argv: list[str] | None = None) -> None:
     import matplotlib.pyplot as plt
 
     from wavemix_mm.engine.run.command_line import cli_errors
-    from wavemix_mm.errors import UserInputError
 
     with cli_errors():
         losses, metrics, unit = read_scalars(args.work_dir)

@@ -10,24 +10,18 @@ ROOT = Path(__file__).resolve().parents[2]
 if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
     sys.path.insert(0, str(ROOT))
 
+from wavemix_mm.errors import UserInputError
+
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", help="config file; its test set gives images and truth")
+    parser.add_argument("config", help="config file; its test set provides images and truth")
     parser.add_argument("checkpoint", help="checkpoint file")
-    parser.add_argument(
-        "files",
-        nargs="*",
-        help="images to draw; those that are not in the test set are drawn without truth",
-    )
-    parser.add_argument(
-        "--images",
-        type=int,
-        default=8,
-        metavar="N",
-        help="without files: how many, spread over the test set (default %(default)s)",
-    )
+    without = "images to draw; an image that is not in the test set is drawn without truth"
+    parser.add_argument("files", nargs="*", help=without)
+    number = "without files: number of images, spread over the test set (default %(default)s)"
+    parser.add_argument("--images", type=int, default=8, metavar="N", help=number)
     parser.add_argument("--out", type=Path, default=Path("qualitative"), help="folder to write")
     parser.add_argument(
         "--trust-checkpoint",
@@ -39,18 +33,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def pick(dataset, files: list[str], count: int) -> list[dict]:
-    """What the dataset knows of each image to draw; of other files only their path.
+    """Return the dataset's info on each image to draw; for other files, only their path.
 
     Args:
         dataset: An mmseg dataset.
-        files: Paths of images; if empty, images spread over the dataset are taken.
-        count: How many of those.
+        files: Paths of images; if empty, images spread over the dataset are drawn.
+        count: Number of images to draw without files.
 
     Raises:
         UserInputError: If a file does not exist, or count is below 1.
     """
-    from wavemix_mm.errors import UserInputError
-
     total = len(dataset)
     if not files:
         if count < 1:
@@ -67,25 +59,22 @@ def pick(dataset, files: list[str], count: int) -> list[dict]:
 
 
 def read_truth(info: dict, pipeline: list[dict]):
-    """The label map of an image as the dataset's own pipeline reads it; None if it has none.
+    """Read the label map (H, W) of an image as the dataset's pipeline does; None without labels.
 
     Raises:
         UserInputError: If the file does not exist.
     """
     from mmseg.registry import TRANSFORMS
 
-    from wavemix_mm.errors import UserInputError
     from wavemix_mm.registry import type_name
 
     if "seg_map_path" not in info:
         return None
     if not Path(info["seg_map_path"]).is_file():
         raise UserInputError(f"label {info['seg_map_path']} does not exist.")
-    loading = next(
-        (step for step in pipeline if type_name(step) == "LoadAnnotations"),
-        {"type": "LoadAnnotations"},
-    )
-    # reduces zero labels and maps classes where the dataset says so
+    steps = [step for step in pipeline if type_name(step) == "LoadAnnotations"]
+    loading = steps[0] if steps else {"type": "LoadAnnotations"}
+    # maps labels and reduces the zero label if the dataset says so
     return TRANSFORMS.build(loading)(dict(info))["gt_seg_map"]
 
 
@@ -94,12 +83,12 @@ def draw(image, truth, prediction, classes, palette, ignore_index: int, path: Pa
 
     Args:
         image: (H, W, 3) uint8, RGB.
-        truth: (H, W) class indices; what is no class is drawn black. None draws image and
-            prediction alone.
+        truth: (H, W) class indices; other values are drawn black. If None, only the image and the
+            prediction are drawn.
         prediction: (H, W) class indices.
-        classes: Names.
+        classes: Names of the classes.
         palette: RGB color of each class.
-        ignore_index: Label that counts for nothing.
+        ignore_index: Label of pixels that are not counted.
         path: PNG file.
     """
     import matplotlib
@@ -116,7 +105,7 @@ def draw(image, truth, prediction, classes, palette, ignore_index: int, path: Pa
     if truth is not None:
         counted = (truth != ignore_index) & (truth < len(classes))
         wrong = (truth != prediction) & counted
-        # gray where right, red where wrong, black where nothing counts
+        # gray: right; red: wrong; black: not counted
         errors = np.where(wrong[..., None], [230, 30, 30], [90, 90, 90]) * counted[..., None]
         panels = {
             "image": image,
@@ -160,7 +149,6 @@ def main(argv: list[str] | None = None) -> None:
     from wavemix_mm.engine import messages
     from wavemix_mm.engine.checkpoints import fit, loading
     from wavemix_mm.engine.run import class_check, command_line, config, data_check
-    from wavemix_mm.errors import UserInputError
 
     with command_line.cli_errors(), loading.allow_unsafe_pickle(args.trust_checkpoint):
         cfg = config.load_config(args.config, config.parse_options(args.cfg_options))
@@ -195,15 +183,9 @@ def main(argv: list[str] | None = None) -> None:
                     f"label {info['seg_map_path']} has the shape {truth.shape}, its image "
                     f"{prediction.shape}."
                 )
-            draw(
-                image[..., ::-1],  # as RGB
-                truth,
-                prediction,
-                dataset.metainfo["classes"],
-                dataset.metainfo["palette"],
-                dataset.ignore_index,
-                args.out / f"{Path(file).stem}.png",
-            )
+            classes, palette = dataset.metainfo["classes"], dataset.metainfo["palette"]
+            path, rgb = args.out / f"{Path(file).stem}.png", image[..., ::-1]
+            draw(rgb, truth, prediction, classes, palette, dataset.ignore_index, path)
     print(f"\nWrote {len(infos)} pictures to {args.out}/")
 
 

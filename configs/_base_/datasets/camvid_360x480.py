@@ -1,6 +1,6 @@
 # CamVid, 11 classes, 480x360: training on scaled crops, test on whole images at their size.
-dataset_type = "wavemix_mm.CamVidDataset"
-data_root = "data/camvid/"
+_base_ = "./segmentation.py"
+
 crop_size = (320, 320)
 train_pipeline = [
     dict(type="LoadImageFromFile"),
@@ -14,50 +14,34 @@ train_pipeline = [
 test_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="Resize", scale=(480, 360), keep_ratio=True),
-    # after Resize: the truth keeps its size
+    # after Resize, so that the labels keep their size
     dict(type="LoadAnnotations"),
     dict(type="PackSegInputs"),
 ]
+# training scales images by 0.75 to 1.5
+tta_resizes = [dict(type="Resize", scale_factor=r, keep_ratio=True) for r in (1.0, 1.25, 1.5)]
+tta_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="TestTimeAug", transforms=[tta_resizes, *_base_.tta_steps]),
+]
+dataset = dict(type="wavemix_mm.CamVidDataset", data_root="data/camvid/")
 train_dataloader = dict(
     batch_size=8,
     num_workers=1,
-    persistent_workers=True,
     drop_last=True,
-    sampler=dict(type="wavemix_mm.StatelessSampler", shuffle=True),
     dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
+        **dataset,
         data_prefix=dict(img_path="img_dir/train", seg_map_path="ann_dir/train"),
         pipeline=train_pipeline,
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
     num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
+        **dataset,
         data_prefix=dict(img_path="img_dir/val", seg_map_path="ann_dir/val"),
         pipeline=test_pipeline,
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type="IoUMetric", ignore_index=11, iou_metrics=["mIoU"])
-test_evaluator = val_evaluator
-
-tta_model = dict(type="SegTTAModel")
-tta_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(
-        type="TestTimeAug",
-        transforms=[
-            # training scales images by 0.75 to 1.5
-            [dict(type="Resize", scale_factor=r, keep_ratio=True) for r in (1.0, 1.25, 1.5)],
-            [dict(type="RandomFlip", prob=p, direction="horizontal") for p in (0.0, 1.0)],
-            [dict(type="LoadAnnotations")],
-            [dict(type="PackSegInputs")],
-        ],
-    ),
-]
+val_evaluator = test_evaluator = dict(ignore_index=11)

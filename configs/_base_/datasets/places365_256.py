@@ -1,39 +1,16 @@
 # Places365-Standard, the archive of images resized to 256x256, without augmentation.
-_base_ = "./cls_loaders.py"
+_base_ = "./torchvision_32.py"
 
-dataset_type = "wavemix_mm.TorchvisionDataset"
-data_root = "data/places365/"
-data_preprocessor = dict(
-    num_classes=365, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
-)
-train_pipeline = [
-    dict(type="PackInputs"),
-]
+data_preprocessor = dict(num_classes=365)
 test_pipeline = [
-    # does nothing to the dataset's own images: other ones may come for inference
+    # Changes nothing in the data set's own images; images for inference may have any size.
     dict(type="Resize", scale=(256, 256), interpolation="area"),
     dict(type="PackInputs"),
 ]
-train_dataloader = dict(
-    num_workers=8,
-    dataset=dict(
-        type=dataset_type,
-        name="Places365",
-        data_root=data_root,
-        args=dict(split="train-standard", small=True),
-        pipeline=train_pipeline,
-    ),
-)
-val_dataloader = dict(
-    num_workers=8,
-    dataset=dict(
-        type=dataset_type,
-        name="Places365",
-        data_root=data_root,
-        args=dict(split="val", small=True),
-        pipeline=test_pipeline,
-    ),
-)
+dataset = dict(name="Places365", data_root="data/places365/")
+train_args = dict(_delete_=True, split="train-standard", small=True)
+val_args = dict(_delete_=True, split="val", small=True)
+train_dataloader = dict(num_workers=8, dataset=dict(**dataset, args=train_args))
+val_dataloader = dict(num_workers=8, dataset=dict(**dataset, args=val_args, pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(topk=(1, 5))
-test_evaluator = val_evaluator
+val_evaluator = test_evaluator = dict(topk=(1, 5))

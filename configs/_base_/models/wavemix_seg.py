@@ -1,5 +1,12 @@
-# WaveMix with the paper's segmentation head; a leaf sets the arch, the head's widths and the
-# classes to match.
+# WaveMix with the paper's segmentation head, and mmseg's runtime. A leaf sets the arch, the head's
+# widths to match, and the number of classes.
+_base_ = "../default_runtime.py"
+
+default_scope = "mmseg"
+visualizer = dict(type="SegLocalVisualizer")
+default_hooks = dict(
+    checkpoint=dict(save_best="mIoU"), visualization=dict(type="SegVisualizationHook")
+)
 norm_cfg = dict(type="BN")  # SyncBN pays when a device sees fewer than about four images
 data_preprocessor = dict(
     type="SegDataPreProcessor",

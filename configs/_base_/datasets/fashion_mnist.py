@@ -1,0 +1,6 @@
+# Fashion-MNIST.
+_base_ = "./torchvision_gray_28.py"
+
+data_preprocessor = dict(num_classes=10)
+dataset = dict(name="FashionMNIST", data_root="data/fashion_mnist/")
+train_dataloader = val_dataloader = test_dataloader = dict(dataset=dataset)

@@ -1,1 +1,0 @@
-"""Street scenes painted with their labels."""
