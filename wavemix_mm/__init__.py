@@ -37,8 +37,9 @@ def connect() -> None:
     # looks here. Other modules import the same dict object, so that it is changed, never replaced.
     from mmengine.config.utils import MODULE2PACKAGE
 
-    from .engine.checkpoints.loading import explain_inferencers, register_loaders
+    from .engine.checkpoints.loading import register_loaders
     from .host.bases import read_own_bases
+    from .host.inferencers import explain_inferencers
     from .host.model_index import register_models
     from .when_imported import when_imported
 

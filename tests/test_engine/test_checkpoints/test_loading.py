@@ -17,7 +17,6 @@ from mmengine.model import BaseModel, BaseModule
 from mmengine.registry import MODELS
 from mmengine.runner import Runner, load_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
-from mmengine.utils import get_object_from_string
 
 from wavemix_mm.engine.checkpoints import loading
 from wavemix_mm.engine.checkpoints.loading import read_checkpoint
@@ -183,24 +182,6 @@ def test_inferencer_takes_no_config_from_the_weights(tmp_path, marker, suffix, t
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("inferencer", ["mmseg.apis.MMSegInferencer", None])
-def test_inferencer_with_weights_alone_is_told_to_name_a_config(tmp_path, inferencer):
-    kind = Inferencer if inferencer is None else get_object_from_string(inferencer)
-    path = tmp_path / "epoch_1.pth"
-    for content in (dict(meta=dict(cfg="a = 1"), state_dict={}), dict(state_dict={})):
-        torch.save(content, path)
-        with pytest.raises(UserInputError) as caught:
-            kind(None, str(path), device="cpu")
-        message = str(caught.value)
-        assert "wavemix_mm does not read configs out of checkpoints" in message
-        assert "docs/reliability.md" in message
-        assert f"{kind.__name__}('path/to/config.py', '{path}')" in message
-    with pytest.raises(UserInputError, match=r"none\.pth does not exist"):
-        kind(None, str(tmp_path / "none.pth"), device="cpu")
-    with pytest.raises(KeyError, match="none of it"):  # of the config, as mmengine says it
-        kind(dict(model=dict(type="none of it")), None, device="cpu")
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -335,7 +316,6 @@ def test_names_of_model_zoos(tmp_path, server, forged, marker, monkeypatch):
 LOADERS = """
 import sys
 from mmengine.runner.checkpoint import CheckpointLoader
-from mmengine.utils import get_object_from_string
 before = dict(CheckpointLoader._schemes)
 import wavemix_mm
 print(*sorted(key for key, value in CheckpointLoader._schemes.items() if before.get(key) != value))

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import os
 import sys
 from collections.abc import Iterator
@@ -252,31 +251,3 @@ def register_loaders(checkpoint_module: ModuleType) -> None:
     prefixes = ["", SCHEME, *_ADDRESSES]
     checkpoint_module.CheckpointLoader.register_scheme(prefixes, load_from_wavemix_mm, force=True)
     checkpoint_module.load_from_http = load_from_wavemix_mm  # type: ignore[attr-defined]
-
-
-def explain_inferencers(infer_module: ModuleType) -> None:
-    """Have an inferencer that is given weights alone say that it needs a config.
-
-    mmengine would say that the checkpoint holds none, which `read_checkpoint` has dropped.
-
-    Args:
-        infer_module: The module mmengine.infer.infer.
-    """
-    init_model = infer_module.BaseInferencer._init_model
-
-    @functools.wraps(init_model)
-    def explained(self: Any, cfg: Any, weights: str | None, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return init_model(self, cfg, weights, *args, **kwargs)
-        except (AssertionError, KeyError, ValueError) as error:
-            # mmengine fills an empty cfg with what it finds
-            if cfg or weights is None or isinstance(error, UserInputError):
-                raise
-            raise UserInputError(
-                f"checkpoint {weights} was given without a config: wavemix_mm does not read "
-                "configs out of checkpoints, because they are code (docs/reliability.md); name the "
-                "config: "
-                f"{type(self).__name__}('path/to/config.py', {weights!r})."
-            ) from error
-
-    infer_module.BaseInferencer._init_model = explained
