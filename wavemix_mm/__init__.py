@@ -37,16 +37,17 @@ def connect() -> None:
     # looks here. Other modules import the same dict object, so that it is changed, never replaced.
     from mmengine.config.utils import MODULE2PACKAGE
 
-    from .engine.checkpoints.loading import register_loaders
+    from .engine.checkpoints.loading import register_finder, register_loaders
     from .host.bases import read_own_bases
     from .host.inferencers import explain_inferencers
-    from .host.model_index import register_models
+    from .host.model_index import SCHEME, find_weights, register_models
     from .when_imported import when_imported
 
     # A module in place of the distribution's name: both versions of mmengine then take the folder
     # of that module, where 0.10.7 looks for an editable install beside its metadata, in vain.
     MODULE2PACKAGE.setdefault("wavemix_mm", "wavemix_mm.version")
     read_own_bases()
+    register_finder(SCHEME, find_weights)
     when_imported("mmengine.runner.checkpoint", register_loaders)
     when_imported("mmengine.infer.infer", explain_inferencers)
     when_imported("mmpretrain.apis.model", register_models)

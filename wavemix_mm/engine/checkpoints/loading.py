@@ -17,7 +17,7 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,13 +32,13 @@ from wavemix_mm.engine.checkpoints.safe_globals import Unreadable
 from wavemix_mm.engine.checkpoints.safetensors_files import load_from_safetensors
 from wavemix_mm.engine.checkpoints.torch_files import read_torch_file
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.host.model_index import SCHEME, find_weights
 
 _ADDRESSES = ("http://", "https://")
 # Names of models that mmengine looks up; they stand for addresses, which it fetches through here.
 _MODEL_ZOOS = ("open-mmlab://", "openmmlab://", "torchvision://", "modelzoo://", "mmcls://")
 TRUST_ADVICE = "; --trust-checkpoint loads the file of someone you trust"
 _unsafe_pickle_allowed = False
+_finders: dict[str, Callable[[str], Path]] = {}  # by prefix
 
 
 @contextlib.contextmanager
@@ -62,8 +62,9 @@ def read_checkpoint(path: str, map_location: Any = "cpu") -> Any:
     """Read a checkpoint, running no code that it may hold.
 
     Args:
-        path: A file, 'wavemix_mm://name', an http(s) address, which is fetched once and kept in
-            the folder that torch.hub has for it, or a name of mmengine's model zoos.
+        path: A file, an http(s) address, which is fetched once and kept in the folder that
+            torch.hub has for it, a name of mmengine's model zoos, or a prefix of `register_finder`
+            and a name.
         map_location: Device of the tensors; the CPU for whatever else torch.load would take.
 
     Returns:
@@ -76,9 +77,9 @@ def read_checkpoint(path: str, map_location: Any = "cpu") -> Any:
     device = map_location if isinstance(map_location, str | torch.device) else "cpu"
     if path.startswith(_ADDRESSES):
         return _read_address(path, device)
-    if path.startswith(SCHEME):
-        file = str(find_weights(path.removeprefix(SCHEME)))
-        return keep_plain(load_from_safetensors(file, device), path)
+    for prefix, find in _finders.items():
+        if path.startswith(prefix):
+            return _read_file(str(find(path.removeprefix(prefix))), path, device)
     if path.startswith(_MODEL_ZOOS):
         return _read_from_model_zoo(path, device)
     if "://" in path:
@@ -144,7 +145,7 @@ def check_file(path: str) -> None:
 
 def _read_file(file: str, name: str, device: str | torch.device) -> Any:
     """Read a local file; `name` is what the messages call it."""
-    if name.endswith(".safetensors"):
+    if file.endswith(".safetensors"):
         return keep_plain(load_from_safetensors(file, device), name)
     try:
         with open(file, "rb") as stream:
@@ -240,14 +241,25 @@ def load_from_wavemix_mm(filename: str, map_location: Any = None, *_: Any, **__:
     return read_checkpoint(filename, map_location)
 
 
-def register_loaders(checkpoint_module: ModuleType) -> None:
-    """Have mmengine read files and addresses through this module.
+def register_finder(prefix: str, find: Callable[[str], Path]) -> None:
+    """Let a prefix and a name, such as 'wavemix_mm://mnist_8-10', stand for a file.
 
-    Its loaders of model zoos look names up and call ``load_from_http``, which is replaced too.
+    Args:
+        prefix: The prefix, with its '://'. mmengine knows it too if `register_loaders` comes after.
+        find: Function that returns the file of a name, or raises a `UserInputError`.
+    """
+    _finders[prefix] = find
+
+
+def register_loaders(checkpoint_module: ModuleType) -> None:
+    """Let mmengine read files, addresses and names of `register_finder` through this module.
+
+    mmengine's loaders of model zoos look up a name and call ``load_from_http``, which is replaced
+    too.
 
     Args:
         checkpoint_module: The module mmengine.runner.checkpoint.
     """
-    prefixes = ["", SCHEME, *_ADDRESSES]
+    prefixes = ["", *_ADDRESSES, *_finders]
     checkpoint_module.CheckpointLoader.register_scheme(prefixes, load_from_wavemix_mm, force=True)
     checkpoint_module.load_from_http = load_from_wavemix_mm  # type: ignore[attr-defined]
