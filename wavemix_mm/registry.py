@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import mmengine.runner  # noqa: F401  (imports torch, which our types need anyway)
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
@@ -17,6 +18,11 @@ from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
+
+from wavemix_mm import connect
+
+# The program uses one of our types: register what `import wavemix_mm` left out without torch.
+connect(imported_only=True)
 
 METRICS = Registry(
     "metric", parent=MMENGINE_METRICS, scope="wavemix_mm", locations=["wavemix_mm.evaluation"]

@@ -36,6 +36,7 @@ def publish(checkpoint: str, out: Path) -> str:
     """
     import torch
 
+    import wavemix_mm
     from wavemix_mm.engine.checkpoints.loading import (
         get_state_dict,
         read_checkpoint,
@@ -46,6 +47,7 @@ def publish(checkpoint: str, out: Path) -> str:
 
     if out.suffix != ".safetensors":
         raise UserInputError(f"{out} must end in .safetensors.")
+    wavemix_mm.connect(imported_only=True)  # the checkpoint may be wavemix_mm://<name>
     content = read_checkpoint(checkpoint)
     state = get_state_dict(content, checkpoint)
     meta = content.get("meta") or {}

@@ -5,9 +5,9 @@ mmengine's own files must not be imported here at the top: `import wavemix_mm` i
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from wavemix_mm.errors import UserInputError
@@ -29,15 +29,19 @@ def find_root() -> Path | None:
     return next((root for root in roots if (root / _METAFILE).is_file()), None)
 
 
-def register_models(model_api: ModuleType) -> None:
+@functools.cache  # so that a second call does not replace `get` again
+def register_models(hub: Any) -> None:
     """Add the classification models to mmpretrain's ModelHub.
 
-    Each is there by the name of its config and by the same with `wavemix/` before it. Names that
-    others have taken stay theirs. The config is read and weights are looked for when they are
-    asked for. A segmentation model has no place there; asking for one says how to get it.
+    Each model gets two names: the name of its config, and the same after `wavemix/`. Names that
+    another package has taken stay as they are. mmpretrain reads a config and its weights when a
+    program asks for them. The error for a segmentation model says how to build it.
+
+    `ModelHub.register_model_index` would not serve: it knows one name a model, fails at a name that
+    is taken, lists segmentation models too, and builds a model without weights at random.
 
     Args:
-        model_api: The module mmpretrain.apis.model.
+        hub: The class mmpretrain.apis.model.ModelHub.
     """
     from modelindex.load_model_index import load
 
@@ -46,19 +50,17 @@ def register_models(model_api: ModuleType) -> None:
         return
     index = load(str(root / "model-index.yml"))
     index.build_models_with_collections()
-    hub = model_api.ModelHub
-    models = hub._models_dict
-    segmentors = {}
+    models, segmentors = hub._models_dict, {}
     for model in index.models:
+        names = [name.lower() for name in (model.name, HUB_PREFIX + model.name)]
         if "Image Classification" not in [result.task for result in model.results]:
-            for name in (model.name, HUB_PREFIX + model.name):
-                segmentors[name.lower()] = model
+            segmentors |= dict.fromkeys(names, model)
             continue
         model.config = str(root / model.config)
-        # For those without weights too: mmpretrain would go on with random ones.
+        # Also without published weights: the error then says so.
         model.weights = SCHEME + model.name
-        for name in (model.name, HUB_PREFIX + model.name):
-            models.setdefault(name.lower(), model)
+        for name in names:
+            models.setdefault(name, model)
     get_of_host = hub.get
 
     def get(model_name: str) -> Any:
