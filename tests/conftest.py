@@ -9,7 +9,10 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 
+import wavemix_mm
 from wavemix_mm.official import networks
+
+wavemix_mm.connect()  # some tests import mmpretrain after wavemix_mm, and ask it for our models
 
 # Their instances outlive the test that made them: the default scope of one test would decide what
 # a type without a prefix means in the next, and a logger would write to a closed stream.

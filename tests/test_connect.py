@@ -69,6 +69,7 @@ print(*errors, sep="\\n")
         "from mmengine.registry import HOOKS; HOOKS.get('wavemix_mm.NonFiniteHook')",
         "import wavemix_mm; wavemix_mm.connect()",
         "import wavemix_mm.models.backbones.wavemix",
+        "import wavemix_mm.apis",
         "import wavemix_mm, mmengine.runner\n"
         "from mmengine.registry import MODELS; MODELS.get('wavemix_mm.ChannelMixing')",
         "import wavemix_mm, mmengine.runner\n"

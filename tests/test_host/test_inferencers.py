@@ -10,8 +10,6 @@ from mmpretrain.apis.model import ModelHub
 import wavemix_mm
 from wavemix_mm.errors import UserInputError
 
-wavemix_mm.connect()  # another test may have imported wavemix_mm before mmpretrain
-
 
 class Inferencer(BaseInferencer):
     _init_pipeline = visualize = postprocess = lambda *_: None

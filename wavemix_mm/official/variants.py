@@ -1,4 +1,4 @@
-"""Which network of the authors' a converted state dict is of, and which config builds it here."""
+"""Detect the authors' architecture from a converted state dict, and find the config for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.models.backbones.arguments import parse_arch
 
-# Configs by number of classes; of several, that of which the source's name holds the word.
+# Number of classes -> word -> config. The word is looked for in the name of the checkpoint.
 _PATCH_CONFIGS = {
     10: {"galaxy": "galaxy10", "cifar": "cifar10_in1k", "svhn": "svhn_in1k"},
     100: {"": "cifar100_in1k"},
@@ -33,11 +33,12 @@ _STRIDED_CONFIGS = {
 
 @dataclass(frozen=True)
 class Variant:
-    """One of the authors' networks, as its tensors tell.
+    """Architecture of one of the authors' networks, detected from its tensors.
 
-    `patch_size` is None where the stem has two strided convolutions. `head` has the widths between
-    the backbone and the classes: two of a segmentation, one of a classification with a convolution
-    before the pooling, none of one without.
+    Attributes:
+        patch_size: None if the stem has two strided convolutions.
+        head: Channels between backbone and classes: two numbers for a segmentation network, one for
+            a classification network with a convolution before the pooling, else none.
     """
 
     is_segmentation: bool
@@ -53,7 +54,7 @@ class Variant:
 
     @property
     def arch(self) -> str:
-        """The paper's name of the backbone, as `WaveMix(arch=...)` takes it."""
+        """The backbone's name for `WaveMix(arch=...)`."""
         name = f"{self.embed_dims}/{self.depth}"
         return f"lite-{name}" if self.levels == 1 else f"{name}-l{self.levels}"
 
@@ -61,8 +62,8 @@ class Variant:
     def stride(self) -> int:
         """Stride of each convolution of a strided stem.
 
-        It leaves no trace in the tensors. All released classifications of one level work at the
-        resolution of their small images; the others, as the segmentation, at a quarter of it.
+        The tensors do not show it. The released classification networks of one level have small
+        images and keep their resolution. All other networks reduce it to a quarter.
         """
         return 1 if self.levels == 1 and not self.is_segmentation else 2
 
@@ -76,10 +77,10 @@ class Variant:
 
 
 def detect_variant(state_dict: Mapping[str, Tensor]) -> Variant:
-    """Detect the network from what `convert_official` returns.
+    """Detect the architecture from a state dict that `convert_official` has returned.
 
     Raises:
-        UserInputError: If a tensor that tells of it is missing.
+        UserInputError: If a tensor that shows it is missing.
     """
 
     def shape(key: str) -> tuple[int, ...]:
@@ -116,11 +117,11 @@ def detect_variant(state_dict: Mapping[str, Tensor]) -> Variant:
 
 
 def find_config(variant: Variant, source: str) -> str:
-    """Name the config in configs/wavemix/ that comes nearest, `config_options` does the rest.
+    """Return the name of the nearest config in configs/wavemix/.
 
     Args:
-        variant: What is to be built.
-        source: Name of the checkpoint, for what the tensors do not tell: CIFAR-10 or SVHN.
+        variant: The architecture to build. `config_options` returns what the config lacks.
+        source: Name of the checkpoint, because tensors do not distinguish CIFAR-10 from SVHN.
     """
     if variant.is_segmentation:
         return "cityscapes_in1k-192-16-l3" if variant.patch_size else "cityscapes"
@@ -131,10 +132,10 @@ def find_config(variant: Variant, source: str) -> str:
 
 
 def config_options(variant: Variant, model: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the `--cfg-options` with which a config builds the variant; none if it does already.
+    """Return the `--cfg-options` that let a config build the variant.
 
     Args:
-        variant: What is to be built.
+        variant: The architecture to build.
         model: `model` of a config in configs/wavemix/.
     """
     backbone = model["backbone"]
