@@ -6,6 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.infer import BaseInferencer
+from mmengine.runner.checkpoint import CheckpointLoader
+from mmpretrain import ImageClassificationInferencer
+from mmpretrain.apis.model import ModelHub
+
+import wavemix_mm
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -71,8 +78,6 @@ print(*errors, sep="\\n")
         "import wavemix_mm.models.backbones.wavemix",
         "import wavemix_mm.apis",
         "import wavemix_mm, mmengine.runner\n"
-        "from mmengine.registry import MODELS; MODELS.get('wavemix_mm.ChannelMixing')",
-        "import wavemix_mm, mmengine.runner\n"
         "from mmengine.config import Config; Config.fromfile('configs/wavemix/mnist_8-10.py')",
     ],
 )
@@ -109,3 +114,16 @@ def test_plain_runner_refuses_a_payload(tmp_path):
     *_, message = run(RUNNER, forged, tmp_path / "run")
     assert message.startswith(f"checkpoint {forged} cannot be read: it holds ")
     assert not marker.exists()
+
+
+def test_a_second_connect_leaves_what_others_have_registered_since(monkeypatch):
+    wavemix_mm.connect()
+    classification = ImageClassificationInferencer.__base__
+    owners = [(Config, "_get_cfg_path"), (BaseInferencer, "_init_model"), (ModelHub, "get"),
+              (classification, "__init__")]  # fmt: skip
+    for owner in owners:
+        monkeypatch.setattr(*owner, replacement := len)
+    monkeypatch.setitem(CheckpointLoader._schemes, "https://", replacement)
+    wavemix_mm.connect()
+    assert CheckpointLoader._schemes["https://"] is replacement
+    assert all(getattr(*owner) is replacement for owner in owners)

@@ -5,9 +5,7 @@ import torch
 from mmengine.infer import BaseInferencer
 from mmengine.utils import get_object_from_string
 from mmpretrain import ImageClassificationInferencer
-from mmpretrain.apis.model import ModelHub
 
-import wavemix_mm
 from wavemix_mm.errors import UserInputError
 
 
@@ -41,14 +39,3 @@ def test_classification_inferencer_too():
     assert message.endswith("ImageClassificationInferencer('path/to/config.py', 'a.pth').")
     with pytest.raises(ValueError, match="Failed to find model"):  # as mmpretrain says it
         ImageClassificationInferencer("no such model", "a.pth")
-
-
-def test_a_second_connect_changes_nothing():
-    def replaced():
-        classification = ImageClassificationInferencer.__base__
-        return BaseInferencer._init_model, classification.__init__, ModelHub.get
-
-    wavemix_mm.connect()
-    before = replaced()
-    wavemix_mm.connect()
-    assert replaced() == before

@@ -296,7 +296,7 @@ def test_names_of_others_stay_theirs(monkeypatch):
     models = dict(imagenet="of another package")
     monkeypatch.setattr(ModelHub, "_models_dict", models)
     monkeypatch.setattr(ModelHub, "get", ModelHub.get)
-    model_index.register_models.__wrapped__(ModelHub)
+    model_index.register_models(ModelHub)
     assert models["imagenet"] == "of another package"
     assert models["wavemix/imagenet"].name == "imagenet"
 
@@ -305,7 +305,7 @@ def test_package_without_configs(monkeypatch):
     models = {}
     monkeypatch.setattr(ModelHub, "_models_dict", models)
     monkeypatch.setattr(model_index, "find_root", lambda: None)
-    model_index.register_models.__wrapped__(ModelHub)
+    model_index.register_models(ModelHub)
     assert models == {}
     with pytest.raises(UserInputError, match="installed without its configs"):
         model_index.find_weights("mnist_8-10")

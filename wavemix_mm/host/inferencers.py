@@ -8,7 +8,6 @@ from typing import Any
 from wavemix_mm.errors import UserInputError
 
 
-@functools.cache  # so that a second call does not wrap the function again
 def explain_inferencers(base: type) -> None:
     """Let an inferencer that is given weights alone say that it needs a config.
 
@@ -32,7 +31,6 @@ def explain_inferencers(base: type) -> None:
     base._init_model = explained  # type: ignore[attr-defined]
 
 
-@functools.cache
 def explain_classification_inferencers(base: type) -> None:
     """Do the same for mmpretrain, which would raise an UnboundLocalError.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,6 @@ def find_root() -> Path | None:
     return next((root for root in roots if (root / _METAFILE).is_file()), None)
 
 
-@functools.cache  # so that a second call does not replace `get` again
 def register_models(hub: Any) -> None:
     """Add the classification models to mmpretrain's ModelHub.
 
