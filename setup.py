@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import runpy
 import shutil
 from pathlib import Path
 
@@ -16,29 +16,15 @@ MIM_ENTRIES = ("configs", "tools", "model-index.yml")
 # pytorch-wavelets imports pkg_resources, which setuptools 82 dropped.
 WAVELETS = ["pytorch-wavelets>=1.3.0", "setuptools<82"]
 AUTHORS = ["wavemix==0.2.4", "einops"]
-# What two data sets of the classification configs are read with: SVHN and Galaxy10 DECals.
+# SVHN and Galaxy10 DECaLS are read with these.
 DATASETS = ["scipy", "h5py"]
-# What torch.onnx.export needs, and what its graphs are run by.
+# torch.onnx.export needs the first two, and onnxruntime runs its graphs.
 EXPORT = ["onnx", "onnxscript", "onnxruntime"]
+# The doctor reads the same lists.
+LISTS = runpy.run_path(str(ROOT / PACKAGE / "host" / "requirements.py"))
 EXTRAS = {
-    # No OpenMMLab package is a hard requirement: the two families below install the same
-    # modules and would overwrite each other's files. `wavemix_mm/host/environment.py` repeats both
-    # lists for the commands that it proposes; tests/test_packaging.py keeps them equal.
-    "onedl": [
-        "onedl-mmengine>=0.10.12",
-        "onedl-mmcv>=2.3.6",
-        "onedl-mmsegmentation>=1.4.2",
-        "onedl-mmpretrain>=1.3.6",
-    ],
-    "openmmlab": [
-        "mmengine>=0.10.7,<1",
-        "mmcv>=2.1,<2.2",
-        "mmsegmentation>=1.2.2,<2",
-        "mmpretrain>=1.2,<2",
-        "setuptools<82",
-        "ftfy",
-        "regex",
-    ],
+    "onedl": LISTS["FAMILIES"]["onedl"],
+    "openmmlab": LISTS["FAMILIES"]["openmmlab"],
     "wavelets": WAVELETS,
     "datasets": DATASETS,
     "export": EXPORT,
@@ -54,19 +40,10 @@ EXTRAS = {
         *DATASETS,
         *EXPORT,
     ],
-    # What tools/analysis_tools/benchmark.py and benchmark_dwt.py compare with.
+    # tools/analysis_tools/benchmark.py and benchmark_dwt.py compare with these.
     "benchmark": [*WAVELETS, *AUTHORS, "ptwt", "timm"],
     "dev": ["ruff", "codespell", "mypy", "pre-commit"],
 }
-
-
-def read_version() -> str:
-    """Return the version in `wavemix_mm/version.py` without running that file."""
-    module = ast.parse((ROOT / PACKAGE / "version.py").read_text(encoding="utf-8"))
-    for node in module.body:
-        if isinstance(node, ast.Assign) and node.targets[0].id == "__version__":
-            return ast.literal_eval(node.value)
-    raise RuntimeError("wavemix_mm/version.py assigns no __version__")
 
 
 def remove(path: Path) -> None:
@@ -88,9 +65,8 @@ def copy(source: Path, target: Path) -> None:
 class BuildPyWithMim(build_py):
     """Put `configs/`, `tools/` and `model-index.yml` into `wavemix_mm/.mim`.
 
-    Every way of installing goes through build_py: a wheel, the wheel built from an sdist (which
-    holds the three through MANIFEST.in), and an editable install, where setuptools runs this
-    command with `editable_mode` set.
+    Every installation runs build_py: a wheel, a wheel from an sdist (MANIFEST.in puts the three
+    entries into it), and an editable install, for which setuptools sets `editable_mode`.
     """
 
     def run(self) -> None:
@@ -99,7 +75,7 @@ class BuildPyWithMim(build_py):
             super().run()
             self.fill_mim(ROOT / PACKAGE / ".mim", link=True)
             return
-        # What an earlier build left in build/lib would get into the wheel as well.
+        # The wheel would also get what an earlier build left in build/lib.
         package = Path(self.build_lib) / PACKAGE
         remove(package)
         super().run()
@@ -125,7 +101,7 @@ class BuildPyWithMim(build_py):
 
 setup(
     name=PACKAGE,
-    version=read_version(),
+    version=runpy.run_path(str(ROOT / PACKAGE / "version.py"))["__version__"],
     description="WaveMix, the wavelet token-mixing network, for OpenMMLab",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -143,7 +119,7 @@ setup(
     packages=find_packages(include=[f"{PACKAGE}*"]),
     include_package_data=True,
     python_requires=">=3.10",
-    install_requires=["torch", "torchvision", "numpy", "packaging", "PyWavelets", "safetensors"],
+    install_requires=LISTS["REQUIRED"],
     extras_require=EXTRAS,
     cmdclass={"build_py": BuildPyWithMim},
     zip_safe=False,

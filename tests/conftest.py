@@ -8,7 +8,11 @@ import torch
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
-from official_package import import_official, set_transform_dtype
+
+import wavemix_mm
+from wavemix_mm.official import networks
+
+wavemix_mm.connect()  # some tests import mmpretrain after wavemix_mm, and ask it for our models
 
 # Their instances outlive the test that made them: the default scope of one test would decide what
 # a type without a prefix means in the next, and a logger would write to a closed stream.
@@ -34,29 +38,19 @@ def fresh_state():
 @pytest.fixture(scope="session")
 def official():
     """The authors' package, computing on the CPU in float32."""
-    package = import_official()
-    set_transform_dtype(package, torch.float32)
-    return package
+    networks.set_transforms("cpu", torch.float32)
+    return networks.import_official()
 
 
 @pytest.fixture
 def double_official(official):
     """The authors' package, computing in float64."""
-    set_transform_dtype(official, torch.float64)
+    networks.set_transforms("cpu", torch.float64)
     yield official
-    set_transform_dtype(official, torch.float32)
+    networks.set_transforms("cpu", torch.float32)
 
 
 @pytest.fixture
 def randomize_norms():
     """A function that gives batch norms parameters and statistics as after some training."""
-    return _randomize_norms
-
-
-def _randomize_norms(model: torch.nn.Module) -> None:
-    for module in model.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            torch.nn.init.normal_(module.running_mean, std=0.5)
-            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
-            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-            torch.nn.init.normal_(module.bias, std=0.5)
+    return networks.randomize_norms

@@ -1,15 +1,16 @@
 """WaveMix, the wavelet token-mixing network, as a plugin for OpenMMLab.
 
-Importing this package checks that a usable OpenMMLab stack is installed, makes
-`_base_ = 'wavemix_mm::wavemix/<config>.py'` known to mmengine, has mmengine read checkpoints,
-safetensors among them, without running code that they hold, and puts the classification models into
-mmpretrain's list once that is imported. Models register themselves when a config names one
+The import registers the plugin in those parts of OpenMMLab that this process has imported, and
+imports no torch. Models and other types register themselves when a config names one
 (`wavemix_mm/registry.py`).
 """
 
 from __future__ import annotations
 
+import functools
 import sys
+import warnings
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from .version import __version__
@@ -20,41 +21,76 @@ if TYPE_CHECKING:
 __all__ = ["__version__", "connect", "convert_official"]
 
 
-def connect() -> None:
-    """Connect the plugin to mmengine; importing `wavemix_mm` does it, once more does no harm.
+def connect(imported_only: bool = False) -> None:
+    """Register the plugin in mmengine, and in mmpretrain if it is installed.
 
-    README lists what that changes for other programs of the process.
+    `import wavemix_mm` and the first use of one of our types do this for what the process has
+    imported by then. A program needs the call only if it imports `wavemix_mm` before OpenMMLab;
+    README says for what. A second call registers nothing again.
+
+    Args:
+        imported_only: Leave out what would import torch or mmpretrain.
 
     Raises:
-        ImportError: no OpenMMLab stack is installed, or two are mixed. The message is the
-            one that `python -m wavemix_mm doctor` prints, with the command that mends it.
+        ImportError: If no OpenMMLab packages are installed, or two families of them. The message
+            is the one of `python -m wavemix_mm doctor`, with the command that fixes it.
     """
     from .host.environment import check_stack
 
     check_stack()
+    _register_configs()
+    if not imported_only or sys.modules.get("torch"):
+        _register_checkpoints()
+    if sys.modules.get("mmpretrain.apis") or (not imported_only and find_spec("mmpretrain")):
+        _register_models()
 
-    # mmengine knows the packages in this map only: `mmengine.hub.get_config('wavemix_mm::...')`
-    # looks here. Other modules import the same dict object, so that it is changed, never replaced.
+
+@functools.cache  # once for each process
+def _register_configs() -> None:
     from mmengine.config.utils import MODULE2PACKAGE
 
-    from .engine.checkpoints.loading import register_finder, register_loaders
     from .host.bases import read_own_bases
-    from .host.inferencers import explain_inferencers
-    from .host.model_index import SCHEME, find_weights, register_models
-    from .when_imported import when_imported
 
-    # A module in place of the distribution's name: both versions of mmengine then take the folder
-    # of that module, where 0.10.7 looks for an editable install beside its metadata, in vain.
-    MODULE2PACKAGE.setdefault("wavemix_mm", "wavemix_mm.version")
-    read_own_bases()
+    # `wavemix_mm::<config>` as a base of a config. A program that reads a config has imported what
+    # it uses, so that each base registers the plugin there too.
+    read_own_bases(before_reading=lambda: connect(imported_only=True))
+    # `wavemix_mm::<config>` for mmengine.hub. The value is a module: both versions of mmengine then
+    # take its folder, while 0.10.7 finds no editable install by the distribution's name.
+    MODULE2PACKAGE.setdefault(__name__, "wavemix_mm.version")
+
+
+@functools.cache
+def _register_checkpoints() -> None:
+    from mmengine.infer import BaseInferencer
+    from mmengine.runner import checkpoint
+
+    from .engine.checkpoints.loading import register_finder, register_loaders
+    from .host.inferencers import explain_inferencers
+    from .host.model_index import SCHEME, find_weights
+
+    # checkpoints `wavemix_mm://<name>`, and files and addresses without running their code
     register_finder(SCHEME, find_weights)
-    when_imported("mmengine.runner.checkpoint", register_loaders)
-    when_imported("mmengine.infer.infer", explain_inferencers)
-    when_imported("mmpretrain.apis.model", register_models)
+    register_loaders(checkpoint)
+    # the message for weights without a config
+    explain_inferencers(BaseInferencer)
+
+
+@functools.cache
+def _register_models() -> None:
+    from mmpretrain.apis.base import BaseInferencer
+    from mmpretrain.apis.model import ModelHub
+
+    from .host.inferencers import explain_classification_inferencers
+    from .host.model_index import register_models
+
+    # the names of the classification models
+    register_models(ModelHub)
+    # the message for weights without a config
+    explain_classification_inferencers(BaseInferencer)
 
 
 def __getattr__(name: str) -> Any:
-    # Lazy, since the converter needs the model code, which `import wavemix_mm` need not load.
+    # Lazy, since the converter needs torch, which `import wavemix_mm` does not load.
     if name == "convert_official":
         from .official import convert_official
 
@@ -62,18 +98,9 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _is_run_as_module() -> bool:
-    """Whether this import happens for `python -m wavemix_mm`.
-
-    Python then imports the package before `__main__`, and `doctor` must work exactly where the
-    check in `connect` fails, so that `__main__` connects for the verbs that need it. Python
-    documents that argv[0] is "-m" while it locates the module; the original argument in that
-    place is the module's name ("-mNAME" where the two were written together).
-    """
-    if sys.argv[:1] != ["-m"]:
-        return False
-    return sys.orig_argv[-len(sys.argv)].removeprefix("-m") == __name__
-
-
-if not _is_run_as_module():
-    connect()
+try:
+    connect(imported_only=True)
+except ImportError as error:
+    # Only a warning, because `python -m wavemix_mm doctor` imports this file first. What uses
+    # OpenMMLab raises the error (wavemix_mm/registry.py).
+    warnings.warn(str(error), stacklevel=2)

@@ -13,21 +13,17 @@ from .version import __version__
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    """Build the parser; a verb is a sub-parser with `run` (arguments -> exit status) as default.
-
-    A verb that uses OpenMMLab also sets `needs_stack=True`.
-    """
+    """Build the parser. A verb is a sub-parser with the default `run`: arguments -> exit status."""
     parser = argparse.ArgumentParser(prog="python -m wavemix_mm", description=__doc__)
     parser.add_argument("--version", action="version", version=f"wavemix_mm {__version__}")
-    parser.set_defaults(needs_stack=False)
     verbs = parser.add_subparsers(title="verbs", metavar="<verb>", required=True)
     doctor = verbs.add_parser(
         "doctor",
-        help="print the installed versions, and what does not fit with the command that mends it",
-        description="Check the environment, or a config and its data; the exit status is 1 where "
+        help="print the installed versions, the problems and the commands that fix them",
+        description="Check the environment, or a config and its data. The exit status is 1 if "
         "something is wrong.",
     )
-    doctor.add_argument("config", nargs="?", help="config file to look for contradictions in")
+    doctor.add_argument("config", nargs="?", help="config file to check for contradictions")
     doctor.add_argument(
         "--cfg-options",
         nargs="+",
@@ -42,7 +38,7 @@ def _make_parser() -> argparse.ArgumentParser:
 def _doctor(args: argparse.Namespace) -> int:
     if args.config is None:
         return diagnose()
-    connect()
+    connect(imported_only=True)  # raises an error if OpenMMLab is missing
     return diagnose_config(args.config, args.cfg_options)
 
 
@@ -50,15 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb.
 
     Args:
-        argv: The arguments after the program's name; those of the process by default.
+        argv: The arguments after the program's name. None means the arguments of the process.
 
     Returns:
         The exit status.
     """
     args = _make_parser().parse_args(argv)
     try:
-        if args.needs_stack:
-            connect()
         return args.run(args)
     except UserInputError as error:
         print(f"error: {error}", file=sys.stderr)

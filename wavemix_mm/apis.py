@@ -15,6 +15,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from torch import nn
 
+from wavemix_mm import connect
 from wavemix_mm.engine.checkpoints.fit import load_fitting
 from wavemix_mm.engine.checkpoints.loading import (
     allow_unsafe_pickle,
@@ -22,6 +23,9 @@ from wavemix_mm.engine.checkpoints.loading import (
     read_checkpoint,
 )
 from wavemix_mm.errors import UserInputError
+
+# The imports above have imported torch: register what `import wavemix_mm` left out without it.
+connect(imported_only=True)
 
 
 def init_model(
@@ -32,31 +36,31 @@ def init_model(
     min_share: float = 1.0,
     trust_checkpoint: bool = False,
 ) -> nn.Module:
-    """Build the model of a config, load a checkpoint into it without running code of the file.
+    """Build the model of a config, and load a checkpoint without running code that it may hold.
 
-    The model goes into `mmseg.apis.inference_model` and `show_result_pyplot`, or into
-    `mmpretrain.apis.inference_model` and its inferencers, whatever the process did before. Classes
-    and colors come from the checkpoint, else from the dataset that the config tests on; colors that
-    neither names are random. The model is always that of `config`, never one that the checkpoint
-    describes. The default scope of the process stays as it was.
+    `mmseg.apis.inference_model` and `show_result_pyplot` take the model, or
+    `mmpretrain.apis.inference_model` and mmpretrain's inferencers, whatever the process did before.
+    Classes and colors come from the checkpoint, else from the test dataset of the config. Other
+    colors are random. `config` alone decides the architecture, not the checkpoint. The default
+    scope of the process stays as it was.
 
     Args:
         config: A segmentation or classification config, or its path. A Config is not changed.
         checkpoint: Any source that `read_checkpoint` takes; None for random weights.
-        device: Where the model is to be; the accelerator if there is one by default.
-        cfg_options: Options that override the config's.
-        min_share: Least share of the model's tensors, in number, that the checkpoint must have in
-            the same shape; counters of batches in norms do not count. With less than 1 the others
-            stay random, and a warning names them. What only the checkpoint has is ignored, with a
-            warning.
-        trust_checkpoint: Unpickle in full what cannot be read otherwise, which runs any code in it.
+        device: The model's device. None means the accelerator if there is one, else the CPU.
+        cfg_options: Options that override the config.
+        min_share: Least share of the model's tensors that the checkpoint must hold in the same
+            shape. Batch counters of norms do not count. Below 1, the other tensors stay random, and
+            a warning names them. Tensors that only the checkpoint has are ignored with a warning.
+        trust_checkpoint: Unpickle in full a file that cannot be read otherwise. This runs any code
+            in it.
 
     Returns:
         The model in eval mode.
 
     Raises:
-        UserInputError: If the config is of neither task or cannot be built, the checkpoint cannot
-            be read, or too little of it fits.
+        UserInputError: If the config is for neither task or cannot be built, the checkpoint cannot
+            be read, or too few of its tensors fit.
     """
     from mmengine.registry import DefaultScope
 
@@ -76,7 +80,7 @@ def init_model(
         raise UserInputError(
             f"config {name} has default_scope {task!r}, which is neither 'mmseg' nor 'mmpretrain'."
         )
-    # mmseg's own function would leave its scope to whatever the process does next
+    # mmseg's own function would leave its scope behind in the process.
     with DefaultScope.overwrite_default_scope(task):
         with building(f"config {name} cannot be built"):
             model = _build_segmentor(cfg) if task == "mmseg" else _build_classifier(cfg)
@@ -87,7 +91,7 @@ def init_model(
             content = read_checkpoint(path)
         load_fitting(model, get_state_dict(content, path), path, min_share)
         dataset_meta = _dataset_meta_of(content.get("meta")) or known
-    # where the one toolbox and the other look for it
+    # The two toolboxes look for it in different attributes.
     if task == "mmseg":
         meta = _with_palette(dataset_meta, known, model.num_classes)
         setattr(model, "dataset_meta", meta)  # noqa: B010, a plain attribute is typed as a Module
@@ -100,7 +104,7 @@ def _build_segmentor(cfg: Config) -> nn.Module:
     from mmseg.apis import init_model as init_segmentor
 
     model = init_segmentor(cfg, device="cpu")
-    # where mmseg's inference_model looks for the steps; it changes the list
+    # mmseg's inference_model looks for the steps here, and changes the list.
     if "test_pipeline" not in cfg and "test_dataloader" in cfg:
         cfg.test_pipeline = copy.deepcopy(cfg.test_dataloader.dataset.pipeline)
     _set_scope(cfg.get("test_pipeline") or [], "mmseg")
@@ -111,28 +115,28 @@ def _build_classifier(cfg: Config) -> nn.Module:
     from mmpretrain.apis import get_model
 
     model = get_model(cfg, pretrained=False)
-    # where mmpretrain's inference_model looks for the task, which it knows of its own models alone
+    # mmpretrain's inference_model looks for the task here, and sets it for its own models alone.
     model._metainfo = SimpleNamespace(results=[SimpleNamespace(task="Image Classification")])
-    # where its inferencers look for the steps
+    # mmpretrain's inferencers look for the steps here.
     if "test_dataloader" in model._config:
         _set_scope(model._config.test_dataloader.dataset.pipeline, "mmpretrain")
     return model
 
 
 def _set_scope(pipeline: list[dict[str, Any]], scope: str) -> None:
-    """Name the toolbox of each step: its functions build them in the scope of the moment."""
+    """Name the toolbox in each step, because it builds them in the default scope of that time."""
     for step in pipeline:
         step.setdefault("_scope_", scope)
 
 
 def _dataset_meta(cfg: Config) -> dict[str, Any]:
-    """Return what the dataset that the config tests on says of itself without being read."""
+    """Return the classes and colors of the config's test dataset, without reading the data."""
     from mmengine.registry import DATASETS
 
     dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
     kind, given = dataset.get("type"), dict(dataset.get("metainfo") or {})
     if isinstance(kind, str):
-        # a dataset that is not registered in this process says nothing
+        # The dataset may not be registered in this process.
         with (
             contextlib.suppress(RuntimeError),
             DATASETS.switch_scope_and_registry(None) as registry,
@@ -148,7 +152,7 @@ def _dataset_meta(cfg: Config) -> dict[str, Any]:
 
 
 def _dataset_meta_of(meta: Any) -> dict[str, Any]:
-    """Return what a checkpoint's meta says of its dataset, in the form of 1.x or of 0.x."""
+    """Return the dataset's meta from a checkpoint's meta, written by OpenMMLab 1.x or 0.x."""
     if not isinstance(meta, dict):
         return {}
     old = {key.lower(): meta[key] for key in ("CLASSES", "PALETTE") if meta.get(key)}
@@ -156,7 +160,7 @@ def _dataset_meta_of(meta: Any) -> dict[str, Any]:
 
 
 def _with_palette(meta: dict[str, Any], known: dict[str, Any], num_classes: int) -> dict[str, Any]:
-    """Complete the meta of a segmentor: mmseg's functions need classes and a color of each."""
+    """Complete a segmentor's meta: mmseg's functions need classes, and a color for each."""
     classes = meta.get("classes") or tuple(str(index) for index in range(num_classes))
     palette = meta.get("palette") or ()
     if len(palette) != len(classes):
@@ -167,7 +171,7 @@ def _with_palette(meta: dict[str, Any], known: dict[str, Any], num_classes: int)
 def _choose_colors(
     classes: Sequence[str], known: Sequence[str], palette: Sequence[list[int]]
 ) -> list[list[int]]:
-    """Return the known colors of classes, or the random ones that mmseg's datasets draw."""
+    """Return the known colors of classes, or random colors as mmseg's datasets draw them."""
     colors = dict(zip(known, palette, strict=False))
     if set(classes) <= set(colors):
         return [colors[name] for name in classes]

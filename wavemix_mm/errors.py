@@ -1,17 +1,16 @@
-"""The exceptions whose message is a sentence that the command-line tools print as it is."""
+"""Errors whose message is for the user. The command-line tools print it without a traceback."""
 
 
 class UserInputError(ValueError):
-    """A wrong argument, file or config value; its message is one sentence that names it.
+    """A wrong argument, file or config value. The message names it and says what to do.
 
-    The command-line tools print the message without a traceback. It is a `ValueError` so that
-    callers of the Python API need not know this class.
+    A subclass of `ValueError`, so that callers of the Python API need not know this class.
     """
 
 
 class BadSampleError(UserInputError):
-    """An image or label of a dataset that cannot be used; the message names file and cause."""
+    """An image or label of a dataset that cannot be used. The message names the file and cause."""
 
 
 class LostProcessError(RuntimeError):
-    """Another process of a distributed run is gone, or did not answer in time."""
+    """Another process of a distributed run has ended, or did not answer in time."""

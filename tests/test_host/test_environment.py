@@ -7,17 +7,14 @@ import pytest
 
 from wavemix_mm.host.environment import (
     MODULES,
-    STACKS,
     Installed,
     check_stack,
-    find_missing_requirements,
-    find_pkg_resources_problems,
     find_problems,
     find_stack_problems,
-    find_torch_problems,
     find_warnings,
-    look,
+    inspect_environment,
 )
+from wavemix_mm.host.requirements import FAMILIES
 
 BASE = {
     "torch": "2.11.0",
@@ -42,10 +39,8 @@ OPENMMLAB = {
 }
 
 
-def _installed(*families, modules=MODULES, **kwargs):
-    versions = dict(BASE)
-    for family in families:
-        versions |= family
+def _installed(family, modules=MODULES, without=(), **kwargs):
+    versions = {name: version for name, version in (BASE | family).items() if name not in without}
     return Installed(versions=versions, modules=modules, **kwargs)
 
 
@@ -54,9 +49,9 @@ def _only(findings):
     return findings[0]
 
 
-def _arguments(finding):
-    """The arguments of the finding's one pip command."""
-    python, *rest = shlex.split(finding.command)
+def _arguments(command):
+    """The arguments of one pip command."""
+    python, *rest = shlex.split(command)
     assert python == sys.executable
     assert rest[:2] == ["-m", "pip"]
     return rest[2:]
@@ -67,12 +62,96 @@ def test_a_sound_stack_has_no_findings(family):
     assert find_problems(_installed(family)) == []
 
 
-def test_no_stack():
-    finding = _only(find_stack_problems(_installed(modules=[])))
-    assert finding.blocks_import
-    assert finding.problem == "no OpenMMLab packages are installed"
-    assert _arguments(finding) == ["install", *STACKS["onedl"].values()]
-    assert str(finding) == f"{finding.problem}; mend it with: {finding.command}"
+BROKEN = "RuntimeError: operator torchvision::nms does not exist"
+INCOMPLETE = ["mmcv>=2.1,<2.2", "mmpretrain>=1.2,<2", "setuptools<82", "ftfy", "regex"]
+
+
+# What is installed, what the problem says, what pip is to install, whether nothing works.
+@pytest.mark.parametrize(
+    ("installed", "problem", "arguments", "blocks_import"),
+    [
+        pytest.param(
+            _installed({}, modules=[]),
+            "no OpenMMLab packages are installed", FAMILIES["onedl"], True,
+            id="no stack",
+        ),
+        pytest.param(
+            _installed({"mmengine": "0.10.7"}, modules=["mmengine", "mmseg"]),
+            "mmcv, mmpretrain missing", INCOMPLETE, False,
+            id="mmengine alone",
+        ),
+        pytest.param(
+            _installed(ONEDL, modules=MODULES[1:], without=["onedl-mmengine"]),
+            "mmengine missing", ["onedl-mmengine>=0.10.12"], True,
+            id="all but mmengine",
+        ),
+        pytest.param(
+            _installed(ONEDL, modules=["mmcv", "mmseg"]),
+            "the files of onedl-mmengine, onedl-mmpretrain are gone",
+            ["--force-reinstall", "--no-deps",
+             "onedl-mmengine==0.10.12", "onedl-mmpretrain==1.3.6"], True,
+            id="files removed with the other stack",
+        ),
+        pytest.param(
+            _installed(OPENMMLAB | {"mmcv": "2.2.0"}),
+            "mmcv 2.2.0 does not fit, >=2.1,<2.2 is needed (mmsegmentation 1.2.2 asserts",
+            ["mmcv>=2.1,<2.2"], False,
+            id="mmcv that mmseg refuses",
+        ),
+        pytest.param(
+            _installed(ONEDL | {"onedl-mmengine": "0.10.9"}),
+            "onedl-mmengine 0.10.9 does not fit", ["onedl-mmengine>=0.10.12"], False,
+            id="too old",
+        ),
+        pytest.param(
+            _installed(ONEDL, import_errors={"torch": BROKEN}),
+            f"torch 2.11.0 cannot be imported ({BROKEN}); it may be built for another machine",
+            ["--force-reinstall", "torch==2.11.0", "torchvision==0.26.0"], False,
+            id="broken torch",
+        ),
+        pytest.param(
+            _installed(ONEDL, import_errors={"torchvision": BROKEN}),
+            f"torchvision 0.26.0+cpu cannot be imported ({BROKEN}); it may be built for another "
+            "torch", ["--force-reinstall", "torch==2.11.0", "torchvision==0.26.0"], False,
+            id="broken torchvision",
+        ),
+        pytest.param(
+            _installed(ONEDL, without=["torch"]),
+            "torch is not installed", ["torch", "torchvision"], False,
+            id="no torch",
+        ),
+        pytest.param(
+            _installed(ONEDL, without=["torchvision"]),
+            "torchvision is not installed", ["torch==2.11.0", "torchvision==0.26.*"], False,
+            id="no torchvision",
+        ),
+        pytest.param(
+            _installed(ONEDL | {"pytorch-wavelets": "1.3.0", "setuptools": "82.0.0"},
+                       has_pkg_resources=False),
+            "setuptools 82.0.0 has no pkg_resources, which pytorch-wavelets",
+            ["setuptools<82"], False,
+            id="setuptools too new for pytorch-wavelets",
+        ),
+        pytest.param(
+            _installed(OPENMMLAB, without=["setuptools"], has_pkg_resources=False),
+            "setuptools is not installed, so no pkg_resources, which mmengine",
+            ["setuptools<82"], False,
+            id="no setuptools for mmengine",
+        ),
+        pytest.param(
+            _installed(ONEDL, without=["packaging", "pywavelets", "safetensors"]),
+            "packaging, PyWavelets, safetensors not installed",
+            ["packaging", "PyWavelets", "safetensors"], False,
+            id="requirements missing",
+        ),
+    ],
+)  # fmt: skip
+def test_one_problem(installed, problem, arguments, blocks_import):
+    finding = _only(find_problems(installed))
+    assert problem in finding.problem
+    assert _arguments(finding.command) == ["install", *arguments]
+    assert finding.blocks_import == blocks_import
+    assert str(finding) == f"{finding.problem}; fix it with: {finding.command}"
 
 
 @pytest.mark.parametrize(
@@ -86,61 +165,14 @@ def test_no_stack():
     ids=["both", "one package twice", "mixed", "lite"],
 )
 def test_two_stacks_over_each_other(first, second):
-    finding = _only(find_stack_problems(_installed(first, second)))
+    finding = _only(find_stack_problems(_installed(first | second)))
     assert finding.blocks_import
-    uninstall, install = finding.command.split(" && ")
-    assert set(shlex.split(uninstall)[5:]) == {*first, *second}
-    assert shlex.split(uninstall)[3:5] == ["uninstall", "-y"]
-    assert shlex.split(install)[3:] == ["install", *STACKS["onedl"].values()]
+    uninstall, install = map(_arguments, finding.command.split(" && "))
+    assert uninstall[:2] == ["uninstall", "-y"]
+    assert set(uninstall[2:]) == {*first, *second}
+    assert install == ["install", *FAMILIES["onedl"]]
     for name in (*first, *second):
         assert name in finding.problem
-
-
-def test_mmengine_without_mmcv_is_incomplete_but_importable():
-    finding = _only(
-        find_stack_problems(_installed({"mmengine": "0.10.7"}, modules=["mmengine", "mmseg"]))
-    )
-    assert not finding.blocks_import
-    assert "mmcv, mmpretrain missing" in finding.problem
-    wanted = ["mmcv>=2.1,<2.2", "mmpretrain>=1.2,<2", "setuptools<82", "ftfy", "regex"]
-    assert _arguments(finding) == ["install", *wanted]
-
-
-def test_mmcv_without_mmengine_blocks_the_import():
-    finding = _only(
-        find_stack_problems(
-            _installed(
-                {name: v for name, v in ONEDL.items() if name != "onedl-mmengine"},
-                modules=["mmcv", "mmseg", "mmpretrain"],
-            )
-        )
-    )
-    assert finding.blocks_import
-    assert _arguments(finding) == ["install", "onedl-mmengine>=0.10.12"]
-
-
-def test_files_removed_by_the_other_stack():
-    finding = _only(find_stack_problems(_installed(ONEDL, modules=["mmcv", "mmseg"])))
-    assert finding.blocks_import
-    assert _arguments(finding) == [
-        "install",
-        "--force-reinstall",
-        "--no-deps",
-        "onedl-mmengine==0.10.12",
-        "onedl-mmpretrain==1.3.6",
-    ]
-
-
-def test_mmcv_that_mmseg_asserts_against():
-    finding = _only(find_problems(_installed(OPENMMLAB | {"mmcv": "2.2.0"})))
-    assert "mmcv 2.2.0" in finding.problem
-    assert "mmsegmentation 1.2.2 asserts" in finding.problem
-    assert _arguments(finding) == ["install", "mmcv>=2.1,<2.2"]
-
-
-def test_package_that_is_too_old():
-    finding = _only(find_problems(_installed(ONEDL | {"onedl-mmengine": "0.10.9"})))
-    assert _arguments(finding) == ["install", "onedl-mmengine>=0.10.12"]
 
 
 # Pairs that were published together.
@@ -150,51 +182,19 @@ def test_package_that_is_too_old():
 )
 def test_pairs_of_torch_and_torchvision(torch, torchvision):
     versions = {"torch": torch, "torchvision": torchvision}
-    assert find_torch_problems(_installed(ONEDL, versions)) == []
-    finding = _only(find_torch_problems(_installed(ONEDL, versions | {"torchvision": "0.14.0"})))
-    assert f"torch {torch} and torchvision 0.14.0" in finding.problem
+    assert find_problems(_installed(ONEDL | versions)) == []
+    finding = _only(find_problems(_installed(ONEDL | versions | {"torchvision": "0.14.0"})))
+    assert f"torch {torch} and torchvision 0.14.0 do not belong together" in finding.problem
     partner = ".".join(torchvision.split(".")[:2]) + ".*"
-    assert _arguments(finding) == ["install", f"torch=={torch}", f"torchvision=={partner}"]
+    assert _arguments(finding.command) == ["install", f"torch=={torch}", f"torchvision=={partner}"]
 
 
-@pytest.mark.parametrize("module", ["torch", "torchvision"])
-def test_torch_that_cannot_be_imported(module):
-    errors = {module: "RuntimeError: operator torchvision::nms does not exist"}
-    finding = _only(find_torch_problems(_installed(ONEDL, import_errors=errors)))
-    assert errors[module] in finding.problem
-    assert finding.problem.startswith(f"{module} {BASE[module]} cannot be imported")
-    pins = ["torch==2.11.0", "torchvision==0.26.0"]
-    assert _arguments(finding) == ["install", "--force-reinstall", *pins]
-
-
-@pytest.mark.parametrize("missing", ["torch", "torchvision"])
-def test_torch_is_missing(missing):
-    versions = {name: version for name, version in BASE.items() if name != missing}
-    finding = _only(find_torch_problems(Installed(versions, MODULES)))
-    assert finding.problem == f"{missing} is not installed"
-    assert any(argument.startswith("torchvision") for argument in _arguments(finding))
-
-
-def test_pkg_resources():
-    user = {"pytorch-wavelets": "1.3.0", "setuptools": "82.0.0"}
-    installed = _installed(ONEDL, user, has_pkg_resources=False)
-    finding = _only(find_problems(installed))
-    assert "setuptools 82.0.0" in finding.problem
-    assert "pytorch-wavelets" in finding.problem
-    assert _arguments(finding) == ["install", "setuptools<82"]
-    # Nobody needs it here; there, mmengine does.
+def test_nobody_needs_pkg_resources():
     assert find_problems(_installed(ONEDL, has_pkg_resources=False)) == []
-    finding = _only(find_pkg_resources_problems(_installed(OPENMMLAB, has_pkg_resources=False)))
-    assert "mmengine" in finding.problem
 
 
-def test_missing_requirements_are_one_finding():
-    finding = _only(find_missing_requirements(Installed({"numpy": "2.0"}, MODULES)))
-    assert _arguments(finding) == ["install", "packaging", "PyWavelets", "safetensors"]
-
-
-def test_look_sees_this_environment():
-    installed = look(["torch", "pytest"])
+def test_this_environment():
+    installed = inspect_environment(["pytest"])
     assert set(installed.modules) == set(MODULES)
     assert installed.versions["pytest"] == pytest.__version__
     assert "packaging" in installed.versions
@@ -203,16 +203,17 @@ def test_look_sees_this_environment():
 
 @pytest.mark.parametrize("torch", ["2.10.0", "2.11.0+cpu", "3.0.0"])
 def test_torch_that_reads_checkpoints_well(torch):
-    assert find_warnings(_installed(ONEDL, {"torch": torch})) == []
+    assert find_warnings(_installed(ONEDL | {"torch": torch})) == []
     assert find_warnings(Installed(versions={}, modules=[])) == []
 
 
 def test_torch_with_known_faults_in_reading_checkpoints():
-    installed = _installed(ONEDL, {"torch": "2.9.1+cpu", "torchvision": "0.24.1"})
+    installed = _installed(ONEDL | {"torch": "2.9.1+cpu", "torchvision": "0.24.1"})
     finding = _only(find_warnings(installed))
-    assert "torch 2.9.1+cpu reads checkpoints with faults that 2.10 does not" in finding.problem
-    assert "resumed" not in finding.problem
-    assert _arguments(finding) == ["install", "--upgrade", "torch>=2.10", "torchvision"]
+    assert finding.problem.endswith(
+        "2.9.1+cpu reads checkpoints with faults that 2.10 does not have"
+    )
+    assert _arguments(finding.command) == ["install", "--upgrade", "torch>=2.10", "torchvision"]
     assert find_problems(installed) == []  # a warning, no fault
-    finding = _only(find_warnings(_installed(ONEDL, {"torch": "2.5.1"})))
+    finding = _only(find_warnings(_installed(ONEDL | {"torch": "2.5.1"})))
     assert finding.problem.endswith("no training can be resumed with it")

@@ -1,11 +1,11 @@
-"""An inferencer without a config says what it needs."""
+"""An inferencer that is given weights without a config says that it needs one."""
 
 import pytest
 import torch
 from mmengine.infer import BaseInferencer
 from mmengine.utils import get_object_from_string
+from mmpretrain import ImageClassificationInferencer
 
-import wavemix_mm  # noqa: F401  (the import is what explains)
 from wavemix_mm.errors import UserInputError
 
 
@@ -29,3 +29,13 @@ def test_inferencer_with_weights_alone_is_told_to_name_a_config(tmp_path, infere
         kind(None, str(tmp_path / "none.pth"), device="cpu")
     with pytest.raises(KeyError, match="none of it"):  # of the config, as mmengine says it
         kind(dict(model=dict(type="none of it")), None, device="cpu")
+
+
+def test_classification_inferencer_too():
+    with pytest.raises(UserInputError) as caught:
+        ImageClassificationInferencer(None, "a.pth")
+    message = str(caught.value)
+    assert message.startswith("checkpoint a.pth was given without a config")
+    assert message.endswith("ImageClassificationInferencer('path/to/config.py', 'a.pth').")
+    with pytest.raises(ValueError, match="Failed to find model"):  # as mmpretrain says it
+        ImageClassificationInferencer("no such model", "a.pth")

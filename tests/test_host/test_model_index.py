@@ -32,13 +32,14 @@ SCOPES = {name: Config.fromfile(ROOT / entry["Config"]).default_scope
 CLASSIFIERS = sorted(name for name, scope in SCOPES.items() if scope == "mmpretrain")
 DIGITS = [f"{digit} - {digit}" for digit in range(10)]
 
-# What a user runs; only the order of the two imports differs.
+# What a user runs. Only the order of two imports differs; the second needs no connect().
 SCRIPT = """
 import json, sys
 import {first}
 loaded = [name for name in sys.modules if name.startswith((
     "mmcv", "mmpretrain", "mmseg", "mmengine.runner", "modelindex", "safetensors"))]
 import {second}
+wavemix_mm.connect()
 import cv2, torch
 from mmengine.runner import load_checkpoint
 from mmpretrain import FeatureExtractor, ImageClassificationInferencer, get_model, list_models
@@ -167,6 +168,8 @@ def test_mmpretrain_api(layout, first, second, checkpoint, tmp_path, request):
     gray = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
     cv2.imwrite(str(image), gray)
     script = SCRIPT.format(first=first, second=second)
+    if first == "mmpretrain":
+        script = script.replace("wavemix_mm.connect()\n", "")
     config = package / "configs" / "wavemix" / "mnist_8-10.py"
     if layout == "built":
         config = package / "wavemix_mm" / ".mim" / config.relative_to(package)
@@ -293,7 +296,7 @@ def test_names_of_others_stay_theirs(monkeypatch):
     models = dict(imagenet="of another package")
     monkeypatch.setattr(ModelHub, "_models_dict", models)
     monkeypatch.setattr(ModelHub, "get", ModelHub.get)
-    model_index.register_models(mmpretrain.apis.model)
+    model_index.register_models(ModelHub)
     assert models["imagenet"] == "of another package"
     assert models["wavemix/imagenet"].name == "imagenet"
 
@@ -302,7 +305,7 @@ def test_package_without_configs(monkeypatch):
     models = {}
     monkeypatch.setattr(ModelHub, "_models_dict", models)
     monkeypatch.setattr(model_index, "find_root", lambda: None)
-    model_index.register_models(mmpretrain.apis.model)
+    model_index.register_models(ModelHub)
     assert models == {}
     with pytest.raises(UserInputError, match="installed without its configs"):
         model_index.find_weights("mnist_8-10")

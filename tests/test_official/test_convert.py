@@ -14,10 +14,10 @@ import copy
 import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
-from official_package import OlderClassification, SegmentationOnClassification
 
 from wavemix_mm import convert_official
 from wavemix_mm.errors import UserInputError
+from wavemix_mm.official import networks
 
 DIMS, FF, CLASSES = 16, 24, 7
 TOLERANCE = 1e-5
@@ -65,9 +65,9 @@ def _theirs(official, task, level, stem, argument):
         initial_conv=kind, stride=argument, patch_size=argument, **common
     )
     if task == "seg_on_cls":
-        return SegmentationOnClassification(network, (12, 5), CLASSES)
+        return networks.add_segmentation_head(network, (12, 5), CLASSES)
     if task == "final":
-        return OlderClassification(network, 1024)
+        return networks.OlderClassification(network, 1024)
     return network
 
 

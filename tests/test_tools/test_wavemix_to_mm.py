@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from official_package import OlderClassification, SegmentationOnClassification
 from test_train import ROOT, load_tool
 from test_untrusted_checkpoints import Payload
 
@@ -140,7 +139,7 @@ def test_every_published_classification(name, network, save, tmp_path, capsys):
 
 
 def test_the_cityscapes_network_at_its_size(network, save, tmp_path, capsys):
-    theirs = SegmentationOnClassification(network(1000, 192, 16, 3), (128, 64), 20)
+    theirs = networks.add_segmentation_head(network(1000, 192, 16, 3), (128, 64), 20)
     out = tmp_path / "new" / "cityscapes.pth"
     source = save(theirs.state_dict())
     text, config, options = convert(capsys, source, out)
@@ -177,13 +176,13 @@ def test_their_segmentation_network(level, official, randomize_norms, save, tmp_
 
 
 def test_other_classes_and_the_older_head(network, save, tmp_path, capsys):
-    seven = SegmentationOnClassification(network(7), (12, 5), 7)
+    seven = networks.add_segmentation_head(network(7), (12, 5), 7)
     out = tmp_path / "out.pth"
     text, config, options = convert(capsys, save(seven.state_dict()), out)
     assert "does not know the names of the 7 classes" in text
     assert "dataset_meta" not in read_checkpoint(str(out))["meta"]
     check_outputs(seven, config, options, out, torch.randn(1, 3, 32, 32))
-    older = OlderClassification(network(3, ff=20, mult=3), 1024)
+    older = networks.OlderClassification(network(3, ff=20, mult=3), 1024)
     text, config, options = convert(capsys, save(older.state_dict()), out)
     check_outputs(older, config, options, out, torch.randn(1, 3, 32, 32))
 

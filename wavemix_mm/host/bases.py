@@ -1,15 +1,16 @@
 """Bases of other people's configs: `_base_ = 'wavemix_mm::wavemix/<config>.py'`.
 
-mmengine looks for such a base in the `.mim` folder of an installed package. It also writes the
-package's name as `_scope_` into each part of the base, so that the part's type, and the types
-within, are looked up in that scope alone. Our configs hold types of the toolboxes: they name the
-toolbox as `default_scope` and prefix our own types. So they are read as a base that is given by its
-path, from a clone too.
+mmengine finds such a base in the `.mim` folder of an installed package. mmengine also writes the
+package's name as `_scope_` into each part of the base, and then looks up the part's type, and the
+types inside, in that scope alone. Our configs hold types of the toolboxes too: a config names the
+toolbox as `default_scope` and prefixes our types. So mmengine must read our configs like a base
+that is named by its path, which no public function of mmengine allows.
 """
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.config import Config
@@ -18,11 +19,6 @@ from wavemix_mm.host.model_index import find_root
 
 _PREFIX = "wavemix_mm::"
 _get_path_of_host = Config._get_cfg_path
-
-
-def read_own_bases() -> None:
-    """Have mmengine read a base `wavemix_mm::...` as the file that it stands for."""
-    Config._get_cfg_path = staticmethod(_get_cfg_path)
 
 
 def find_config(name: str) -> Path:
@@ -50,7 +46,17 @@ def find_config(name: str) -> Path:
     return file
 
 
-def _get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
-    if cfg_path.startswith(_PREFIX):
-        return str(find_config(cfg_path.removeprefix(_PREFIX))), None
-    return _get_path_of_host(cfg_path, filename)
+def read_own_bases(before_reading: Callable[[], None]) -> None:
+    """Let mmengine read a base `wavemix_mm::...` as the file that it stands for.
+
+    Args:
+        before_reading: Function that is called when mmengine looks up a base of any config.
+    """
+
+    def get_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        before_reading()
+        if cfg_path.startswith(_PREFIX):
+            return str(find_config(cfg_path.removeprefix(_PREFIX))), None
+        return _get_path_of_host(cfg_path, filename)
+
+    Config._get_cfg_path = staticmethod(get_path)

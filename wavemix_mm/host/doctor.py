@@ -1,4 +1,4 @@
-"""`python -m wavemix_mm doctor`: every version, or a config, then what is wrong with it."""
+"""`python -m wavemix_mm doctor`: check the environment, or a config and its data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.host.environment import MODULES, Installed, find_problems, find_warnings, look
+from wavemix_mm.host.environment import (
+    MODULES,
+    Installed,
+    find_problems,
+    find_warnings,
+    inspect_environment,
+)
 from wavemix_mm.version import __version__
 
 _SHOWN = {
@@ -24,13 +30,13 @@ _SHOWN = {
 
 
 def _first_import_errors() -> dict[str, str]:
-    """Import torch, then torchvision, and return the error of the first that fails."""
+    """Import torch, then torchvision. Return the error of the first import that fails."""
     for module in ("torch", "torchvision"):
         try:
             importlib.import_module(module)
         except Exception as error:
-            # Whatever a broken binary raises: OSError, RuntimeError (operator torchvision::nms
-            # does not exist), ImportError. It becomes a finding.
+            # A broken binary may raise anything: OSError, ImportError, RuntimeError (operator
+            # torchvision::nms does not exist).
             return {module: f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"}
     return {}
 
@@ -55,7 +61,7 @@ def _report(installed: Installed, accelerator: str) -> list[str]:
         *((shown, installed.versions.get(name, "-")) for name, shown in _SHOWN.items()),
     ]
     for module in MODULES:
-        # Two distributions here is the fault that files of one overwrote those of the other.
+        # Two distributions here: the files of one have overwritten the files of the other.
         names = sorted(set(filter(None, providers.get(module, []))))
         versions = [f"{importlib.metadata.version(name)} from {name}" for name in names]
         absent = "from a source folder" if module in installed.modules else "-"
@@ -65,12 +71,12 @@ def _report(installed: Installed, accelerator: str) -> list[str]:
 
 
 def diagnose() -> int:
-    """Print the report and the findings.
+    """Print all versions, then the problems and the commands that fix them.
 
     Returns:
-        The exit status: 1 where a fault was found, else 0, with warnings or without.
+        The exit status: 1 if there is a problem, else 0, with warnings or without.
     """
-    installed = replace(look(_SHOWN), import_errors=_first_import_errors())
+    installed = replace(inspect_environment(_SHOWN), import_errors=_first_import_errors())
     print("\n".join(_report(installed, _describe_accelerator())), flush=True)
     findings = find_problems(installed)
     for finding in findings:
@@ -83,14 +89,14 @@ def diagnose() -> int:
 
 
 def diagnose_config(path: str, options: Sequence[str] | None = None) -> int:
-    """Print what contradicts itself in a config and its data, as tools/train.py would find it.
+    """Print the contradictions in a config and its data that tools/train.py would find.
 
     Args:
         path: The config.
-        options: ``KEY=VALUE`` each, which override it.
+        options: Options that override the config, each ``KEY=VALUE``.
 
     Returns:
-        The exit status: 1 where a contradiction was found, else 0, with warnings or without.
+        The exit status: 1 if there is a contradiction, else 0, with warnings or without.
 
     Raises:
         UserInputError: If the config cannot be read or built.

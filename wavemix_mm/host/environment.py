@@ -1,12 +1,12 @@
-"""What is installed, what does not fit together, and the one command that mends it.
+"""Find what does not fit together in an environment, and the pip command that fixes it.
 
-The findings are pure functions of what is installed (`Installed`), so that they can be tested
-without installing anything. This file imports the standard library alone: it must work where
-nothing else does.
+The findings depend on an `Installed` alone, so that tests need not install anything. This file
+imports the standard library alone, because it must work where nothing else does.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import re
@@ -15,32 +15,17 @@ import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-# Module -> requirement, for the two families of distributions that install the same modules.
-# setup.py offers both lists as extras.
-STACKS: dict[str, dict[str, str]] = {
-    "onedl": {
-        "mmengine": "onedl-mmengine>=0.10.12",
-        "mmcv": "onedl-mmcv>=2.3.6",
-        "mmseg": "onedl-mmsegmentation>=1.4.2",
-        "mmpretrain": "onedl-mmpretrain>=1.3.6",
-    },
-    "openmmlab": {
-        "mmengine": "mmengine>=0.10.7,<1",
-        "mmcv": "mmcv>=2.1,<2.2",
-        "mmseg": "mmsegmentation>=1.2.2,<2",
-        "mmpretrain": "mmpretrain>=1.2,<2",
-    },
-}
-# What the packages of a stack import without declaring it.
-UNDECLARED = {"onedl": [], "openmmlab": ["setuptools<82", "ftfy", "regex"]}
+from wavemix_mm.host.requirements import FAMILIES, REQUIRED, STACKS, UNDECLARED
+
 MODULES = tuple(STACKS["onedl"])
-# From this release on torch.load(weights_only=True) has no fault known to run code of a file or to
-# damage memory: CVE-2025-32434 was mended in 2.6, CVE-2026-24747 in 2.10.
+# Older releases read checkpoints with known faults that run code or damage memory:
+# CVE-2025-32434 (fixed in 2.6) and CVE-2026-24747 (fixed in 2.10).
 SAFE_TORCH = (2, 10)
 
 
 def _name(requirement: str) -> str:
-    return re.split(r"[<>=]", requirement, maxsplit=1)[0]
+    """Return a requirement's distribution, written as `Installed` writes it."""
+    return re.split(r"[<>=]", requirement, maxsplit=1)[0].lower()
 
 
 # Distribution -> (family, module).
@@ -53,12 +38,6 @@ _OWNERS = {
     "mmcv-lite": ("openmmlab", "mmcv"),
     "mmcv-full": ("openmmlab", "mmcv"),
 }
-_REQUIRED = {
-    "numpy": "numpy",
-    "packaging": "packaging",
-    "pywavelets": "PyWavelets",
-    "safetensors": "safetensors",
-}
 
 
 @dataclass(frozen=True)
@@ -69,8 +48,8 @@ class Installed:
         versions: Distribution name (lower case, with hyphens) -> version.
         modules: Those of `MODULES` that Python finds.
         has_pkg_resources: Whether Python finds `pkg_resources`.
-        import_errors: Module -> first line of the error that importing it raises; filled for
-            torch and torchvision by `wavemix_mm.host.doctor`.
+        import_errors: Module -> first line of the error that its import raises. The doctor fills
+            it for torch and torchvision.
     """
 
     versions: Mapping[str, str]
@@ -81,12 +60,12 @@ class Installed:
 
 @dataclass(frozen=True)
 class Finding:
-    """A fault of an environment and the shell command that mends it.
+    """A fault of an environment, and the shell command that fixes it.
 
     Attributes:
         problem: What is wrong, a clause without a full stop.
         command: The command.
-        blocks_import: Whether `import wavemix_mm` must fail because of it.
+        blocks_import: Whether nothing of ours can work because of the fault.
     """
 
     problem: str
@@ -94,7 +73,7 @@ class Finding:
     blocks_import: bool = False
 
     def __str__(self) -> str:
-        return f"{self.problem}; mend it with: {self.command}"
+        return f"{self.problem}; fix it with: {self.command}"
 
 
 def _pip(*arguments: str) -> str:
@@ -106,30 +85,23 @@ def _install(*requirements: str) -> str:
     return _pip("install", *requirements)
 
 
-def _stack_requirements(family: str) -> list[str]:
-    return [*STACKS[family].values(), *UNDECLARED[family]]
-
-
 def find_stack_problems(installed: Installed) -> list[Finding]:
     """Find an OpenMMLab stack that is absent, mixed, incomplete or of a version that cannot work.
 
-    Args:
-        installed: The environment.
-
     Returns:
-        The findings; a stack that is absent or mixed is the only one, since mending it replaces
-        everything that the others would be about.
+        The findings. A stack that is absent or mixed is the only finding, because its fix replaces
+        all packages that other findings would be about.
     """
     owners = {name: _OWNERS[name] for name in sorted(_OWNERS) if name in installed.versions}
+    whole_stack = _install(*FAMILIES["onedl"])
     if not owners and not installed.modules:
-        command = _install(*_stack_requirements("onedl"))
-        return [Finding("no OpenMMLab packages are installed", command, blocks_import=True)]
+        return [Finding("no OpenMMLab packages are installed", whole_stack, blocks_import=True)]
 
     families = {family for family, _ in owners.values()}
     if len(families) > 1:
         listed = ", ".join(f"{name} {installed.versions[name]}" for name in owners)
         problem = f"two OpenMMLab stacks are installed over each other ({listed})"
-        command = f"{_pip('uninstall', '-y', *owners)} && {_install(*_stack_requirements('onedl'))}"
+        command = f"{_pip('uninstall', '-y', *owners)} && {whole_stack}"
         return [Finding(problem, command, blocks_import=True)]
 
     findings = []
@@ -161,19 +133,18 @@ def find_stack_problems(installed: Installed) -> list[Finding]:
 
 def _find_unfit_versions(installed: Installed, family: str) -> list[Finding]:
     if "packaging" not in installed.versions:
-        return []  # A finding of its own, see find_missing_requirements.
+        return []  # `find_missing_requirements` reports it.
     from packaging.specifiers import SpecifierSet
 
     findings = []
-    for module, requirement in STACKS[family].items():
+    for requirement in STACKS[family].values():
         name = _name(requirement)
-        version = installed.versions.get(name)
-        bounds = requirement.removeprefix(name)
+        version, bounds = installed.versions.get(name), requirement.removeprefix(name)
         if version is None or SpecifierSet(bounds).contains(version, prereleases=True):
             continue
         problem = f"{name} {version} does not fit, {bounds} is needed"
         segmentation = installed.versions.get("mmsegmentation")
-        if family == "openmmlab" and module == "mmcv" and segmentation:
+        if name == "mmcv" and segmentation:
             problem += f" (mmsegmentation {segmentation} asserts it on import)"
         findings.append(Finding(problem, _install(requirement)))
     return findings
@@ -186,16 +157,12 @@ def release(version: str) -> tuple[int, int]:
 
 
 def find_torch_problems(installed: Installed) -> list[Finding]:
-    """Find torch or torchvision missing, broken, or not of the same release.
+    """Find torch or torchvision missing, broken, or not of the same release: at most one finding.
 
     Args:
         installed: The environment, `import_errors` filled.
-
-    Returns:
-        At most one finding.
     """
-    torch = installed.versions.get("torch")
-    torchvision = installed.versions.get("torchvision")
+    torch, torchvision = map(installed.versions.get, ("torch", "torchvision"))
     if torch is None:
         return [Finding("torch is not installed", _install("torch", "torchvision"))]
     major, minor = release(torch)
@@ -206,28 +173,20 @@ def find_torch_problems(installed: Installed) -> list[Finding]:
     if major == 2 and release(torchvision) != (0, minor + 15):
         problem = f"torch {torch} and torchvision {torchvision} do not belong together"
         return [Finding(problem, _install(f"torch=={torch}", partner))]
-    for module in ("torch", "torchvision"):
+    for module, other in (("torch", "machine"), ("torchvision", "torch")):
         if module in installed.import_errors:
             problem = (
                 f"{module} {installed.versions[module]} cannot be imported "
-                f"({installed.import_errors[module]}), as when it was built for another "
-                f"{'machine' if module == 'torch' else 'torch'}"
+                f"({installed.import_errors[module]}); it may be built for another {other}"
             )
-            # Without the local part ("+cu130"): the two then come from the same place.
+            # Without the local part ("+cu130"): both then come from the same place.
             pins = [f"torch=={torch.split('+')[0]}", f"torchvision=={torchvision.split('+')[0]}"]
             return [Finding(problem, _install("--force-reinstall", *pins))]
     return []
 
 
 def find_pkg_resources_problems(installed: Installed) -> list[Finding]:
-    """Find setuptools without `pkg_resources` where an installed package imports that.
-
-    Args:
-        installed: The environment.
-
-    Returns:
-        At most one finding.
-    """
+    """Find setuptools without `pkg_resources` if an installed package needs that."""
     users = [name for name in ("pytorch-wavelets", "mmengine") if name in installed.versions]
     if installed.has_pkg_resources or not users:
         return []
@@ -238,29 +197,16 @@ def find_pkg_resources_problems(installed: Installed) -> list[Finding]:
 
 
 def find_missing_requirements(installed: Installed) -> list[Finding]:
-    """Find plain requirements of this package that are not installed.
-
-    Args:
-        installed: The environment.
-
-    Returns:
-        At most one finding.
-    """
-    missing = [shown for name, shown in _REQUIRED.items() if name not in installed.versions]
+    """Find other requirements of this package that are not installed, in one finding."""
+    others = [name for name in REQUIRED if name not in ("torch", "torchvision")]
+    missing = [name for name in others if _name(name) not in installed.versions]
     if not missing:
         return []
     return [Finding(f"{', '.join(missing)} not installed", _install(*missing))]
 
 
 def find_problems(installed: Installed) -> list[Finding]:
-    """Return all findings about an environment, the stack's first.
-
-    Args:
-        installed: The environment.
-
-    Returns:
-        The findings, an empty list where all is well.
-    """
+    """Return all findings about an environment, the stack's first; none if all is well."""
     return [
         *find_stack_problems(installed),
         *find_torch_problems(installed),
@@ -270,14 +216,7 @@ def find_problems(installed: Installed) -> list[Finding]:
 
 
 def find_warnings(installed: Installed) -> list[Finding]:
-    """Find what works, but not as safely as it could.
-
-    Args:
-        installed: The environment.
-
-    Returns:
-        At most one finding: a torch that reads checkpoints with known faults.
-    """
+    """Find what works but is unsafe: at most a torch that reads checkpoints with known faults."""
     version = installed.versions.get("torch")
     if version is None or release(version) >= SAFE_TORCH:
         return []
@@ -294,18 +233,18 @@ def _is_found(module: str) -> bool:
     return spec is not None and spec.origin is not None
 
 
-def look(names: Collection[str] = ()) -> Installed:
-    """Look at this interpreter's environment, importing nothing.
+def inspect_environment(names: Collection[str] = ()) -> Installed:
+    """Inspect the environment of this interpreter without importing its packages.
 
     Args:
-        names: Distributions whose versions are wanted besides those of the stacks. A look-up by
-            name costs far less than a list of all distributions.
+        names: Distributions to look up besides those of the stacks. To look up a name takes far
+            less time than to list all distributions.
 
     Returns:
         The environment, without `import_errors`.
     """
     versions = {}
-    for name in {*_OWNERS, *_REQUIRED, *names}:
+    for name in {*_OWNERS, *map(_name, REQUIRED), *names}:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -317,12 +256,13 @@ def look(names: Collection[str] = ()) -> Installed:
     )
 
 
+@functools.cache  # mmengine looks up many bases of configs, and each lookup connects
 def check_stack() -> None:
-    """Check what `import wavemix_mm` needs: mmengine, from one family of packages.
+    """Check that mmengine is installed, and one family of OpenMMLab packages alone.
 
     Raises:
-        ImportError: with the sentence that the doctor prints.
+        ImportError: With the message that the doctor prints.
     """
-    for finding in find_stack_problems(look()):
+    for finding in find_stack_problems(inspect_environment()):
         if finding.blocks_import:
             raise ImportError(str(finding), name="mmengine")

@@ -1,23 +1,22 @@
-"""Better messages from mmengine's inferencers."""
+"""Better messages from the inferencers of mmengine and mmpretrain."""
 
 from __future__ import annotations
 
 import functools
-from types import ModuleType
 from typing import Any
 
 from wavemix_mm.errors import UserInputError
 
 
-def explain_inferencers(infer_module: ModuleType) -> None:
+def explain_inferencers(base: type) -> None:
     """Let an inferencer that is given weights alone say that it needs a config.
 
     mmengine would say that the checkpoint holds no config. `read_checkpoint` has dropped it.
 
     Args:
-        infer_module: The module mmengine.infer.infer.
+        base: The class mmengine.infer.BaseInferencer.
     """
-    init_model = infer_module.BaseInferencer._init_model
+    init_model = base._init_model  # type: ignore[attr-defined]
 
     @functools.wraps(init_model)
     def explained(self: Any, cfg: Any, weights: str | None, *args: Any, **kwargs: Any) -> Any:
@@ -27,11 +26,31 @@ def explain_inferencers(infer_module: ModuleType) -> None:
             # mmengine fills an empty cfg with what it finds in the checkpoint
             if cfg or weights is None or isinstance(error, UserInputError):
                 raise
-            raise UserInputError(
-                f"checkpoint {weights} was given without a config: wavemix_mm does not read "
-                "configs out of checkpoints, because they are code (docs/reliability.md); name the "
-                "config: "
-                f"{type(self).__name__}('path/to/config.py', {weights!r})."
-            ) from error
+            raise _needs_config(self, weights) from error
 
-    infer_module.BaseInferencer._init_model = explained
+    base._init_model = explained  # type: ignore[attr-defined]
+
+
+def explain_classification_inferencers(base: type) -> None:
+    """Do the same for mmpretrain, which would raise an UnboundLocalError.
+
+    Args:
+        base: The class mmpretrain.apis.base.BaseInferencer.
+    """
+    init = base.__init__  # type: ignore[misc]
+
+    @functools.wraps(init)
+    def explained(self: Any, model: Any, pretrained: Any = True, *args: Any, **kwargs: Any) -> None:
+        if model is None and isinstance(pretrained, str):
+            raise _needs_config(self, pretrained)
+        init(self, model, pretrained, *args, **kwargs)
+
+    base.__init__ = explained  # type: ignore[misc]
+
+
+def _needs_config(inferencer: Any, weights: str) -> UserInputError:
+    return UserInputError(
+        f"checkpoint {weights} was given without a config: wavemix_mm does not read configs out of "
+        "checkpoints, because they are code (docs/reliability.md); name the config: "
+        f"{type(inferencer).__name__}('path/to/config.py', {weights!r})."
+    )

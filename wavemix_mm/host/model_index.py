@@ -1,20 +1,18 @@
-"""The models that configs/wavemix/metafile.yml lists: in mmpretrain's ModelHub, and their weights.
-
-mmengine's own files must not be imported here at the top: `import wavemix_mm` imports this file.
-"""
+"""The models of configs/wavemix/metafile.yml: names in mmpretrain's ModelHub, and weights."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from types import ModuleType
 from typing import Any
+
+from mmengine.fileio import load
 
 from wavemix_mm.errors import UserInputError
 
-# `wavemix_mm://<name>` as a checkpoint stands for the weights that come with the package.
+# As a checkpoint, `wavemix_mm://<name>` stands for the weights that come with the package.
 SCHEME = "wavemix_mm://"
-# Names in the hub have this prefix too, so that patterns find them.
+# A second name in the hub has this prefix, so that patterns find our models.
 HUB_PREFIX = "wavemix/"
 _METAFILE = Path("configs", "wavemix", "metafile.yml")
 
@@ -22,43 +20,45 @@ _METAFILE = Path("configs", "wavemix", "metafile.yml")
 def find_root() -> Path | None:
     """Return the folder that holds `configs/` and `model-index.yml`: `.mim`, or the clone.
 
-    None if there is neither, as where the package was copied without them.
+    None means that the package was copied without them.
     """
     package = Path(__file__).resolve().parents[1]
     roots = (package / ".mim", package.parent)
     return next((root for root in roots if (root / _METAFILE).is_file()), None)
 
 
-def register_models(model_api: ModuleType) -> None:
+def register_models(hub: Any) -> None:
     """Add the classification models to mmpretrain's ModelHub.
 
-    Each is there by the name of its config and by the same with `wavemix/` before it. Names that
-    others have taken stay theirs. The config is read and weights are looked for when they are
-    asked for. A segmentation model has no place there; asking for one says how to get it.
+    Each model gets two names: the name of its config, and the same after `wavemix/`. Names that
+    another package has taken stay as they are. mmpretrain reads a config and its weights when a
+    program asks for them. The error for a segmentation model says how to build it.
+
+    `ModelHub.register_model_index` would not serve: it knows one name a model, fails at a name that
+    is taken, lists segmentation models too, and builds a model without weights at random.
 
     Args:
-        model_api: The module mmpretrain.apis.model.
+        hub: The class mmpretrain.apis.model.ModelHub.
     """
-    from modelindex.load_model_index import load
+    from modelindex.load_model_index import load as load_index
 
     root = find_root()
     if root is None:
         return
-    index = load(str(root / "model-index.yml"))
+    index = load_index(str(root / "model-index.yml"))
     index.build_models_with_collections()
-    hub = model_api.ModelHub
     models = hub._models_dict
-    segmentors = {}
+    segmentors: dict[str, Any] = {}
     for model in index.models:
+        names = [name.lower() for name in (model.name, HUB_PREFIX + model.name)]
         if "Image Classification" not in [result.task for result in model.results]:
-            for name in (model.name, HUB_PREFIX + model.name):
-                segmentors[name.lower()] = model
+            segmentors |= dict.fromkeys(names, model)
             continue
         model.config = str(root / model.config)
-        # For those without weights too: mmpretrain would go on with random ones.
+        # Also without published weights: the error then says so.
         model.weights = SCHEME + model.name
-        for name in (model.name, HUB_PREFIX + model.name):
-            models.setdefault(name.lower(), model)
+        for name in names:
+            models.setdefault(name, model)
     get_of_host = hub.get
 
     def get(model_name: str) -> Any:
@@ -78,28 +78,25 @@ def find_weights(name: str) -> Path:
     """Return the file of the weights that come with the package for a model.
 
     Args:
-        name: The name of its config, e.g. 'mnist_8-10'.
+        name: The name of the model's config, e.g. 'mnist_8-10'.
 
     Raises:
-        UserInputError: If there is no such model, no weights come with it, or the file is not
-            the one of which metafile.yml has the SHA-256.
+        UserInputError: If there is no such model, if no weights come with it, or if the file's
+            SHA-256 differs from the one in metafile.yml.
     """
     root = find_root()
     if root is None:
         raise UserInputError(f"{SCHEME}{name}: this wavemix_mm was installed without its configs.")
-    models = _read_models(root)
+    models = {model["Name"]: model for model in load(root / _METAFILE)["Models"]}
     if name not in models:
         raise UserInputError(f"{SCHEME}{name}: there is no config configs/wavemix/{name}.py.")
     if not models[name].get("Weights"):
         task = _task(models[name])
-        shipped = ", ".join(
-            other
-            for other in models
-            if models[other].get("Weights") and _task(models[other]) == task
-        )
+        shipped = [key for key, m in models.items() if m.get("Weights") and _task(m) == task]
         raise UserInputError(
-            f"no weights of {name} come with wavemix_mm (only of: {shipped or 'no model yet'}); "
-            "name a checkpoint in place of pretrained=True, or pretrained=False for random weights."
+            f"no weights of {name} come with wavemix_mm (only of: "
+            f"{', '.join(shipped) or 'no model yet'}); name a checkpoint in place of "
+            "pretrained=True, or pretrained=False for random weights."
         )
     file = root / models[name]["Weights"]
     if not file.is_file():
@@ -114,9 +111,3 @@ def find_weights(name: str) -> Path:
 
 def _task(model: dict[str, Any]) -> str:
     return model["Results"][0]["Task"]
-
-
-def _read_models(root: Path) -> dict[str, dict[str, Any]]:
-    from mmengine.fileio import load
-
-    return {model["Name"]: model for model in load(root / _METAFILE)["Models"]}

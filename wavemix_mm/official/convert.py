@@ -1,4 +1,4 @@
-"""From the state dicts of the authors' package ``wavemix`` to ours."""
+"""Convert state dicts of the authors' package ``wavemix``."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from wavemix_mm.errors import UserInputError
 
-# Buffers of the authors' wavelet transform: constants, which ours does not store.
+# Buffers of the authors' wavelet transform. They are constants, which our models do not store.
 _WAVELET_BUFFER = re.compile(r"(.*\.)?[hg][01]_(col|row)")
 _BLOCK = re.compile(r"layers\.(\d+)\.(?:reduction|feedforward(\d*)\.(\d+))\.(.+)")
 _SHOWN_KEYS = 5
-# Index in the authors' nn.Sequential of a level -> name in ours.
+# Index in the authors' nn.Sequential of a level -> our name.
 _PATH = {"0": "expand", "3": "project", "4": "upsample", "5": "norm"}
 _STRIDED_STEM = {"0": "conv1", "1": "conv2"}
 _PATCH_STEM = {"0": "conv1", "1": "conv2", "2": "patch_conv", "4": "norm"}
@@ -26,19 +26,19 @@ def convert_official(
     """Convert a state dict of the authors' package.
 
     Args:
-        state_dict: Of their classification or segmentation network, or of their segmentation head
-            on the classification network (the released Cityscapes weights). A ``module.`` prefix
-            is removed, and so are the buffers of their wavelet transform.
-        drop_void: Remove output channel 0, the void class of their 20-class Cityscapes head; the
-            other 19 are in trainId order.
+        state_dict: State dict of the authors' classification or segmentation network, or of their
+            segmentation head on the classification network (the released Cityscapes weights). The
+            prefix ``module.`` and the buffers of the wavelet transform are removed.
+        drop_void: Remove output channel 0, the void class of the authors' 20-class Cityscapes head.
+            The other 19 classes are in trainId order.
 
     Returns:
         A state dict that loads strictly into mmpretrain's ImageClassifier (``backbone``, ``neck``,
         ``head.fc``) or mmseg's EncoderDecoder (``backbone``, ``decode_head``).
 
     Raises:
-        UserInputError: If keys are unknown, naming the first; or if drop_void is asked of a
-            classification network.
+        UserInputError: If keys are unknown (the message names the first), or if drop_void is set
+            for a classification network.
     """
     state = {key.removeprefix("module."): value for key, value in state_dict.items()}
     state = {key: value for key, value in state.items() if not is_wavelet_buffer(key)}
@@ -60,19 +60,19 @@ def convert_official(
     if drop_void:
         final = [key for key in converted if key.startswith("decode_head.conv_seg.")]
         if not final:
-            raise UserInputError("drop_void=True needs a segmentation head, which is not there.")
+            raise UserInputError("drop_void=True needs a segmentation head; state_dict has none.")
         for key in final:
             converted[key] = converted[key][1:]
     return converted
 
 
 def is_wavelet_buffer(key: str) -> bool:
-    """Whether a key is of a constant of their wavelet transform, which ours does not store."""
+    """Return whether a key belongs to a constant of the authors' wavelet transform."""
     return _WAVELET_BUFFER.fullmatch(key) is not None
 
 
 def _renamer(state: Mapping[str, Tensor]) -> Callable[[str], str | None]:
-    """Return the function from their key to ours, or to None where the key is unknown."""
+    """Return the function from an authors' key to our key, or to None if the key is unknown."""
     stem = _PATCH_STEM if any(key.startswith("conv.4.") for key in state) else _STRIDED_STEM
     # In the segmentation network on the classification network, "pool" is the segmentation head.
     pool_weight = state.get("pool.0.weight")

@@ -1,4 +1,4 @@
-"""The authors' package `wavemix` 0.2.4, and the network there that equals one of ours."""
+"""Networks of the authors' package `wavemix` 0.2.4 that equal our models."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _TRANSFORMS = ("xf1", "xf2", "xf3", "xf4")
 
 
 def import_official() -> ModuleType:
-    """Import the package with its two networks, `classification` and `SemSegment`.
+    """Import the authors' package with its two networks, `classification` and `SemSegment`.
 
-    Its first line of use, an import that it does not need, asks for a module that NumPy 2 has no
-    more: a stand-in of that name serves while the package is imported.
+    The package imports, without need, a module that NumPy 2 no longer has. A stand-in of that name
+    exists while the package is imported.
 
     Raises:
-        UserInputError: If it is not installed.
+        UserInputError: If the package is not installed.
     """
     if importlib.util.find_spec("wavemix") is None:
         raise UserInputError(
@@ -47,37 +47,32 @@ def import_official() -> ModuleType:
 
 
 def set_transforms(device: str | torch.device, dtype: torch.dtype) -> None:
-    """Their transforms are global modules on one device; bring them to a device and a type."""
+    """Move the authors' wavelet transforms, global modules, to one device and one type."""
     official = import_official()
     for name in _TRANSFORMS:
         getattr(official, name).to(device, dtype)
 
 
-class SegmentationOnClassification(nn.Module):
-    """Their classification network with a segmentation head in the place of `pool`.
+def add_segmentation_head(
+    network: nn.Module, widths: tuple[int, int], num_classes: int
+) -> nn.Module:
+    """Put a segmentation head in the place of `pool` of the authors' classification network.
 
-    This is what the authors' released Cityscapes weights were trained with (192 -> 128 -> 64).
+    The authors' released Cityscapes weights are of this network, with the widths 128 and 64.
+
+    Returns:
+        The network: (N, 3, H, W) -> (N, num_classes, H * 4/s, W * 4/s), s the stem's stride.
     """
-
-    def __init__(self, network: nn.Module, widths: tuple[int, int], num_classes: int) -> None:
-        super().__init__()
-        self.layers, self.conv = network.layers, network.conv
-        self.pool = nn.Sequential(
-            nn.ConvTranspose2d(self.conv[2].out_channels, widths[0], 4, stride=2, padding=1),
-            nn.ConvTranspose2d(*widths, 4, stride=2, padding=1),
-            nn.Conv2d(widths[1], num_classes, 1),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N, num_classes, H * 4/s, W * 4/s), s the stem's stride."""
-        x = self.conv(x)
-        for layer in self.layers:
-            x = layer(x) + x
-        return self.pool(x)
+    network.pool = nn.Sequential(
+        nn.ConvTranspose2d(network.conv[2].out_channels, widths[0], 4, stride=2, padding=1),
+        nn.ConvTranspose2d(*widths, 4, stride=2, padding=1),
+        nn.Conv2d(widths[1], num_classes, 1),
+    )
+    return network
 
 
 class OlderClassification(nn.Module):
-    """Their classification network of an older version: `final` before the pooling."""
+    """The authors' classification network of an older version: `final` before the pooling."""
 
     def __init__(self, network: nn.Module, channels: int) -> None:
         super().__init__()
@@ -96,7 +91,7 @@ class OlderClassification(nn.Module):
 
 
 def build_official(task: str, options: dict[str, Any]) -> nn.Module:
-    """Build one of their two networks.
+    """Build one of the authors' two networks.
 
     Args:
         task: 'seg' or 'cls'.
@@ -108,23 +103,23 @@ def build_official(task: str, options: dict[str, Any]) -> nn.Module:
 
 
 def build_counterpart(ours: nn.Module, name: str) -> nn.Module:
-    """Build the authors' network of the architecture of one of ours.
+    """Build the authors' network that has the architecture of one of our models.
 
     Args:
         ours: A segmentor or classifier with the backbone `wavemix_mm.WaveMix`.
-        name: What an error calls it.
+        name: The model's name in the error message.
 
     Raises:
-        UserInputError: If their package cannot build it.
+        UserInputError: If the authors' package cannot build it.
     """
     try:
         theirs = _counterpart(ours)
         converted = convert_official(theirs.state_dict())
         shapes = {key: value.shape for key, value in ours.state_dict().items()}
         is_equal = {key: value.shape for key, value in converted.items()} == shapes
-        # a wavelet has no parameters that would differ
+        # a wavelet has no parameters, so that the shapes do not tell
         is_equal &= all(block.token_mixer.wavelet in HAAR for block in ours.backbone.blocks)
-    except (AttributeError, IndexError, TypeError):  # not our backbone, or none of their layers
+    except (AttributeError, IndexError, TypeError):  # another backbone, or a layer they lack
         is_equal = False
     if not is_equal:
         raise UserInputError(
@@ -152,22 +147,19 @@ def _counterpart(ours: nn.Module) -> nn.Module:
         stem = dict(initial_conv="strided", stride=backbone.stem.conv1.stride[0])
     else:
         stem = dict(initial_conv="pachify", patch_size=backbone.stem.stride)
-    if is_segmentor:
-        widths = tuple(layer.out_channels for layer in head.upsamples)
-        own = (backbone.embed_dims // 2, backbone.embed_dims // 4)
-        if is_strided and widths == own:
-            return build_official("seg", options | dict(stride=stem["stride"]))
+    if not is_segmentor:
         network = build_official("cls", options | stem)
-        return SegmentationOnClassification(network, widths, head.num_classes)
-    network = build_official("cls", options | stem)
-    neck = getattr(ours, "neck", None)
-    channels = getattr(getattr(neck, "conv", None), "out_channels", None)
-    return OlderClassification(network, channels) if channels else network
+        channels = getattr(getattr(ours.neck, "conv", None), "out_channels", None)
+        return OlderClassification(network, channels) if channels else network
+    widths = tuple(layer.out_channels for layer in head.upsamples)
+    if is_strided and widths == (backbone.embed_dims // 2, backbone.embed_dims // 4):
+        return build_official("seg", options | dict(stride=stem["stride"]))
+    return add_segmentation_head(build_official("cls", options | stem), widths, head.num_classes)
 
 
 @torch.no_grad()
 def randomize_norms(network: nn.Module) -> None:
-    """Give batch norms parameters and statistics as after some training; else they do nothing."""
+    """Give batch norms random parameters and statistics, because fresh ones change nothing."""
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             nn.init.normal_(module.running_mean, std=0.5)

@@ -1,4 +1,4 @@
-"""Which network of the authors' a converted state dict is of, and which config builds it here."""
+"""Detect the authors' architecture from a converted state dict, and find the config for it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.models.backbones.arguments import parse_arch
 
-# Configs by number of classes; of several, that of which the source's name holds the word.
+# Number of classes -> word -> config. The word is looked for in the name of the checkpoint.
 _PATCH_CONFIGS = {
     10: {"galaxy": "galaxy10", "cifar": "cifar10_in1k", "svhn": "svhn_in1k"},
     100: {"": "cifar100_in1k"},
@@ -30,14 +29,17 @@ _STRIDED_CONFIGS = {
     10000: {"": "inat2021_mini"},
 }
 
+_DEFAULT_STEM = dict(type="wavemix_mm.PatchStem", patch_size=4)
+
 
 @dataclass(frozen=True)
 class Variant:
-    """One of the authors' networks, as its tensors tell.
+    """Architecture of one of the authors' networks, detected from its tensors.
 
-    `patch_size` is None where the stem has two strided convolutions. `head` has the widths between
-    the backbone and the classes: two of a segmentation, one of a classification with a convolution
-    before the pooling, none of one without.
+    Attributes:
+        patch_size: None if the stem has two strided convolutions.
+        head: Channels between backbone and classes: two numbers for a segmentation network, one for
+            a classification network with a convolution before the pooling, else none.
     """
 
     is_segmentation: bool
@@ -53,7 +55,7 @@ class Variant:
 
     @property
     def arch(self) -> str:
-        """The paper's name of the backbone, as `WaveMix(arch=...)` takes it."""
+        """The backbone's name for `WaveMix(arch=...)`."""
         name = f"{self.embed_dims}/{self.depth}"
         return f"lite-{name}" if self.levels == 1 else f"{name}-l{self.levels}"
 
@@ -61,8 +63,8 @@ class Variant:
     def stride(self) -> int:
         """Stride of each convolution of a strided stem.
 
-        It leaves no trace in the tensors. All released classifications of one level work at the
-        resolution of their small images; the others, as the segmentation, at a quarter of it.
+        The tensors do not show it. The released classification networks of one level have small
+        images and keep their resolution. All other networks reduce it to a quarter.
         """
         return 1 if self.levels == 1 and not self.is_segmentation else 2
 
@@ -76,10 +78,10 @@ class Variant:
 
 
 def detect_variant(state_dict: Mapping[str, Tensor]) -> Variant:
-    """Detect the network from what `convert_official` returns.
+    """Detect the architecture from a state dict that `convert_official` has returned.
 
     Raises:
-        UserInputError: If a tensor that tells of it is missing.
+        UserInputError: If a tensor that shows it is missing.
     """
 
     def shape(key: str) -> tuple[int, ...]:
@@ -116,11 +118,11 @@ def detect_variant(state_dict: Mapping[str, Tensor]) -> Variant:
 
 
 def find_config(variant: Variant, source: str) -> str:
-    """Name the config in configs/wavemix/ that comes nearest, `config_options` does the rest.
+    """Return the name of the nearest config in configs/wavemix/.
 
     Args:
-        variant: What is to be built.
-        source: Name of the checkpoint, for what the tensors do not tell: CIFAR-10 or SVHN.
+        variant: The architecture to build. `config_options` returns what the config lacks.
+        source: Name of the checkpoint, because tensors do not distinguish CIFAR-10 from SVHN.
     """
     if variant.is_segmentation:
         return "cityscapes_in1k-192-16-l3" if variant.patch_size else "cityscapes"
@@ -131,76 +133,51 @@ def find_config(variant: Variant, source: str) -> str:
 
 
 def config_options(variant: Variant, model: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the `--cfg-options` with which a config builds the variant; none if it does already.
+    """Return the `--cfg-options` that let a config build the variant.
 
     Args:
-        variant: What is to be built.
+        variant: The architecture to build.
         model: `model` of a config in configs/wavemix/.
     """
     backbone = model["backbone"]
-    options = _arch_options(variant, backbone)
-    wanted = dict(
-        in_channels=(variant.in_channels, backbone.get("in_channels", 3)),
-        ff_channels=(
-            variant.ff_channels,
-            backbone.get("ff_channels") or variant.embed_dims,
-        ),
-        mlp_ratio=(variant.mlp_ratio, backbone.get("mlp_ratio", 2)),
+    wanted: dict[str, Any] = dict(
+        arch=variant.arch,
+        in_channels=variant.in_channels,
+        ff_channels=variant.ff_channels,
+        mlp_ratio=variant.mlp_ratio,
     )
-    options |= {f"backbone.{key}": want for key, (want, have) in wanted.items() if want != have}
-    options |= _stem_options(variant, backbone.get("stem"))
-    options |= _head_options(variant, model)
+    have = dict(in_channels=3, ff_channels=variant.embed_dims, mlp_ratio=2) | backbone
+    options = _differences("backbone", wanted, have)
+    if variant.patch_size:
+        stem = dict(type="wavemix_mm.PatchStem", patch_size=variant.patch_size)
+    else:
+        stem = dict(type="wavemix_mm.StridedStem", stride=variant.stride)
+    if backbone.get("stem") or stem != _DEFAULT_STEM:
+        options |= _exchange("backbone.stem", stem, backbone.get("stem"))
+
+    head: dict[str, Any] = dict(num_classes=variant.num_classes, in_channels=variant.embed_dims)
+    if variant.is_segmentation:
+        head |= zip(("mid_channels", "channels"), variant.head, strict=True)
+        options |= _differences("decode_head", head, model["decode_head"])
+    else:
+        neck: dict[str, Any] = dict(type="GlobalAveragePooling")
+        if variant.head:
+            (width,) = variant.head
+            neck = dict(type="wavemix_mm.ChannelMixing", in_channels=variant.embed_dims)
+            neck["out_channels"] = head["in_channels"] = width
+        options |= _exchange("neck", neck, model["neck"])
+        options |= _differences("head", head, model["head"])
     return {f"model.{key}": value for key, value in options.items()}
 
 
-def _arch_options(variant: Variant, backbone: Mapping[str, Any]) -> dict[str, Any]:
-    keys = ("embed_dims", "depth", "levels")
-    arch = parse_arch(backbone.get("arch", "192/16-l3"))
-    have = {key: backbone.get(key) or of_arch for key, of_arch in zip(keys, arch, strict=True)}
-    wanted = {key: getattr(variant, key) for key in keys}
-    if have == wanted:
-        return {}
-    if not any(backbone.get(key) for key in keys):
-        return {"backbone.arch": variant.arch}
-    return {f"backbone.{key}": wanted[key] for key in keys if wanted[key] != have[key]}
+def _differences(name: str, wanted: Mapping[str, Any], have: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{name}.{key}": value for key, value in wanted.items() if have.get(key) != value}
 
 
-def _stem_options(variant: Variant, stem: Mapping[str, Any] | None) -> dict[str, Any]:
-    have = dict(stem or dict(type="wavemix_mm.PatchStem"))
-    if variant.patch_size:
-        kind, key, value, default = "PatchStem", "patch_size", variant.patch_size, 4
-    else:
-        kind, key, value, default = "StridedStem", "stride", variant.stride, 2
-    if have["type"] == f"wavemix_mm.{kind}":
-        same = have.get(key, default) == value
-        named = {} if stem else {"backbone.stem.type": f"wavemix_mm.{kind}"}
-        return {} if same else named | {f"backbone.stem.{key}": value}
-    replaced = {"backbone.stem._delete_": True} if stem else {}
-    return replaced | {
-        "backbone.stem.type": f"wavemix_mm.{kind}",
-        f"backbone.stem.{key}": value,
-    }
-
-
-def _head_options(variant: Variant, model: Mapping[str, Any]) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    if variant.is_segmentation:
-        name = "decode_head"
-        mid, last = variant.head
-        wanted = dict(in_channels=variant.embed_dims, mid_channels=mid, channels=last)
-    else:
-        name = "head"
-        neck, pooling = model["neck"], "GlobalAveragePooling"
-        if not variant.head and neck["type"] != pooling:
-            options = {"neck._delete_": True, "neck.type": pooling}
-        elif variant.head:
-            mixing = dict(
-                type="wavemix_mm.ChannelMixing",
-                in_channels=variant.embed_dims,
-                out_channels=variant.head[0],
-            )
-            options = {f"neck.{key}": v for key, v in mixing.items() if neck.get(key) != v}
-        wanted = dict(in_channels=(variant.head or (variant.embed_dims,))[0])
-    wanted["num_classes"] = variant.num_classes
-    have = model[name]
-    return options | {f"{name}.{key}": v for key, v in wanted.items() if have.get(key) != v}
+def _exchange(
+    name: str, wanted: Mapping[str, Any], have: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return the options that give a part of the model another type, or only other arguments."""
+    if have and have["type"] == wanted["type"]:
+        return _differences(name, wanted, have)
+    return ({f"{name}._delete_": True} if have else {}) | _differences(name, wanted, {})

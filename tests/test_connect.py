@@ -1,0 +1,129 @@
+"""What `import wavemix_mm` does, in fresh processes that import OpenMMLab before or after it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.infer import BaseInferencer
+from mmengine.runner.checkpoint import CheckpointLoader
+from mmpretrain import ImageClassificationInferencer
+from mmpretrain.apis.model import ModelHub
+
+import wavemix_mm
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Payload:
+    """Unpickled, it would create a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def run(code, *arguments):
+    process = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr[-3000:]
+    return process.stdout.splitlines()
+
+
+def test_import_is_light():
+    lines = run(
+        "import sys\n"
+        "finders = list(sys.meta_path)\n"
+        "import wavemix_mm\n"
+        "heavy = {'torch', 'mmcv', 'mmseg', 'mmpretrain', 'mmengine.runner', 'wavemix_mm.models'}\n"
+        "print(sorted(heavy & set(sys.modules)), sys.meta_path == finders)\n"
+        "print(wavemix_mm.convert_official.__module__)\n"
+    )
+    assert lines == ["[] True", "wavemix_mm.official.convert"]
+
+
+CHECK = """
+from mmengine.infer import BaseInferencer
+from mmengine.runner import load_checkpoint
+from wavemix_mm.errors import UserInputError
+errors = []
+for function, *arguments in [
+    (load_checkpoint, None, sys.argv[1]),
+    (load_checkpoint, None, "wavemix_mm://none"),
+    (type("Inferencer", (BaseInferencer,), dict.fromkeys(
+        ("_init_pipeline", "visualize", "postprocess"))), None, sys.argv[2]),
+]:
+    try:
+        function(*arguments)
+    except UserInputError as error:
+        errors.append(str(error))
+print(*errors, sep="\\n")
+"""
+
+
+# What connects the plugin to mmengine. All but the first three import OpenMMLab after wavemix_mm.
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import mmengine.runner, wavemix_mm",
+        "import torch, wavemix_mm",
+        "from mmengine.registry import HOOKS; HOOKS.get('wavemix_mm.NonFiniteHook')",
+        "import wavemix_mm; wavemix_mm.connect()",
+        "import wavemix_mm.models.backbones.wavemix",
+        "import wavemix_mm.apis",
+        "import wavemix_mm, mmengine.runner\n"
+        "from mmengine.config import Config; Config.fromfile('configs/wavemix/mnist_8-10.py')",
+    ],
+)
+def test_mmengine_reads_checkpoints_safely(code, tmp_path):
+    marker, forged, plain = (tmp_path / name for name in ("marker", "forged.pth", "plain.pth"))
+    torch.save(dict(state_dict={}, payload=Payload(marker)), forged)
+    torch.save(dict(state_dict={}, meta=dict(cfg=f"open({str(marker)!r}, 'w').close()")), plain)
+    refused, named, explained = run(f"import sys\n{code}\n{CHECK}", forged, plain)[-3:]
+    assert refused.startswith(f"checkpoint {forged} cannot be read: it holds ")
+    assert named == "wavemix_mm://none: there is no config configs/wavemix/none.py."
+    assert explained.startswith(f"checkpoint {plain} was given without a config")
+    assert not marker.exists()
+
+
+RUNNER = """
+import sys
+import wavemix_mm
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+cfg = Config.fromfile("configs/wavemix/mnist_8-10.py")
+cfg.work_dir = sys.argv[2]
+runner = Runner.from_cfg(cfg)
+try:
+    runner.resume(sys.argv[1])
+except wavemix_mm.errors.UserInputError as error:
+    print(error)
+"""
+
+
+def test_plain_runner_refuses_a_payload(tmp_path):
+    marker, forged = tmp_path / "marker", tmp_path / "forged.pth"
+    torch.save(dict(state_dict={}, payload=Payload(marker)), forged)
+    *_, message = run(RUNNER, forged, tmp_path / "run")
+    assert message.startswith(f"checkpoint {forged} cannot be read: it holds ")
+    assert not marker.exists()
+
+
+def test_a_second_connect_leaves_what_others_have_registered_since(monkeypatch):
+    wavemix_mm.connect()
+    classification = ImageClassificationInferencer.__base__
+    owners = [(Config, "_get_cfg_path"), (BaseInferencer, "_init_model"), (ModelHub, "get"),
+              (classification, "__init__")]  # fmt: skip
+    for owner in owners:
+        monkeypatch.setattr(*owner, replacement := len)
+    monkeypatch.setitem(CheckpointLoader._schemes, "https://", replacement)
+    wavemix_mm.connect()
+    assert CheckpointLoader._schemes["https://"] is replacement
+    assert all(getattr(*owner) is replacement for owner in owners)
