@@ -25,7 +25,7 @@ _MATMUL_SIDE = {"cpu": 2048, "cuda": 8192}
 
 @dataclass(frozen=True)
 class Model:
-    """A model that can be built.
+    """What is known of a model that has been built once.
 
     Attributes:
         words: Arguments of `build_model`.
@@ -57,7 +57,6 @@ def inspect_model(words: Sequence[str], size: tuple[int, int] | None = None) -> 
         UserInputError: If the model cannot be built.
     """
     logits = build_model(words)
-    depth = getattr(getattr(logits.network, "backbone", None), "depth", None)
     return Model(
         tuple(words),
         logits.name,
@@ -65,7 +64,7 @@ def inspect_model(words: Sequence[str], size: tuple[int, int] | None = None) -> 
         sum(parameter.numel() for parameter in logits.parameters()),
         any(hasattr(module, "switch_to_deploy") for module in logits.modules()),
         logits.is_authors,
-        depth if isinstance(depth, int) else None,
+        getattr(getattr(logits.network, "backbone", None), "depth", None),
     )
 
 
@@ -106,28 +105,40 @@ class Candidate:
     @property
     def label(self) -> str:
         """The model and how it is run."""
-        return f"{self.model.name}, {self.runs_as}"
+        return f"{self.model.name}, {self.describe()['runs_as']}"
 
-    @property
-    def runs_as(self) -> str:
-        """Type, mode and memory format in words."""
+    def describe(self) -> dict[str, Any]:
+        """Return the start of a row of results."""
         weights = " weights" if self.casts else ""
-        return f"{self.dtype}{weights}, {self.mode}{'' if self.channels_last else ', NCHW'}"
+        layout = "" if self.channels_last else ", NCHW"
+        row = dict(
+            model=self.model.name,
+            runs_as=f"{self.dtype}{weights}, {self.mode}{layout}",
+            device=self.device,
+            dtype=self.dtype,
+            mode=self.mode,
+            channels_last=self.channels_last,
+            cast_weights=self.casts,
+            height=self.model.size[0],
+            width=self.model.size[1],
+            parameters=self.model.parameters,
+        )
+        return row if self.model.depth is None else row | dict(depth=self.model.depth)
 
     def build(self, weights: Mapping[str, Tensor] | None = None) -> Logits:
-        """Build the network in float32 on the CPU, folded in a deploy mode.
+        """Build the network in float32 on the CPU, in evaluation mode, folded in a deploy mode.
 
         Args:
             weights: State dict of the authors' network of the same architecture, to be loaded.
         """
         torch.manual_seed(0)
-        logits = build_model(self.model.words)
+        logits = build_model(self.model.words).eval()
         if weights is not None:
             logits.network.load_state_dict(
                 weights if self.model.is_authors else convert_official(weights)
             )
         if self.is_deploy:
-            switch_to_deploy(logits.eval())
+            switch_to_deploy(logits)
         return logits
 
     def inference(self, logits: Logits, batch: int) -> Callable[[], Tensor]:
@@ -137,7 +148,7 @@ class Candidate:
             logits: The network that `build` has returned.
             batch: Number of images.
         """
-        network, images = self._place(logits.eval()), self._place(self._images(logits, batch))
+        network, images = self._place(logits), self._place(self._images(logits, batch))
         if self.casts:
             dtype = DTYPES[self.dtype]
             network, images = network.to(dtype), images.to(dtype)
@@ -159,7 +170,7 @@ class Candidate:
             logits: The network that `build` has returned, in no deploy mode.
             batch: Number of images.
         """
-        network, images = self._place(logits.eval()), self._place(self._images(logits, batch))
+        network, images = self._place(logits), self._place(self._images(logits, batch))
         with torch.no_grad():
             _, classes, *sides = network(images[:1]).shape
         labels = torch.randint(classes, (batch, *sides)).to(self.device)

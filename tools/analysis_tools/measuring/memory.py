@@ -87,15 +87,15 @@ def peak_memory(
 
 
 def largest_batch(
-    peak: Callable[[int], int | None], budget: int, start: int = 1, limit: int = _MAX_BATCH
+    candidate: Candidate, budget: int, start: int = 1, limit: int = _MAX_BATCH
 ) -> int:
-    """Find the largest batch whose peak is within a budget.
+    """Find the largest training batch whose peak is within a budget.
 
     The batch is doubled until it does not fit, then the interval is halved. As soon as two peaks
     are known, the next guess is where a straight line through them reaches the budget.
 
     Args:
-        peak: Batch -> bytes, or None if the batch needs more than the budget.
+        candidate: The model and how it is run.
         budget: Bytes.
         start: The first guess.
         limit: The largest batch that is tried.
@@ -107,7 +107,7 @@ def largest_batch(
     peaks: list[tuple[int, int]] = []
     while bad - good > 1:
         guess = min(max(guess, good + 1), bad - 1)
-        found = peak(guess)
+        found = peak_memory(candidate, guess, is_training=True, budget=budget)
         if found is None:
             bad = guess
         else:
@@ -116,7 +116,7 @@ def largest_batch(
         guess = 2 * good if bad > limit else (good + bad) // 2
         if len(peaks) > 1 and peaks[-1][1] > peaks[0][1]:
             slope = (peaks[-1][1] - peaks[0][1]) / (peaks[-1][0] - peaks[0][0])
-            on_line = peaks[-1][0] + int((budget - peaks[-1][1]) / slope)
+            on_line = good + int((budget - peaks[-1][1]) / slope)
             guess = on_line if on_line < bad else guess
     return good
 
@@ -142,7 +142,7 @@ def _send_peak(
 
     try:
         # Whatever building and running imports is not the model's memory: import it before.
-        logits = candidate.build().eval()
+        logits = candidate.build()
         count_macs(logits, logits.in_channels, candidate.model.size)
         del logits
         sender.send((measure(run, budget), ""))

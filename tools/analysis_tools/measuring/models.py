@@ -6,6 +6,7 @@ import difflib
 import importlib
 import importlib.util
 import logging
+import shlex
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -106,6 +107,34 @@ def build_model(words: Sequence[str]) -> Logits:
         if package == "official":
             network, name = networks.build_counterpart(network, text), f"{name}, authors"
         return Logits(network, name, _image_size(cfg), is_authors=package == "official")
+
+
+def read_models(texts: Sequence[str], file: str | None = None) -> list[list[str]]:
+    """Return the words of each model: the model, and each KEY=VALUE after it.
+
+    Args:
+        texts: Words of the command line; several words may be one argument in quotes.
+        file: A list of more models.
+
+    Raises:
+        UserInputError: If the file or a quotation cannot be read, or no model is named.
+    """
+    try:
+        words = [word for text in texts for word in shlex.split(text)]
+        if file:
+            words += shlex.split(Path(file).read_text(encoding="utf-8"), comments=True)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserInputError(f"list {file}: {reason}." if file else f"MODEL: {reason}.") from error
+    models: list[list[str]] = []
+    for word in words:
+        if "=" in word and models:
+            models[-1].append(word)
+        else:
+            models.append([word])
+    if not models:
+        raise UserInputError(f"list {file} names no model.")
+    return models
 
 
 def find_config(name: str) -> str:

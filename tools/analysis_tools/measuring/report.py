@@ -16,11 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.progress import Progress
 
 from wavemix_mm.errors import UserInputError
 
 # A row holds what was measured; a key that is absent was not.
 Row = Mapping[str, Any]
+# Heading of a column -> function that formats a row's cell. A KeyError means an empty cell.
+Columns = Mapping[str, Callable[[Any], str]]
 _PACKAGES = (
     *("torch", "torchvision", "numpy", "onedl-mmengine", "onedl-mmcv", "onedl-mmsegmentation"),
     *("onedl-mmpretrain", "mmengine", "mmcv", "mmsegmentation", "mmpretrain"),
@@ -79,6 +83,11 @@ def describe_machine(device: str, argv: Sequence[str] | None = None) -> dict[str
     return {name: value.strip() for name, value in facts.items()}
 
 
+def print_facts(facts: Mapping[str, str]) -> None:
+    """Print the machine, a fact a line."""
+    print("\n".join(f"{name}: {value}" for name, value in facts.items()), flush=True)
+
+
 def make_folder(folder: Path, results: str) -> None:
     """Create the folder of a run.
 
@@ -91,6 +100,38 @@ def make_folder(folder: Path, results: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserInputError(f"--out {folder}: {error.strerror}.") from error
+
+
+def progress_bar() -> Progress:
+    """Return a bar with the time left on stderr, if that is a terminal.
+
+    It must be stopped before anything else is printed.
+    """
+    console = Console(stderr=True)
+    return Progress(
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        speed_estimate_period=1e9,  # over the whole run
+    )
+
+
+def write_results(
+    rows: Sequence[Row],
+    columns: Columns,
+    facts: Mapping[str, str],
+    path: Path,
+    sections: Sequence[str] = (),
+) -> None:
+    """Write PATH.csv, and PATH.md with the machine, a table of all rows, then more lines."""
+    write_csv(rows, path.with_suffix(".csv"))
+    lines = [f"- {name}: {value}" for name, value in facts.items()]
+    references = dict.fromkeys(row["reference"] for row in rows if "reference" in row)
+    if references:
+        names = "; ".join(references)
+        lines += ["", f"*Times faster* (median, quartiles over the rounds) than: {names}"]
+    lines += ["", *table(rows, columns), *sections, ""]
+    path.with_suffix(".md").write_text("\n".join(lines), encoding="utf-8")
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
@@ -106,13 +147,12 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
     partial.replace(path)
 
 
-def table(rows: Sequence[Row], columns: Mapping[str, Callable[[Any], str]]) -> list[str]:
+def table(rows: Sequence[Row], columns: Columns) -> list[str]:
     """Return the lines of a markdown table; a column without any value is left out.
 
     Args:
         rows: The rows.
-        columns: Heading -> function that formats a row's cell. A KeyError means an empty cell.
-            A column whose cells all start with a digit is aligned right.
+        columns: The columns. If all cells of one start with a digit, it is aligned right.
     """
 
     def cell(format_cell: Callable[[Any], str], row: Row) -> str:

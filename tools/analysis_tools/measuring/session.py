@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from measuring import memory
-from measuring.candidates import Candidate, Model, count_macs
-from measuring.models import build_model
-from measuring.timing import Timing, interleave
+from measuring.candidates import Candidate, count_macs
+from measuring.timing import interleave
 from wavemix_mm.engine.messages import error_message
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.official import networks
@@ -48,17 +47,6 @@ class Settings:
     ceilings: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Phase:
-    """Inference or training: names of its keys, and the forward passes that a call counts as."""
-
-    name: str
-    prefix: str
-    time: str
-    batch: int
-    passes: int
-
-
 def measure(
     candidates: Sequence[Candidate],
     settings: Settings,
@@ -75,38 +63,39 @@ def measure(
             and their outputs must be equal to its output.
 
     Returns:
-        A row for each candidate. A key is absent if it was not measured; if that was due to an
-        error, `note` says which. Times are in ms and for a whole batch. `speedup`, `speedup_low`
-        and `speedup_high` are median and quartiles over the rounds, against `reference`. `share` is
-        multiply-adds a second over the ceiling; a training step counts as three forward passes. The
-        keys of training start with `train_`.
+        A row for each candidate. A key is absent if it was not measured; if an error was the
+        reason, `note` has its message. Times are in ms and of a whole batch. `speedup` and its
+        quartiles are against `reference`. `share` is multiply-adds a second over the ceiling; a
+        training step counts as three forward passes. Other keys of training start with `train_`.
 
     Raises:
         UserInputError: If outputs that must be equal are not.
     """
-    rows = [_new_row(candidate) for candidate in candidates]
-    weights = _weights(candidates[0].model) if is_pair else None
-    phases = [_Phase("inference", "", "latency", settings.batch, 1)]
-    if settings.train_batch:
-        phases.append(_Phase("training", "train_", "train", settings.train_batch, 3))
-    for number, phase in enumerate(phases):
-        is_training = phase.name == "training"
+    rows = [candidate.describe() for candidate in candidates]
+    weights = None
+    if is_pair:
+        authors = candidates[0].build().network
+        networks.randomize_norms(authors)
+        weights = authors.state_dict()
+    batches = dict(inference=settings.batch, training=settings.train_batch)
+    phases = [(name, batch) for name, batch in batches.items() if batch]
+    for number, (phase, batch) in enumerate(phases):
+        is_training, prefix = phase == "training", "train_" if phase == "training" else ""
 
-        def tell(what: str, done: float, number: int = number, phase: _Phase = phase) -> None:
-            on_progress(f"{phase.name}, {what}", (number + done) / len(phases))
+        def tell(what: str, done: float, number: int = number, phase: str = phase) -> None:
+            on_progress(f"{phase}, {what}", (number + done) / len(phases))
 
         functions: dict[int, Callable[[], Any]] = {}
         for i, candidate in enumerate(candidates):
             if is_training and candidate.is_deploy:
                 continue
             tell("preparing", 0)
-            with _noted(rows[i], phase.name):
+            with _noted(rows[i], phase):
                 logits = candidate.build(weights)
                 if not is_training:
-                    size = candidate.model.size
-                    rows[i]["macs"] = count_macs(logits.eval(), logits.in_channels, size)
+                    rows[i]["macs"] = count_macs(logits, logits.in_channels, candidate.model.size)
                 prepare = candidate.training if is_training else candidate.inference
-                functions[i] = prepare(logits, phase.batch)
+                functions[i] = prepare(logits, batch)
         if is_pair and not is_training:
             _check_equal(functions, rows, candidates)
         timings = interleave(
@@ -120,67 +109,31 @@ def measure(
         functions.clear()
         _free()
         for i, timing in timings.items():
+            row, candidate = rows[i], candidates[i]
             if timing.error:
-                _add_note(rows[i], phase.name, timing.error)
+                _add_note(row, phase, timing.error)
                 continue
-            _fill(rows[i], phase, timing, settings.ceilings.get(candidates[i].dtype))
-            if len(candidates) > 1 and not timings.get(0, Timing(error="none")).error:
-                rows[i]["reference"] = candidates[0].label
-                values = timing.speedup(timings[0])
-                for suffix, value in zip(("", "_low", "_high"), values, strict=True):
-                    rows[i][f"{phase.prefix}speedup{suffix}"] = value
+            time = "train" if is_training else "latency"
+            row[f"{prefix}batch"], rate = batch, batch / timing.median
+            row[f"{time}_ms"], row[f"{time}_p95_ms"] = timing.median * 1e3, timing.p95 * 1e3
+            row[f"{prefix}images_per_s"] = rate
+            if candidate.dtype in settings.ceilings and "macs" in row:
+                macs = row["macs"] * (3 if is_training else 1)
+                row[f"{prefix}share"] = macs * rate / settings.ceilings[candidate.dtype]
+            if len(candidates) > 1 and 0 in timings and not timings[0].error:
+                row["reference"] = candidates[0].label
+                row |= timing.speedup(timings[0], f"{prefix}speedup")
             tell("memory", (1 + i / len(rows)) / 2)
             if settings.with_memory:
-                with _noted(rows[i], f"{phase.name} memory"):
-                    peak = memory.peak_memory(candidates[i], phase.batch, is_training)
-                    rows[i][f"{phase.prefix}memory_mib"] = peak / memory.MIB
+                with _noted(row, f"{phase} memory"):
+                    peak = memory.peak_memory(candidate, batch, is_training)
+                    row[f"{prefix}memory_mib"] = peak / memory.MIB
             if settings.budget is not None and is_training:
-                with _noted(rows[i], "largest batch"):
-                    tell("largest batch", (1 + i / len(rows)) / 2)
-                    rows[i] |= _largest_batch(candidates[i], phase.batch, settings.budget)
+                tell("largest batch", (1 + i / len(rows)) / 2)
+                with _noted(row, "largest batch"):
+                    row["largest_batch"] = memory.largest_batch(candidate, settings.budget, batch)
+                    row["memory_budget_gib"] = settings.budget / 2**30
     return rows
-
-
-def _new_row(candidate: Candidate) -> dict[str, Any]:
-    model = candidate.model
-    row = dict(
-        model=model.name,
-        device=candidate.device,
-        dtype=candidate.dtype,
-        mode=candidate.mode,
-        channels_last=candidate.channels_last,
-        cast_weights=candidate.casts,
-        runs_as=candidate.runs_as,
-        height=model.size[0],
-        width=model.size[1],
-        parameters=model.parameters,
-    )
-    return row if model.depth is None else row | dict(depth=model.depth)
-
-
-def _weights(model: Model) -> dict[str, Tensor]:
-    """Return weights of the authors' network, with batch norms as after some training."""
-    torch.manual_seed(0)
-    logits = build_model(model.words)
-    networks.randomize_norms(logits)
-    return logits.network.state_dict()
-
-
-def _fill(row: dict[str, Any], phase: _Phase, timing: Timing, ceiling: float | None) -> None:
-    rate = phase.batch / timing.median
-    row[f"{phase.prefix}batch"] = phase.batch
-    row[f"{phase.time}_ms"], row[f"{phase.time}_p95_ms"] = timing.median * 1e3, timing.p95 * 1e3
-    row[f"{phase.prefix}images_per_s"] = rate
-    if ceiling is not None and "macs" in row:
-        row[f"{phase.prefix}share"] = row["macs"] * phase.passes * rate / ceiling
-
-
-def _largest_batch(candidate: Candidate, start: int, budget: int) -> dict[str, float]:
-    def peak(batch: int) -> int | None:
-        return memory.peak_memory(candidate, batch, is_training=True, budget=budget)
-
-    largest = memory.largest_batch(peak, budget, start)
-    return dict(memory_budget_gib=budget / 2**30, largest_batch=largest)
 
 
 def _check_equal(
@@ -192,22 +145,18 @@ def _check_equal(
     if 0 not in functions:
         raise UserInputError(f"{candidates[0].label}: {rows[0]['note']}")
     allowed, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
-    try:
-        expected = functions[0]().double()
-        for i, function in functions.items():
-            with _noted(rows[i], "comparison"):
-                difference = (function().double() - expected).abs().max() / expected.abs().max()
-                rows[i]["difference"] = float(difference)
-    finally:
-        torch.backends.cudnn.allow_tf32 = allowed
+    expected = functions[0]().double()
+    for i, function in functions.items():
+        with _noted(rows[i], "comparison"):
+            difference = (function().double() - expected).abs().max() / expected.abs().max()
+            rows[i]["difference"] = float(difference)
+    torch.backends.cudnn.allow_tf32 = allowed
     for row, candidate in zip(rows, candidates, strict=True):
-        tolerance = TOLERANCES[candidate.dtype]
-        # not "greater than": a NaN is no equality either
-        if not row.get("difference", 0.0) <= tolerance:
+        tolerance, difference = TOLERANCES[candidate.dtype], row.get("difference", 0.0)
+        if not difference <= tolerance:  # not "greater than": a NaN is no equality either
             raise UserInputError(
-                f"{candidate.label}: the output differs from the authors' by "
-                f"{row['difference']:.1e} of its largest value, more than {tolerance:g}, so that "
-                "no times are compared."
+                f"{candidate.label}: the output differs from the authors' by {difference:.1e} of "
+                f"its largest value, more than {tolerance:g}, so that no times are compared."
             )
 
 
@@ -228,5 +177,4 @@ def _free() -> None:
     """Release what the last phase held, compiled code included."""
     gc.collect()
     torch.compiler.reset()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()

@@ -40,11 +40,15 @@ class Timing:
         """95th percentile over the calls, in seconds."""
         return float(np.percentile(self.calls, 95))
 
-    def speedup(self, reference: Timing) -> tuple[float, float, float]:
-        """How many times faster than a reference: median and quartiles of the rounds' ratios."""
+    def speedup(self, reference: Timing, name: str = "speedup") -> dict[str, float]:
+        """Compare with a reference of the same `interleave`, round by round.
+
+        Returns:
+            Median, NAME_low and NAME_high (quartiles) of how many times faster this one is.
+        """
         ratios = np.divide(reference.rounds, self.rounds)
-        low, median, high = np.percentile(ratios, [25, 50, 75])
-        return float(median), float(low), float(high)
+        values = np.percentile(ratios, [50, 25, 75]).tolist()
+        return dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
 
 
 def interleave(
