@@ -25,14 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
 from measuring import growth, report
-from measuring.candidates import (
-    DTYPES,
-    Candidate,
-    Model,
-    check_dtype,
-    inspect_model,
-    matmul_ceiling,
-)
+from measuring.candidates import DTYPES, Candidate, Model, inspect_model, matmul_ceiling
 from measuring.memory import check_memory
 from measuring.models import read_models
 from measuring.report import number, ratio
@@ -208,18 +201,10 @@ def make_settings(args: argparse.Namespace) -> Settings:
         check_memory(args.device, budget)
     ceilings = {}
     for dtype in dict.fromkeys(["float32"] * bool(args.pair) + args.dtype):
-        check_dtype(dtype, args.device)
         ceilings[dtype] = matmul_ceiling(args.device, dtype, args.matmul_side)
-    return Settings(
-        args.batch_size,
-        args.train_batch_size,
-        args.rounds,
-        args.round_seconds,
-        args.warmup,
-        args.memory,
-        budget,
-        ceilings,
-    )
+    how_long = (args.rounds, args.round_seconds, args.warmup)
+    batches = (args.batch_size, args.train_batch_size)
+    return Settings(*batches, *how_long, args.memory, budget, ceilings)
 
 
 def main(argv: list[str] | None = None) -> None:

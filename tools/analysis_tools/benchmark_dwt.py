@@ -11,6 +11,7 @@ import importlib.util
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,19 +51,12 @@ COLUMNS: report.Columns = {
 
 
 class Transform(NamedTuple):
-    """One implementation.
-
-    Attributes:
-        name: Name in reports.
-        run: (N, C, H, W) -> its sub-bands in its own layout.
-        unpack: Those sub-bands -> (N, C, 4, H/2, W/2), in the order LL, LH, HL, HH.
-        memory_format: The input's memory format that suits it.
-    """
+    """One implementation."""
 
     name: str
-    run: Callable[[Tensor], Sequence[Tensor]]
-    unpack: Callable[[Sequence[Tensor]], Tensor]
-    memory_format: torch.memory_format = torch.contiguous_format
+    run: Callable[[Tensor], Sequence[Tensor]]  # (N, C, H, W) -> sub-bands in its own layout
+    unpack: Callable[[Sequence[Tensor]], Tensor]  # -> (N, C, 4, H/2, W/2): LL, LH, HL, HH
+    memory_format: torch.memory_format = torch.contiguous_format  # of the input, as suits it
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -150,50 +144,47 @@ def measure(shape: tuple[int, ...], dtype: str, args: argparse.Namespace) -> lis
     """
     torch.manual_seed(0)
     x = torch.randn(shape, device=args.device).to(DTYPES[dtype])
+    sides = dict(zip(("batch", "channels", "height", "width"), shape, strict=True))
     rows: dict[str, dict[str, Any]] = {}
-    functions: dict[str, dict[str, Callable[[], object]]] = dict(forward={}, both={})
+    forward: dict[str, Callable[[], object]] = {}
+    both: dict[str, Callable[[], object]] = {}
 
-    def add_row(name: str) -> None:
-        sides = dict(zip(("batch", "channels", "height", "width"), shape, strict=True))
+    def add_row(name: str) -> dict[str, Any]:
         rows[name] = dict(transform=name, device=args.device, dtype=dtype, **sides)
+        return rows[name]
 
     for transform in find_transforms(args.device, dtype, args.compiled):
-        add_row(transform.name)
+        row = add_row(transform.name)
         try:
             check(transform, args.device, dtype)
             own = x.contiguous(memory_format=transform.memory_format)
-            functions["both"][transform.name] = _both(transform.run, own)
-            functions["forward"][transform.name] = torch.inference_mode()(
-                lambda run=transform.run, own=own: run(own)
-            )
+            both[transform.name] = _both(transform.run, own)
+            forward[transform.name] = partial(torch.inference_mode()(transform.run), own)
         except Exception as error:  # a package may not know a type
-            rows[transform.name]["note"] = error_message(error)
+            row["note"] = error_message(error)
     if args.device == "cpu" and dtype == "float32" and importlib.util.find_spec("pywt"):
         import pywt
 
-        array = x.numpy()
         # PyWavelets has no gradients: its inverse, which equals the adjoint, is the backward pass.
-        name, options = "PyWavelets", dict(wavelet="haar", mode="zero")
+        name, array, options = "PyWavelets", x.numpy(), dict(wavelet="haar", mode="zero")
         add_row(name)
-        functions["forward"][name] = lambda: pywt.dwt2(array, **options)
-        functions["both"][name] = lambda: pywt.idwt2(pywt.dwt2(array, **options), **options)
+        forward[name] = lambda: pywt.dwt2(array, **options)
+        both[name] = lambda: pywt.idwt2(pywt.dwt2(array, **options), **options)
     copy = torch.empty_like(x)
-    for kind, group in functions.items():
-        group["copy"] = lambda: copy.copy_(x)
-        timings = interleave(group, args.device, args.rounds, args.round_seconds)
-        for name, row in rows.items():
-            if name not in timings:
-                continue
-            timing = timings[name]
+    for kind, functions, copies in (("forward", forward, 1), ("both", both, 2)):
+        functions["copy"] = lambda: copy.copy_(x)
+        timings = interleave(functions, args.device, args.rounds, args.round_seconds)
+        share = copies * timings.pop("copy").median
+        reference = timings.get(REFERENCE)
+        for name, timing in timings.items():
             if timing.error:
-                row["note"] = timing.error
+                rows[name]["note"] = timing.error
                 continue
-            row[f"{kind}_ms"] = timing.median * 1e3
-            copies = 2 if kind == "both" else 1
-            row[f"{kind}_copy_share"] = copies * timings["copy"].median / timing.median
-            if REFERENCE in timings and not timings[REFERENCE].error:
-                row["reference"] = REFERENCE
-                row |= timing.speedup(timings[REFERENCE], f"{kind}_speedup")
+            rows[name][f"{kind}_ms"] = timing.median * 1e3
+            rows[name][f"{kind}_copy_share"] = share / timing.median
+            if reference and not reference.error:
+                rows[name] |= timing.speedup(reference, f"{kind}_speedup")
+                rows[name]["reference"] = REFERENCE
     return list(rows.values())
 
 

@@ -25,25 +25,15 @@ _MATMUL_SIDE = {"cpu": 2048, "cuda": 8192}
 
 @dataclass(frozen=True)
 class Model:
-    """What is known of a model that has been built once.
+    """What is known of a model that has been built once."""
 
-    Attributes:
-        words: Arguments of `build_model`.
-        name: Name in reports.
-        size: (H, W) of the images.
-        parameters: Number of parameters.
-        can_deploy: Whether `switch_to_deploy` changes something.
-        is_authors: Whether it is the authors' own code.
-        depth: Number of blocks, if its backbone has a `depth`.
-    """
-
-    words: tuple[str, ...]
+    words: tuple[str, ...]  # arguments of build_model
     name: str
-    size: tuple[int, int]
+    size: tuple[int, int]  # (H, W) of the images
     parameters: int
-    can_deploy: bool
-    is_authors: bool
-    depth: int | None
+    can_deploy: bool  # whether switch_to_deploy changes something
+    is_authors: bool  # whether it is the authors' own code
+    depth: int | None  # number of blocks, if its backbone has a depth
 
 
 def inspect_model(words: Sequence[str], size: tuple[int, int] | None = None) -> Model:
@@ -70,25 +60,14 @@ def inspect_model(words: Sequence[str], size: tuple[int, int] | None = None) -> 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to run one model.
-
-    Attributes:
-        model: The model.
-        dtype: 'float32'; or 'bfloat16' or 'float16', by autocast.
-        mode: 'eager', 'compiled', 'deploy' or 'deploy+compiled'.
-        channels_last: Memory format of weights and images.
-        device: 'cpu' or 'cuda'.
-        cast_weights: In inference cast weights and images to dtype, instead of autocast.
-        compile_backend: Argument of torch.compile.
-        compile_mode: Argument of torch.compile.
-    """
+    """One way to run one model."""
 
     model: Model
-    dtype: str = "float32"
-    mode: str = "eager"
-    channels_last: bool = True
-    device: str = "cpu"
-    cast_weights: bool = False
+    dtype: str = "float32"  # bfloat16 and float16 are by autocast
+    mode: str = "eager"  # or 'compiled', 'deploy', 'deploy+compiled'
+    channels_last: bool = True  # memory format of weights and images
+    device: str = "cpu"  # or 'cuda'
+    cast_weights: bool = False  # in inference weights and images of dtype, instead of autocast
     compile_backend: str = "inductor"
     compile_mode: str = "default"
 
@@ -257,8 +236,12 @@ def matmul_ceiling(device: str, dtype: str, side: int | None = None) -> float:
         side: Rows of each matrix. Defaults to 2048 on a CPU, 8192 on a GPU.
 
     Returns:
-        The rate of the fastest call; NaN if the processor has no such product.
+        The rate of the fastest call.
+
+    Raises:
+        UserInputError: If the device does not compute in this type.
     """
+    check_dtype(dtype, device)
     side = side or _MATMUL_SIDE[device]
     a, b = (torch.randn(side, side, device=device).to(DTYPES[dtype]) for _ in range(2))
     out = torch.empty_like(a)  # fresh memory would cost time
