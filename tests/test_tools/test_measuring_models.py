@@ -1,7 +1,6 @@
 """tools/analysis_tools/measuring/models.py, and wavemix_mm/official/networks.py through it."""
 
 import sys
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
@@ -21,24 +20,6 @@ from measuring.candidates import count_macs  # noqa: E402
 from measuring.models import Logits, build_model, find_config, read_models  # noqa: E402
 
 LISTS = sorted((ROOT / "configs" / "benchmarks").glob("*.txt"))
-PEER = """
-norm = dict(type="SyncBN")
-weights = dict(type="Pretrained", checkpoint="https://nowhere.invalid/weights.pth")
-default_scope = "mmseg"
-model = dict(
-    type="EncoderDecoder",
-    pretrained="https://nowhere.invalid/weights.pth",
-    data_preprocessor=dict(type="SegDataPreProcessor", size=(32, 64)),
-    backbone=dict(
-        type="ResNetV1c", depth=18, base_channels=8, stem_channels=8, norm_cfg=norm,
-        init_cfg=weights,
-    ),
-    decode_head=dict(
-        type="FCNHead", in_channels=64, channels=8, num_classes=5, norm_cfg=norm,
-        init_cfg=weights, loss_decode=dict(type="CrossEntropyLoss"),
-    ),
-)
-"""
 SMALL = "model.backbone.embed_dims=8 model.backbone.depth=2"
 SEGMENTATION = f"{SMALL} model.decode_head.in_channels=8 model.decode_head.channels=2"
 # a strided and a patch stem, the authors' four networks, ff_channels and mlp_ratio of their own
@@ -98,14 +79,14 @@ def test_convmixers_have_the_parameters_of_table_10():
     assert not published
 
 
-def test_a_peer_is_built_without_a_download_and_for_one_process(tmp_path):
-    path = tmp_path / "peer.py"
-    path.write_text(PEER)
-    logits = build_model([str(path)]).eval()
-    assert (logits.name, logits.in_channels, logits.image_size) == ("peer", 3, (32, 64))
+def test_a_peer_is_built_without_a_download_and_for_one_process():
+    # its backbone has an init_cfg with weights on the network, and SyncBN
+    name, weights = "segformer_mit-b0_8xb1-160k_cityscapes-1024x1024", "https://nowhere.invalid"
+    logits = build_model([name, "name=peer", f"model.pretrained={weights}"]).eval()
+    assert (logits.name, logits.in_channels, logits.image_size) == ("peer", 3, (1024, 1024))
     assert not any(isinstance(m, nn.SyncBatchNorm) for m in logits.modules())
     # the map is brought to the images' size
-    assert logits(torch.rand(1, 3, 32, 64)).shape == (1, 5, 32, 64)
+    assert logits(torch.rand(1, 3, 32, 64)).shape == (1, 19, 32, 64)
 
 
 @pytest.mark.parametrize(
@@ -124,8 +105,11 @@ def test_other_packages(text, shape):
 
 
 def test_timm(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)  # not installed
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: sys.modules[name])
+    with pytest.raises(UserInputError, match="needs the package timm: pip install timm"):
+        build_model(["timm:x"])
     timm = ModuleType("timm")
-    timm.__spec__ = ModuleSpec("timm", None)
     timm.create_model = lambda name, pretrained, out_features: nn.Linear(2, out_features)
     monkeypatch.setitem(sys.modules, "timm", timm)
     assert build_model(["timm:x", "out_features=3"]).network.out_features == 3
@@ -156,12 +140,6 @@ def test_bad_models(text, message):
     with pytest.raises(UserInputError, match=message) as error:
         build_model(text.split())
     assert "\n" not in str(error.value)
-
-
-def test_a_library_that_is_not_installed(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserInputError, match="needs the package timm: pip install timm"):
-        build_model(["timm:resnet18"])
 
 
 @pytest.mark.parametrize("case", CASES)

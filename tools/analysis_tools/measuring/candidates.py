@@ -47,6 +47,7 @@ def inspect_model(words: Sequence[str], size: tuple[int, int] | None = None) -> 
         UserInputError: If the model cannot be built.
     """
     logits = build_model(words)
+    depth = getattr(getattr(logits.network, "backbone", None), "depth", None)
     return Model(
         tuple(words),
         logits.name,
@@ -54,7 +55,7 @@ def inspect_model(words: Sequence[str], size: tuple[int, int] | None = None) -> 
         sum(parameter.numel() for parameter in logits.parameters()),
         any(hasattr(module, "switch_to_deploy") for module in logits.modules()),
         logits.is_authors,
-        getattr(getattr(logits.network, "backbone", None), "depth", None),
+        depth if isinstance(depth, int) else None,
     )
 
 
@@ -161,11 +162,9 @@ class Candidate:
             optimizer.zero_grad(set_to_none=True)
             with self._autocast():
                 loss = scaler.scale(F.cross_entropy(run(images), labels))
-                # The backward pass of the authors' transform computes with float32 filters: an
-                # error beside gradients in half precision, unless autocast reaches it too.
-                if self.model.is_authors:
-                    loss.backward()
-            if not self.model.is_authors:
+            # The backward pass of the authors' transform computes with float32 filters: an error
+            # beside gradients in half precision, unless autocast reaches it too.
+            with self._autocast(enabled=self.model.is_authors):
                 loss.backward()
             scaler.step(optimizer)
             scaler.update()
