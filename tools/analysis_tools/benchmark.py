@@ -89,10 +89,8 @@ def add_common_arguments(parser: argparse.ArgumentParser, round_seconds: float) 
     add("--batch-size", type=at_least(1), default=1)
     add("--device", choices=["cpu", "cuda"], help="default: cuda if there is one")
     add("--threads", type=at_least(1), help="default: PyTorch's")
-    add("--dtype", nargs="+", choices=DTYPES, help="several are compared")
     add("--rounds", type=at_least(1), default=20, help="of each comparison")
     add("--round-seconds", type=float, default=round_seconds, help="of each one in each round")
-    add("--out", type=Path, help="folder, by default under work_dirs")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -101,7 +99,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add, is_optional = parser.add_argument, argparse.BooleanOptionalAction
-    add("models", nargs="*", metavar="MODEL [KEY=VALUE]", help="see above")
+    add("models", nargs="*", metavar="MODEL", help="with its KEY=VALUE, see above")
     add("--models-from", metavar="FILE", help="a list of models; # starts a comment")
     compared = parser.add_mutually_exclusive_group()
     compared.add_argument(
@@ -118,7 +116,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--depths", nargs="+", type=at_least(1), default=[], metavar="N", help="for --scan")
     add("--size", type=parse_size, metavar="HxW", help="default: the config's, else 224x224")
     add_common_arguments(parser, round_seconds=0.2)
-    parser.set_defaults(dtype=["float32"])
+    help_of_dtype = "half precision is by autocast; default: float32"
+    add("--dtype", nargs="+", choices=DTYPES, default=["float32"], help=help_of_dtype)
     add("--train-batch-size", type=at_least(0), help="default: --batch-size; 0: no training")
     add("--cast-weights", action="store_true", help="inference without autocast: cast weights too")
     add("--mode", nargs="+", choices=MODES, default=["eager"])
@@ -130,6 +129,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--memory", action=is_optional, default=True, help="peak memory")
     add("--memory-budget", type=float, metavar="GIB", help="find the largest training batch in it")
     add("--matmul-side", type=at_least(1), metavar="N", help="of the matrices for the ceiling")
+    add("--out", type=Path, help="folder; default: work_dirs/benchmark/<time>")
     args = parser.parse_args(argv)
     if not args.models and not args.models_from:
         parser.error("name a MODEL or --models-from")
