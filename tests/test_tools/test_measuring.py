@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "tools" / "analysis_tools"))
 
 import benchmark  # noqa: E402
 from measuring import growth, memory, report  # noqa: E402
-from measuring.candidates import Candidate, inspect_model, matmul_ceiling  # noqa: E402
+from measuring.candidates import Candidate, Model, inspect_model, matmul_ceiling  # noqa: E402
 from measuring.memory import MIB  # noqa: E402
 from measuring.timing import Timing, interleave  # noqa: E402
 
@@ -76,6 +76,12 @@ def test_a_fresh_process_measures_a_candidate():
     activations = 256 * 32 * 32 * 8 * 4  # bytes of one map of 8 channels
     assert 5 * activations < memory.peak_memory(candidate, 256, True) < 100 * activations
     assert memory.peak_memory(candidate, 256, True, budget=activations) is None
+
+
+def test_a_candidate_that_fails_in_a_fresh_process():
+    model = Model(("official:cls", "colour=1"), "bad", (32, 32), 0, False, True, None)
+    with pytest.raises(RuntimeError, match="'colour'"):
+        memory.peak_memory(Candidate(model), 1, False)
 
 
 def search(monkeypatch, need, budget, *args):

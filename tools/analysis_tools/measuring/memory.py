@@ -10,18 +10,19 @@ import os
 import threading
 import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import cache
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
 
 from measuring.candidates import Candidate, count_macs
+from wavemix_mm.engine.messages import error_message
 from wavemix_mm.errors import UserInputError
 
 MIB = 2**20
 _MAX_BATCH = 4096
+_OVER_BUDGET = 77  # exit status
 _STEPS = 2  # the optimizer's state is there from the second on
 _POLL_SECONDS = 0.02
 
@@ -63,17 +64,25 @@ def peak_memory(
         Bytes; None if the steps need more than the budget.
 
     Raises:
-        Exception: The error that the process has raised.
+        RuntimeError: If the process fails.
     """
-    job = (candidate, batch, is_training, budget, torch.get_num_threads())
     context = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(1, context) as pool:
-            return pool.submit(_measure_peak, *job).result()
-    except (BrokenProcessPool, torch.cuda.OutOfMemoryError):
-        if budget is None:
-            raise
+    receiver, sender = context.Pipe(duplex=False)
+    job = (candidate, batch, is_training, budget, torch.get_num_threads())
+    # not a pool: its process would outlive a killed benchmark
+    process = context.Process(target=_send_peak, args=(sender, *job))
+    process.start()
+    sender.close()
+    with contextlib.suppress(EOFError):  # the process has ended without a result
+        peak = receiver.recv()
+    process.join()
+    if process.exitcode == _OVER_BUDGET:
         return None
+    if process.exitcode != 0:
+        raise RuntimeError(f"exit status {process.exitcode}; was there enough memory?")
+    if isinstance(peak, str):
+        raise RuntimeError(peak)
+    return peak
 
 
 def largest_batch(
@@ -105,12 +114,28 @@ def largest_batch(
     return good
 
 
-def _measure_peak(
-    candidate: Candidate, batch: int, is_training: bool, budget: int | None, threads: int
-) -> int | None:
-    """Run in the fresh process: return the peak in bytes, None if it is beyond the budget."""
+def _send_peak(
+    sender: Connection,
+    candidate: Candidate,
+    batch: int,
+    is_training: bool,
+    budget: int | None,
+    threads: int,
+) -> None:
+    """Run in the fresh process: send the peak in bytes, or an error's message."""
     warnings.simplefilter("ignore")  # the parent process has shown them
     torch.set_num_threads(threads)
+    try:
+        sender.send(_measure_peak(candidate, batch, is_training, budget))
+    except Exception as error:  # the model may be anybody's code
+        is_over = budget is not None and isinstance(error, torch.cuda.OutOfMemoryError)
+        sender.send(None if is_over else error_message(error))
+
+
+def _measure_peak(
+    candidate: Candidate, batch: int, is_training: bool, budget: int | None
+) -> int | None:
+    """Return the peak in bytes; None if it is beyond the budget."""
     # Whatever building and running imports is not the model's memory: import it before.
     logits = candidate.build()
     count_macs(logits, logits.in_channels, candidate.model.size)
@@ -136,7 +161,7 @@ def _guard(limit: int) -> None:
     """End the process as soon as its resident set exceeds a limit, before it fills the machine."""
     while resident("VmHWM") <= limit:
         time.sleep(_POLL_SECONDS)
-    os._exit(1)
+    os._exit(_OVER_BUDGET)
 
 
 def reset_peak() -> int:
