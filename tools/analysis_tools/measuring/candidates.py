@@ -150,9 +150,9 @@ class Candidate:
             logits: The network that `build` has returned, in no deploy mode.
             batch: Number of images.
         """
+        with FakeTensorMode(allow_non_fake_inputs=True):  # the shape alone, without any memory
+            _, classes, *sides = logits(torch.empty(1, logits.in_channels, *self.model.size)).shape
         network, images = self._place(logits), self._place(self._images(logits, batch))
-        with torch.no_grad():
-            _, classes, *sides = network(images[:1]).shape
         labels = torch.randint(classes, (batch, *sides)).to(self.device)
         run = self._compiled(network.train())
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
