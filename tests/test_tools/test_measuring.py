@@ -78,6 +78,12 @@ def test_a_fresh_process_measures_a_candidate():
     assert memory.peak_memory(candidate, 256, True, budget=activations) is None
 
 
+def test_a_process_beyond_its_budget_ends_at_once(monkeypatch):
+    monkeypatch.setattr(memory.os, "_exit", sys.exit)
+    with pytest.raises(SystemExit, match="77"):
+        memory._guard(limit=0)
+
+
 def test_a_candidate_that_fails_in_a_fresh_process():
     model = Model(("official:cls", "colour=1"), "bad", (32, 32), 0, False, True, None)
     with pytest.raises(RuntimeError, match="'colour'"):
