@@ -17,11 +17,12 @@ from itertools import count
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tools" / "analysis_tools"), str(ROOT)]
 
 import numpy as np
 import tiny_run
 import torch
+from measuring.timing import interleave
 from mmengine.config import Config
 from mmengine.dataset import DefaultSampler
 from mmengine.hooks import CheckpointHook, Hook
@@ -31,7 +32,6 @@ from mmengine.structures import PixelData
 from mmengine.utils import import_modules_from_strings
 from PIL import Image
 
-from wavemix_mm.analysis.benchmark.timing import interleave
 from wavemix_mm.engine.exact.samplers import StatelessSampler
 from wavemix_mm.engine.hooks.non_finite_hook import NonFiniteHook
 from wavemix_mm.engine.hooks.safe_checkpoint_hook import SafeCheckpointHook
@@ -44,9 +44,10 @@ ROUNDS, SECONDS = 15, 1.0
 
 def compare(name: str, without: Callable[[], object], with_it: Callable[[], object]) -> float:
     """Time two functions in turns, print what the second adds, and return the first's seconds."""
-    timings, failures = interleave({0: without, 1: with_it}, "cpu", ROUNDS, SECONDS, warmup=3)
-    if failures:
-        raise RuntimeError(failures)
+    timings = interleave({0: without, 1: with_it}, "cpu", ROUNDS, SECONDS, warmup=3)
+    errors = [timing.error for timing in timings.values() if timing.error]
+    if errors:
+        raise RuntimeError(errors)
     shares = np.divide(timings[1].rounds, timings[0].rounds) - 1
     low, median, high = np.percentile(shares, [25, 50, 75])
     times = " and ".join(f"{1e3 * timing.median:.3g}" for timing in timings.values())

@@ -1,25 +1,23 @@
-"""tools/analysis_tools/benchmark.py."""
+"""tools/analysis_tools/benchmark.py and measuring/session.py."""
 
 import csv
-import dataclasses
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from test_measuring import TINY
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "analysis_tools" / "benchmark.py"
 sys.path.insert(0, str(TOOL.parent))
 
 import benchmark  # noqa: E402
+from measuring import candidates, memory, session  # noqa: E402
+from measuring.candidates import Candidate, inspect_model  # noqa: E402
+from measuring.session import Settings, measure  # noqa: E402
 
-from wavemix_mm.analysis.benchmark.results import Row  # noqa: E402
-
-TINY = (
-    f"{ROOT}/configs/wavemix/cifar10.py name=tiny model.backbone.embed_dims=8 "
-    "model.backbone.depth=1 model.backbone.levels=1 model.head.in_channels=8"
-)
 FAST = [
     *("--batch-size", "2", "--rounds", "2", "--round-seconds", "0", "--warmup", "1"),
     *("--device", "cpu", "--matmul-side", "16", "--compile-backend", "eager"),
@@ -44,17 +42,21 @@ def run(tmp_path):
 def test_pair(run, capsys):
     modes = ["eager", "compiled", "deploy", "deploy+compiled"]
     options = ["--dtype", "float32", "bfloat16", "--mode", *modes, "--no-memory", "--size", "16"]
-    rows = run(TINY, "--pair", "official", *options)
-    assert list(rows[0]) == [field.name for field in dataclasses.fields(Row)]
+    rows = run(*TINY, "--pair", "official", *options)
     runs = [(row["model"], row["dtype"], row["mode"]) for row in rows]
     dtypes = ["float32", "bfloat16"]
     assert runs[:2] == [("tiny, authors", dtype, "eager") for dtype in dtypes]
     assert runs[2:] == [("tiny", dtype, mode) for dtype in dtypes for mode in modes]
+    # the authors' code as it is shipped
+    assert [row["channels_last"] for row in rows] == ["False"] * 2 + ["True"] * 8
     for row in rows:
-        assert row["reference"] == "tiny, authors, float32, eager, NCHW" and not row["note"]
-        assert float(row["latency_ms"]) > 0 and float(row["speedup"]) > 0
+        assert row["reference"] == "tiny, authors, float32, eager, NCHW" and "note" not in row
+        assert 0 < float(row["latency_ms"]) <= float(row["latency_p95_ms"])
+        assert float(row["speedup_low"]) <= float(row["speedup"]) <= float(row["speedup_high"])
         assert float(row["difference"]) <= (1e-5 if row["dtype"] == "float32" else 2e-2)
+        # a folded network cannot be trained
         assert bool(row["train_ms"]) == (not row["mode"].startswith("deploy"))
+    assert float(rows[0]["speedup"]) == 1 and float(rows[0]["difference"]) == 0
     out = capsys.readouterr().out
     for text in ("versions: torch", "processor:", "matrix product, bfloat16:", "GFLOP/s"):
         assert text in out
@@ -64,68 +66,133 @@ def test_several_models_against_one(run, tmp_path):
     path = tmp_path / "models.txt"
     path.write_text("torchvision:squeezenet1_1 name=small num_classes=4\n")
     rows = run(
-        "--models-from", str(path), "--against", TINY, "--size", "32x64", "--no-memory",
-        "--train-batch-size", "0", "--no-channels-last",
+        "--models-from", str(path), "--against", " ".join(TINY), "--size", "32x64", "--no-memory",
+        "--train-batch-size", "0", "--no-channels-last", "--mode", "eager", "deploy",
     )  # fmt: skip
-    assert [row["model"] for row in rows] == ["tiny", "small"]
+    # the small one has nothing to fold
+    assert [(row["model"], row["mode"]) for row in rows] == [
+        ("tiny", "eager"),
+        ("tiny", "deploy"),
+        ("small", "eager"),
+    ]
     for row in rows:
         assert (row["height"], row["width"], row["channels_last"]) == ("32", "64", "False")
-        assert float(row["speedup"]) > 0 and not row["train_ms"] and not row["memory_mib"]
+        assert float(row["speedup"]) > 0 and "train_ms" not in row and "memory_mib" not in row
 
 
 def test_scan(run, capsys):
     sizes = ["--sizes", "32x16", "16x16", "32", "--depths", "1", "2"]
-    rows = run(TINY, "--scan", *sizes, "--no-memory")
+    rows = run(*TINY, "--scan", *sizes, "--no-memory")
     points = [(int(row["height"]), int(row["width"]), int(row["depth"])) for row in rows]
     assert points == [(16, 16, 1), (32, 16, 1), (32, 32, 1), (32, 32, 2)]
+    assert {row["model"] for row in rows} == {"tiny"}
     out = capsys.readouterr().out
     assert "| tiny, float32, eager | inference time | pixels | 256 | 1,024 |" in out
     assert "| tiny, float32, eager | training time | depth | 1 | 2 |" in out
 
 
-def test_what_was_measured_is_there_when_a_later_model_fails(run, tmp_path, monkeypatch):
-    from wavemix_mm.analysis.benchmark import session
+def test_points_of_a_scan_have_one_name():
+    model = inspect_model([word for word in TINY if word != "name=tiny"])
+    points = benchmark.scan(model, [(8, 8)], [1, 2])
+    assert [point.depth for point in points] == [1, 2] and len({p.name for p in points}) == 1
 
-    measure = session.measure
 
-    def interrupted(group, settings, progress):
-        if group.name == "second":
+def test_what_was_measured_is_there_when_a_later_model_is_interrupted(run, tmp_path, monkeypatch):
+    def interrupted(group, *args, **kwargs):
+        if group[-1].model.name == "second":
             raise KeyboardInterrupt
-        return measure(group, settings, progress)
+        return measure(group, *args, **kwargs)
 
-    monkeypatch.setattr(session, "measure", interrupted)
-    second = TINY.replace("name=tiny", "name=second")
+    monkeypatch.setattr(benchmark, "measure", interrupted)
+    second = [word.replace("tiny", "second") for word in TINY]
     with pytest.raises(KeyboardInterrupt):
-        run(TINY, second, "--size", "16", "--train-batch-size", "0")
+        run(*TINY, *second, "--size", "16", "--train-batch-size", "0", "--no-memory")
     with open(tmp_path / "out" / "results.csv", newline="") as file:
         (row,) = csv.DictReader(file)
-    assert row["model"] == "tiny" and float(row["memory_mib"]) > 0.1
+    assert row["model"] == "tiny" and float(row["latency_ms"]) > 0
     with pytest.raises(SystemExit, match="holds results already"):
-        run(TINY)
+        run(*TINY)
 
 
-def test_a_model_that_cannot_be_measured_ends_with_an_error(run):
+def test_a_model_that_cannot_be_measured_loses_nothing_else(run, tmp_path):
+    # no batch norm over one value: this one cannot be trained with one image
     with pytest.raises(SystemExit) as error:
-        run(TINY, "torchvision:mobilenet_v3_small", "--no-memory", "--size", "32",
-            "--train-batch-size", "1")  # fmt: skip
+        run("torchvision:mobilenet_v3_small", "--against", " ".join(TINY), "--no-memory",
+            "--size", "32", "--train-batch-size", "1")  # fmt: skip
     first, *rest = str(error.value).splitlines()
     assert first == "error: not measured:" and len(rest) == 1
-    assert "torchvision:mobilenet_v3_small, float32, eager: training: ValueError" in rest[0]
+    note = "training: ValueError: Expected more than 1 value per channel"
+    assert f"torchvision:mobilenet_v3_small, float32, eager: {note}" in rest[0]
+    with open(tmp_path / "out" / "results.csv", newline="") as file:
+        ours, theirs = csv.DictReader(file)
+    assert ours["train_ms"] and not ours["note"] and theirs["note"].startswith(note)
+    assert theirs["latency_ms"] and theirs["speedup"] and not theirs["train_ms"]
+
+
+@pytest.mark.parametrize("damage", [0.05, float("nan")])
+def test_unequal_outputs_are_refused(run, damage, monkeypatch):
+    convert = candidates.convert_official
+
+    def damaged(state):
+        state = convert(state)
+        return state | {"head.fc.bias": state["head.fc.bias"] + damage}
+
+    monkeypatch.setattr(candidates, "convert_official", damaged)
+    allowed = torch.backends.cudnn.allow_tf32
+    with pytest.raises(SystemExit, match="tiny, float32, eager: the output differs") as error:
+        run(*TINY, "--pair", "official", "--size", "16", "--no-memory")
+    assert "no times are compared" in str(error.value)
+    assert torch.backends.cudnn.allow_tf32 == allowed
+
+
+def test_share_of_the_ceiling_and_cast_weights():
+    model = inspect_model(TINY, (16, 16))
+    ways = [Candidate(model, "float16", mode, cast_weights=True) for mode in ("eager", "deploy")]
+    ceilings = {"float16": 1e9}
+    eager, deploy = measure(ways, Settings(2, 2, 1, 0, 1, False, None, ceilings))
+    assert [row["runs_as"] for row in (eager, deploy)] == [
+        "float16 weights, eager",
+        "float16 weights, deploy",
+    ]
+    assert eager["images_per_s"] == pytest.approx(2e3 / eager["latency_ms"])
+    assert eager["share"] == pytest.approx(eager["macs"] * eager["images_per_s"] / 1e9)
+    passes = 3 * eager["train_images_per_s"]
+    assert eager["train_share"] == pytest.approx(eager["macs"] * passes / 1e9)
+    assert "train_ms" not in deploy and deploy["macs"] < eager["macs"]
+
+
+def test_memory_and_largest_batch(monkeypatch):
+    def peak_memory(candidate, batch, is_training, budget=None):
+        if candidate.is_deploy:
+            raise RuntimeError("killed")
+        peak = (1000 if is_training else 100) * batch * memory.MIB
+        return None if budget is not None and peak > budget else peak
+
+    monkeypatch.setattr(session.memory, "peak_memory", peak_memory)
+    model = inspect_model(TINY, (16, 16))
+    ways = [Candidate(model, mode=mode) for mode in ("eager", "deploy")]
+    eager, deploy = measure(ways, Settings(3, 2, 1, 0, 1, budget=7000 * memory.MIB))
+    assert (eager["memory_mib"], eager["train_memory_mib"], eager["largest_batch"]) == (
+        300,
+        2000,
+        7,
+    )
+    assert deploy["note"] == "inference memory: RuntimeError: killed." and deploy["latency_ms"] > 0
+    assert eager["memory_budget_gib"] == pytest.approx(7000 / 1024) and "share" not in eager
 
 
 @pytest.mark.parametrize(
     "args, message",
     [
-        (["citiscapes"], "error: model 'citiscapes' is not the path of a config"),
-        (["torchvision:resnet1"], "error: model 'torchvision:resnet1' cannot be built"),
+        (["citiscapes"], "error: model 'citiscapes' is neither the path of a config"),
         (["configs/no.py"], "error: config configs/no.py does not exist"),
-        (["cityscapes", "--against", "none"], "error: model 'none' is not"),
+        (["cityscapes", "--against", "none"], "error: model 'none' is neither"),
         (["cityscapes", "--models-from", "no.txt"], "error: list no.txt: No such file"),
         (["resnet18_8xb32_in1k", "--pair", "official"], "has no counterpart"),
-        ([TINY, "--memory-budget", "1e6"], "error: --memory-budget 1e+06: only"),
+        ([*TINY, "--memory-budget", "1e6"], "error: --memory-budget 1e+06: only"),
     ],
 )
-def test_mistakes_are_one_sentence(args, message, tmp_path):
+def test_mistakes_are_one_message(args, message, tmp_path):
     with pytest.raises(SystemExit) as error:
         benchmark.main([*args, *FAST, "--out", str(tmp_path)])
     assert message in str(error.value) and "\n" not in str(error.value)
@@ -137,6 +204,7 @@ def test_mistakes_are_one_sentence(args, message, tmp_path):
         ([], "name a MODEL"),
         (["a", "--size", "3x"], "'3x' is not HxW"),
         (["a", "--sizes", "3"], "need --scan"),
+        (["a", "--sizes", "3", "--scan", "--size", "3"], "--size for one size"),
         (["a", "--batch-size", "0"], "0 is below 1"),
         (["a", "--rounds", "two"], "invalid whole number value: 'two'"),
         (["a", "--memory-budget", "0"], "must be above 0"),
@@ -153,5 +221,5 @@ def test_as_a_user_runs_it(tmp_path):
     command = [sys.executable, str(TOOL), "no-such-model"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith("error: model 'no-such-model' is not")
+    assert result.stderr.splitlines()[-1].startswith("error: model 'no-such-model' is neither")
     assert "Traceback" not in result.stderr

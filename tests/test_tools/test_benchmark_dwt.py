@@ -4,39 +4,71 @@ import csv
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import pywt
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools" / "analysis_tools"))
 
 import benchmark_dwt  # noqa: E402
+from benchmark_dwt import DTYPES, TOLERANCES, Transform, check, find_transforms  # noqa: E402
 
-from wavemix_mm.analysis.benchmark import dwt  # noqa: E402
-
-FAST = [
-    *("--rounds", "2", "--round-seconds", "0", "--device", "cpu"),
-    *("--sizes", "8x16", "6", "--channels", "4"),
-]
+FAST = ["--rounds", "2", "--round-seconds", "0", "--device", "cpu", "--channels", "4"]
 
 
-def test_end_to_end(tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(dwt.PACKAGES, "no-such-package", "no_such_module")
-    benchmark_dwt.main([*FAST, "--out", str(tmp_path)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_transforms_compute_the_sub_bands_of_pywavelets(dtype):
+    x = torch.randn(2, 3, 8, 12).to(DTYPES[dtype])
+    low, details = pywt.dwt2(x.double().numpy(), "haar")
+    expected = np.stack((low, *details), axis=2)
+    transforms = {t.name: t for t in find_transforms("cpu", dtype)}
+    assert {"wavemix_mm", "wavemix_mm, NCHW input", "pytorch-wavelets"} <= set(transforms)
+    for name, transform in transforms.items():
+        if name == "ptwt" and dtype == "bfloat16":
+            continue  # it has no half precision
+        check(transform, "cpu", dtype)
+        bands = transform.unpack(transform.run(x)).double().numpy()
+        assert np.abs(bands - expected).max() < TOLERANCES[dtype] * np.abs(expected).max()
+
+
+def test_rows_and_files(tmp_path, capsys, monkeypatch):
+    ours = next(find_transforms("cpu", "float32"))
+    wrong = Transform("wrong", ours.run, lambda bands: ours.unpack(bands).flip(2))
+
+    def with_wrong(*args):
+        return [*find_transforms(*args), wrong]
+
+    monkeypatch.setattr(benchmark_dwt, "find_transforms", with_wrong)
+    monkeypatch.setitem(benchmark_dwt.PACKAGES, "no-such-package", "no_such_module")
+    arguments = [*FAST, "--sizes", "8x16", "6", "--out", str(tmp_path)]
+    benchmark_dwt.main(arguments)
     with open(tmp_path / "dwt.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    shapes = {(row["channels"], row["height"], row["width"], row["dtype"]) for row in rows}
-    dtypes = ("float32", "bfloat16")
-    sizes = (("8", "16"), ("6", "6"))
-    assert shapes == {("4", *size, dtype) for size in sizes for dtype in dtypes}
+    shapes = {(row["batch"], row["channels"], row["height"], row["width"]) for row in rows}
+    assert shapes == {("1", "4", "8", "16"), ("1", "4", "6", "6")}
+    assert {row["dtype"] for row in rows} == {"float32", "bfloat16"}
+    names = [row["transform"] for row in rows if row["dtype"] == "float32"]
+    assert {*benchmark_dwt.PACKAGES, "wavemix_mm"} - {"ptwt", "no-such-package"} <= {*names}
     for row in rows:
-        assert row["note"] or float(row["forward_ms"]) > 0 and float(row["both_speedup"]) > 0
+        if row["transform"] == "wrong":
+            assert "differs from the Haar transform" in row["note"] and not row["forward_ms"]
+        elif row["transform"] != "ptwt":
+            assert not row["note"]
+            for kind in ("forward", "both"):
+                assert float(row[f"{kind}_ms"]) > 0 and float(row[f"{kind}_copy_share"]) > 0
+                low, median, high = (row[f"{kind}_speedup{end}"] for end in ("_low", "", "_high"))
+                assert float(low) <= float(median) <= float(high)
+        if row["transform"] == "pytorch-wavelets":
+            assert float(row["forward_speedup"]) == 1
     out = capsys.readouterr().out
     missing = next(line for line in out.splitlines() if line.startswith("not installed:"))
-    assert "no-such-package" in missing
+    assert "no-such-package" in missing and "PyWavelets" not in missing
     assert "| wavemix_mm | float32 | 1x4x8x16 |" in out
-    assert "pytorch-wavelets" in (tmp_path / "dwt.md").read_text()
+    assert "than: pytorch-wavelets" in (tmp_path / "dwt.md").read_text()
     with pytest.raises(SystemExit, match="holds results already"):
-        benchmark_dwt.main([*FAST, "--out", str(tmp_path)])
+        benchmark_dwt.main(arguments)
 
 
 def test_odd_sides_are_refused(capsys):

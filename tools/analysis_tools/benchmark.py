@@ -2,24 +2,65 @@
 
 A MODEL is a config (path, or name of one of wavemix_mm, mmseg or mmpretrain), `timm:NAME`,
 `torchvision:NAME`, `official:CONFIG` (the authors' network of the config's architecture),
-`official:seg` or `official:cls`; in quotes, with what is to be changed after it:
-"cityscapes name=Lite model.backbone.arch=lite-256/16". docs/benchmarks.md explains the figures.
+`official:seg` or `official:cls`. Each KEY=VALUE after it changes that model, and name=LABEL names
+it: cityscapes name=Lite model.backbone.arch=lite-256/16. docs/benchmarks.md explains the figures.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import re
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
     sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import torch
+from measuring import growth, report
+from measuring.candidates import DTYPES, Candidate, Model, inspect_model, matmul_ceiling
+from measuring.memory import check_memory
+from measuring.models import read_models
+from measuring.report import number, ratio
+from measuring.session import Settings, measure
+
+from wavemix_mm.engine.run.command_line import cli_errors
+from wavemix_mm.errors import UserInputError
 
 MODES = ("eager", "compiled", "deploy", "deploy+compiled")
-SCAN_SIZES = ("256x512", "512x1024", "1024x2048", "2048x4096")
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+SCAN_SIZES = [(256, 512), (512, 1024), (1024, 2048), (2048, 4096)]
+COLUMNS: report.Columns = {
+    "model": lambda row: row["model"],
+    "runs as": lambda row: row["runs_as"],
+    "size": lambda row: f"{row['height']}x{row['width']}",
+    "depth": lambda row: str(row["depth"]),
+    "parameters, M": lambda row: f"{row['parameters'] / 1e6:.2f}",
+    "MACs, G": lambda row: number(row["macs"] / 1e9),
+    "batch": lambda row: str(row["batch"]),
+    "median, ms": lambda row: number(row["latency_ms"]),
+    "p95, ms": lambda row: number(row["latency_p95_ms"]),
+    "images/s": lambda row: number(row["images_per_s"]),
+    "of the ceiling": lambda row: f"{row['share']:.0%}",
+    "times faster": lambda row: ratio(row, "speedup"),
+    "memory, MiB": lambda row: number(row["memory_mib"]),
+    "training batch": lambda row: str(row["train_batch"]),
+    "training step, ms": lambda row: number(row["train_ms"]),
+    "training images/s": lambda row: number(row["train_images_per_s"]),
+    "training of the ceiling": lambda row: f"{row['train_share']:.0%}",
+    "training times faster": lambda row: ratio(row, "train_speedup"),
+    "training memory, MiB": lambda row: number(row["train_memory_mib"]),
+    "largest batch": lambda row: str(row["largest_batch"]),
+    "difference": lambda row: f"{row['difference']:.1e}",
+    "note": lambda row: row["note"],
+}
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -30,17 +71,26 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2] or match[1])
 
 
-def at_least(minimum: int):
+def at_least(minimum: int) -> Callable[[str], int]:
     """Return a type for whole numbers from a minimum on."""
 
     def parse(text: str) -> int:
-        number = int(text)
-        if number < minimum:
-            raise argparse.ArgumentTypeError(f"{number} is below {minimum}")
-        return number
+        if (value := int(text)) < minimum:
+            raise argparse.ArgumentTypeError(f"{value} is below {minimum}")
+        return value
 
     parse.__name__ = "whole number"
     return parse
+
+
+def add_common_arguments(parser: argparse.ArgumentParser, round_seconds: float) -> None:
+    """Add the arguments that benchmark_dwt.py has too."""
+    add = parser.add_argument
+    add("--batch-size", type=at_least(1), default=1)
+    add("--device", choices=["cpu", "cuda"], help="default: cuda if there is one")
+    add("--threads", type=at_least(1), help="default: PyTorch's")
+    add("--rounds", type=at_least(1), default=20, help="of each comparison")
+    add("--round-seconds", type=float, default=round_seconds, help="of each one in each round")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -48,77 +98,38 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="see above")
-    parser.add_argument("--models-from", metavar="FILE", help="a list of models, one a line")
+    add, is_optional = parser.add_argument, argparse.BooleanOptionalAction
+    add("models", nargs="*", metavar="MODEL", help="with its KEY=VALUE, see above")
+    add("--models-from", metavar="FILE", help="a list of models; # starts a comment")
     compared = parser.add_mutually_exclusive_group()
     compared.add_argument(
         "--pair",
         choices=["official"],
-        help="compare each model with the authors' network of its architecture: equal weights, "
-        "equal outputs, then interleaved times",
+        help="compare each model with the authors' network of its architecture: equal weights and "
+        "outputs, interleaved times",
     )
     compared.add_argument("--against", metavar="MODEL", help="compare each model with this one")
     compared.add_argument(
         "--scan", action="store_true", help="how time and memory grow over --sizes and --depths"
     )
-    parser.add_argument("--sizes", nargs="+", type=parse_size, metavar="HxW", help="for --scan")
-    parser.add_argument(
-        "--depths", nargs="+", type=at_least(1), default=[], metavar="N", help="for --scan"
-    )
-    parser.add_argument(
-        "--size", type=parse_size, metavar="HxW", help="default: the config's, else 224x224"
-    )
-    parser.add_argument("--batch-size", type=at_least(1), default=1)
-    parser.add_argument(
-        "--train-batch-size", type=at_least(0), help="default: --batch-size; 0: no training"
-    )
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda if there is one")
-    parser.add_argument("--threads", type=at_least(1), help="default: PyTorch's")
-    parser.add_argument(
-        "--dtype",
-        nargs="+",
-        choices=["float32", "bfloat16", "float16"],
-        default=["float32"],
-        help="half precision is by autocast",
-    )
-    parser.add_argument(
-        "--cast-weights",
-        action="store_true",
-        help="inference in half precision with weights of that type, instead of autocast",
-    )
-    parser.add_argument("--mode", nargs="+", choices=MODES, default=["eager"])
-    parser.add_argument("--compile-backend", default="inductor", help="of torch.compile")
-    parser.add_argument(
-        "--compile-mode",
-        choices=["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"],
-        default="default",
-        help="of torch.compile",
-    )
-    parser.add_argument(
-        "--channels-last",
-        action=argparse.BooleanOptionalAction,
-        help="memory format; default: channels_last, but the authors' code as it is shipped",
-    )
-    parser.add_argument(
-        "--tf32",
-        action=argparse.BooleanOptionalAction,
-        help="float32 convolutions by TF32 on a GPU; default: PyTorch's",
-    )
-    parser.add_argument("--rounds", type=at_least(1), default=20, help="of each comparison")
-    parser.add_argument(
-        "--round-seconds", type=float, default=0.2, help="of each model in each round"
-    )
-    parser.add_argument("--warmup", type=at_least(1), default=2, help="calls that do not count")
-    parser.add_argument(
-        "--memory", action=argparse.BooleanOptionalAction, default=True, help="peak memory"
-    )
-    parser.add_argument(
-        "--memory-budget", type=float, metavar="GIB", help="find the largest training batch in it"
-    )
-    parser.add_argument(
-        "--matmul-side", type=at_least(1), metavar="N", help="of the matrices for the ceiling"
-    )
-    parser.add_argument("--out", type=Path, help="folder; default: work_dirs/benchmark/<time>")
+    add("--sizes", nargs="+", type=parse_size, metavar="HxW", help="for --scan")
+    add("--depths", nargs="+", type=at_least(1), default=[], metavar="N", help="for --scan")
+    add("--size", type=parse_size, metavar="HxW", help="default: the config's, else 224x224")
+    add_common_arguments(parser, round_seconds=0.2)
+    help_of_dtype = "half precision is by autocast; default: float32"
+    add("--dtype", nargs="+", choices=DTYPES, default=["float32"], help=help_of_dtype)
+    add("--train-batch-size", type=at_least(0), help="default: --batch-size; 0: no training")
+    add("--cast-weights", action="store_true", help="inference without autocast: cast weights too")
+    add("--mode", nargs="+", choices=MODES, default=["eager"])
+    add("--compile-backend", default="inductor", help="of torch.compile")
+    add("--compile-mode", choices=COMPILE_MODES, default="default", help="of torch.compile")
+    add("--channels-last", action=is_optional, help="default: yes, but not for the authors' code")
+    add("--tf32", action=is_optional, help="of float32 convolutions; default: PyTorch's")
+    add("--warmup", type=at_least(1), default=2, help="calls that do not count")
+    add("--memory", action=is_optional, default=True, help="peak memory")
+    add("--memory-budget", type=float, metavar="GIB", help="find the largest training batch in it")
+    add("--matmul-side", type=at_least(1), metavar="N", help="of the matrices for the ceiling")
+    add("--out", type=Path, help="folder; default: work_dirs/benchmark/<time>")
     args = parser.parse_args(argv)
     if not args.models and not args.models_from:
         parser.error("name a MODEL or --models-from")
@@ -133,133 +144,118 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def make_groups(args: argparse.Namespace, device: str):
-    """Build every model once, and return what is compared with what."""
-    from wavemix_mm.analysis.benchmark import groups, scan, specs
-    from wavemix_mm.analysis.benchmark.candidates import Candidate
+def make_groups(args: argparse.Namespace) -> list[list[Candidate]]:
+    """Build every model once, and return what is compared with what; the first is the reference.
 
-    lines = [*args.models, *(specs.read_list(args.models_from) if args.models_from else [])]
-    named = [specs.parse_spec(line) for line in lines]
-    template = Candidate(
-        "",
-        device=device,
-        cast_weights=args.cast_weights,
-        compile_backend=args.compile_backend,
-        compile_mode=args.compile_mode,
-    )
-    ways = groups.Ways(args.dtype, args.mode, args.channels_last, template)
+    Raises:
+        UserInputError: If a model cannot be built.
+    """
+
+    def ways(model: Model, dtypes: Sequence[str], modes: Sequence[str]) -> list[Candidate]:
+        if not model.can_deploy:
+            modes = [mode.replace("deploy+", "").replace("deploy", "eager") for mode in modes]
+        layout = not model.is_authors if args.channels_last is None else args.channels_last
+        options = (args.device, args.cast_weights, args.compile_backend, args.compile_mode)
+        return [
+            Candidate(model, dtype, mode, layout, *options)
+            for dtype, mode in itertools.product(dtypes, dict.fromkeys(modes))
+        ]
+
+    named = read_models(args.models, args.models_from)
+    models = [inspect_model(words, args.size) for words in named]
     if args.scan:
-        sizes = sorted(args.sizes or map(parse_size, SCAN_SIZES), key=lambda s: s[0] * s[1])
-        subjects = [s for spec in named for s in scan.scanned(spec, sizes, args.depths)]
-        return groups.make_groups(subjects, ways)
-    subjects = [groups.inspect(spec, args.size) for spec in named]
-    pairs = [groups.counterpart(subject) for subject in subjects] if args.pair else None
-    against = groups.inspect(specs.parse_spec(args.against), args.size) if args.against else None
-    return groups.make_groups(subjects, ways, pairs, against)
+        models = [point for model in models for point in scan(model, args.sizes, args.depths)]
+    groups = [ways(model, args.dtype, args.mode) for model in models]
+    if args.pair:
+        for group, model in zip(groups, models, strict=True):
+            authors = inspect_model([f"official:{model.words[0]}", *model.words[1:]], model.size)
+            group[:0] = ways(authors, dict.fromkeys(["float32", *args.dtype]), ["eager"])
+    elif args.against:
+        for words in read_models([args.against]):
+            reference = inspect_model(words, args.size)
+        for group, model in zip(groups, models, strict=True):
+            if model.words != reference.words:
+                group[:0] = ways(reference, args.dtype, args.mode)
+    return groups
 
 
-def make_settings(args: argparse.Namespace, device: str):
-    """Check what the machine can do, measure its ceilings, and return how to measure."""
-    import torch
+def scan(model: Model, sizes: Sequence[tuple[int, int]] | None, depths: list[int]) -> list[Model]:
+    """Return a model in each size, and in the largest size in each other depth."""
+    sizes = sorted(sizes or SCAN_SIZES, key=lambda size: size[0] * size[1])
+    points = [replace(model, size=size) for size in sizes]
+    for depth in depths:
+        if depth != model.depth:
+            deep = inspect_model([*model.words, f"model.backbone.depth={depth}"], sizes[-1])
+            points.append(replace(deep, name=model.name))
+    return points
 
-    from wavemix_mm.analysis.benchmark import candidates, cost, memory
-    from wavemix_mm.analysis.benchmark.groups import Settings
 
+def make_settings(args: argparse.Namespace) -> Settings:
+    """Check what the machine can do, and measure its ceilings.
+
+    Raises:
+        UserInputError: If it cannot measure memory, or compute in a type.
+    """
     budget = None if args.memory_budget is None else round(args.memory_budget * 2**30)
     if args.memory or budget is not None:
-        memory.check_memory(device, budget)
-    dtypes = list(dict.fromkeys(["float32"] * bool(args.pair) + args.dtype))
+        check_memory(args.device, budget)
     ceilings = {}
-    for dtype in dtypes:
-        candidates.check_dtype(dtype, device)
-        ceilings[dtype] = cost.matmul_ceiling(device, candidates.DTYPES[dtype], args.matmul_side)
-    return Settings(
-        batch=args.batch_size,
-        train_batch=args.train_batch_size,
-        rounds=args.rounds,
-        round_seconds=args.round_seconds,
-        warmup=args.warmup,
-        with_memory=args.memory,
-        budget=budget,
-        threads=torch.get_num_threads(),
-        ceilings=ceilings,
-    )
-
-
-def prepare(args: argparse.Namespace) -> str:
-    """Set threads and precision, and return the device."""
-    import torch
-
-    from wavemix_mm.analysis.benchmark import machine
-
-    device = machine.choose_device(args.device, args.threads)
-    if args.tf32 is not None:
-        torch.backends.cudnn.allow_tf32 = args.tf32
-    torch.backends.cudnn.benchmark = True  # sizes do not change
-    return device
-
-
-def write(rows, facts: dict[str, str], folder: Path, is_scan: bool) -> None:
-    """Write the rows that there are so far as CSV, markdown and picture."""
-    from wavemix_mm.analysis.benchmark import report, results, scan
-
-    results.write_csv(rows, folder / "results.csv")
-    sections = scan.growth_table(scan.growth(rows)) if is_scan else []
-    text = report.markdown(rows, facts, sections)
-    (folder / "results.md").write_text(text, encoding="utf-8")
-    draw = scan.plot_growth if is_scan else report.plot
-    draw(rows, folder / "results.png")
+    for dtype in dict.fromkeys(["float32"] * bool(args.pair) + args.dtype):
+        ceilings[dtype] = matmul_ceiling(args.device, dtype, args.matmul_side)
+    how_long = (args.rounds, args.round_seconds, args.warmup)
+    batches = (args.batch_size, args.train_batch_size)
+    return Settings(*batches, *how_long, args.memory, budget, ceilings)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
-
-    import wavemix_mm  # noqa: F401  (connects the plugin to mmengine)
-    from wavemix_mm.analysis.benchmark import machine, report, scan, session
-    from wavemix_mm.analysis.benchmark.progress import Progress
-    from wavemix_mm.engine.run.command_line import cli_errors
-    from wavemix_mm.errors import UserInputError
-
     with cli_errors():
-        device = prepare(args)
-        folder = args.out or Path(
-            "work_dirs", "benchmark", f"{datetime.datetime.now():%Y%m%d_%H%M%S}"
-        )
-        if (folder / "results.csv").exists():
-            raise UserInputError(f"--out {folder} holds results already: name another folder.")
-        groups = make_groups(args, device)
-        settings = make_settings(args, device)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserInputError(f"--out {folder}: {error.strerror}.") from error
-        facts = machine.describe(device)
-        facts["command"] = machine.command(argv)
+        args.device = report.choose_device(args.device, args.threads)
+        if args.tf32 is not None:
+            torch.backends.cudnn.allow_tf32 = args.tf32
+        torch.backends.cudnn.benchmark = True  # sizes do not change
+        now = f"{datetime.datetime.now():%Y%m%d_%H%M%S}"
+        path = (args.out or Path("work_dirs", "benchmark", now)) / "results"
+        report.make_folder(path.parent, "results.csv")
+        groups, settings = make_groups(args), make_settings(args)
+        facts = report.describe_machine(args.device, argv)
         for dtype, rate in settings.ceilings.items():
             facts[f"matrix product, {dtype}"] = f"{2 * rate / 1e9:,.0f} GFLOP/s (the ceiling)"
-        print("\n".join(f"{name}: {value}" for name, value in facts.items()), flush=True)
+        report.print_facts(facts)
 
-        rows, failed = [], []
-        progress = Progress(len(groups))
+        rows: list[dict[str, Any]] = []
+        failed: list[str] = []
+        sections: list[str] = []
+        bar = report.progress_bar()
+        task = bar.add_task("", total=len(groups))
         for i, group in enumerate(groups):
-            progress.begin(i, group.name)
+            name = f"[{i + 1}/{len(groups)}] {group[-1].model.name}"
+
+            def tell(phase: str, done: float, before: int = i, name: str = name) -> None:
+                bar.update(task, completed=before + done, description=f"{name}: {phase}")
+
             try:
-                new = session.measure(group, settings, progress)
+                with bar:
+                    new = measure(group, settings, tell, is_pair=bool(args.pair))
             except UserInputError as error:  # outputs are not equal
-                progress.end()
                 failed.append(str(error))
                 print(f"\n{error}", file=sys.stderr)
                 continue
-            progress.end()
             rows += new
-            failed += [f"{row.label}: {row.note}" for row in new if row.note]
-            write(rows, facts, folder, args.scan)
-            print("\n" + "\n".join(report.table(new)), flush=True)
-        if args.scan:
-            print("\n".join(scan.growth_table(scan.growth(rows))))
+            failed += [f"{r['model']}, {r['runs_as']}: {r['note']}" for r in new if "note" in r]
+            if args.scan:
+                found = growth.growth(rows)
+                note = "Growth as a power of the axis: 1 is linear. *Last step* is between the two"
+                sections = ["", f"{note} largest.", "", *report.table(found, growth.COLUMNS)]
+                growth.plot_growth(found, path.with_suffix(".png"))
+            else:
+                growth.plot_bars(rows, path.with_suffix(".png"))
+            report.write_results(rows, COLUMNS, facts, path, sections)
+            print("\n".join(["", name, "", *report.table(new, COLUMNS)]), flush=True)
         if rows:
-            print(f"\nwrote results.csv, results.md and results.png in {folder}")
+            print("\n".join([*sections, ""]))
+            print(f"wrote results.csv, results.md and results.png in {path.parent}")
         if failed:
             sys.exit("\n  ".join(["error: not measured:", *dict.fromkeys(failed)]))
 

@@ -6,92 +6,220 @@ Writes a CSV and a markdown table after each shape.
 from __future__ import annotations
 
 import argparse
+import importlib
+import importlib.util
 import itertools
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
     sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from benchmark import at_least, parse_size
+import torch
+from benchmark import DTYPES, add_common_arguments, at_least, parse_size
+from measuring import report
+from measuring.timing import interleave
+from torch import Tensor
 
-CHANNELS = (48, 64, 128, 256)
-SIZES = ("56x56", "128x256", "256x512", "512x1024")
+from wavemix_mm.engine.messages import error_message
+from wavemix_mm.engine.run.command_line import cli_errors
+from wavemix_mm.models.layers.wavelet import haar_dwt2d
+
+# The name that pip knows -> the module.
+PACKAGES = {"pytorch-wavelets": "pytorch_wavelets", "ptwt": "ptwt", "PyWavelets": "pywt"}
+REFERENCE = "pytorch-wavelets"
+# Largest difference of a sub-band to its definition in float64, over the largest value.
+TOLERANCES = {"float32": 1e-6, "bfloat16": 2e-2, "float16": 2e-3}
+SIZES = [(56, 56), (128, 256), (256, 512), (512, 1024)]
+COLUMNS: report.Columns = {
+    "transform": lambda row: row["transform"],
+    "dtype": lambda row: row["dtype"],
+    "shape": lambda row: "{batch}x{channels}x{height}x{width}".format(**row),
+    "forward, ms": lambda row: report.number(row["forward_ms"]),
+    "times faster": lambda row: report.ratio(row, "forward_speedup"),
+    "of a copy's rate": lambda row: f"{row['forward_copy_share']:.0%}",
+    "forward and backward, ms": lambda row: report.number(row["both_ms"]),
+    "both times faster": lambda row: report.ratio(row, "both_speedup"),
+    "both of a copy's rate": lambda row: f"{row['both_copy_share']:.0%}",
+    "note": lambda row: row["note"],
+}
+
+
+class Transform(NamedTuple):
+    """One implementation."""
+
+    name: str
+    run: Callable[[Tensor], Sequence[Tensor]]  # (N, C, H, W) -> sub-bands in its own layout
+    unpack: Callable[[Sequence[Tensor]], Tensor]  # -> (N, C, 4, H/2, W/2): LL, LH, HL, HH
+    memory_format: torch.memory_format = torch.contiguous_format  # of the input, as suits it
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--channels", nargs="+", type=at_least(1), default=CHANNELS, metavar="C")
-    parser.add_argument(
-        "--sizes", nargs="+", type=parse_size, default=[*map(parse_size, SIZES)], metavar="HxW"
-    )
-    parser.add_argument("--batch-size", type=at_least(1), default=1)
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda if there is one")
-    parser.add_argument("--threads", type=at_least(1), help="default: PyTorch's")
-    parser.add_argument(
-        "--dtype",
-        nargs="+",
-        choices=["float32", "bfloat16", "float16"],
-        help="default: float32 and, on a CPU, bfloat16, on a GPU float16",
-    )
-    parser.add_argument("--compiled", action="store_true", help="ours by torch.compile too")
-    parser.add_argument("--rounds", type=at_least(1), default=20)
-    parser.add_argument(
-        "--round-seconds", type=float, default=0.1, help="of each transform in each round"
-    )
-    parser.add_argument("--out", type=Path, default=Path("work_dirs", "benchmark_dwt"))
+    add = parser.add_argument
+    add("--channels", nargs="+", type=at_least(1), default=[48, 64, 128, 256], metavar="C")
+    add("--sizes", nargs="+", type=parse_size, default=SIZES, metavar="HxW")
+    add_common_arguments(parser, round_seconds=0.1)
+    help_of_dtype = "default: float32 and, on a CPU, bfloat16, on a GPU float16"
+    add("--dtype", nargs="+", choices=DTYPES, help=help_of_dtype)
+    add("--out", type=Path, default=Path("work_dirs", "benchmark_dwt"))
+    add("--compiled", action="store_true", help="time ours by torch.compile too")
     args = parser.parse_args(argv)
     if any(side % 2 for size in args.sizes for side in size):
         parser.error("--sizes must be even, since the packages pad odd sides differently")
     return args
 
 
+def find_transforms(device: str, dtype: str, with_compiled: bool = False) -> Iterator[Transform]:
+    """Yield every installed implementation in torch."""
+
+    def ours(x: Tensor) -> Sequence[Tensor]:
+        return (haar_dwt2d(x),)
+
+    def unpack_ours(bands: Sequence[Tensor]) -> Tensor:
+        channels = bands[0].shape[1] // 4
+        details = bands[0][:, channels:].unflatten(1, (channels, 3))
+        return torch.cat((bands[0][:, :channels].unsqueeze(2), details), dim=2)
+
+    yield Transform("wavemix_mm", ours, unpack_ours, torch.channels_last)
+    yield Transform("wavemix_mm, NCHW input", ours, unpack_ours)
+    if with_compiled:
+        compiled = torch.compile(ours, dynamic=False)
+        yield Transform("wavemix_mm, compiled", compiled, unpack_ours, torch.channels_last)
+    if importlib.util.find_spec("pytorch_wavelets"):
+        module = importlib.import_module("pytorch_wavelets").DWTForward(J=1, wave="haar")
+        module = module.to(device, DTYPES[dtype])
+
+        def by_pytorch_wavelets(x: Tensor) -> Sequence[Tensor]:
+            low, (high,) = module(x)
+            return low, high
+
+        def unpack(bands: Sequence[Tensor]) -> Tensor:
+            return torch.cat((bands[0].unsqueeze(2), bands[1]), dim=2)
+
+        yield Transform(REFERENCE, by_pytorch_wavelets, unpack)
+    if importlib.util.find_spec("ptwt"):
+        ptwt = importlib.import_module("ptwt")
+
+        def by_ptwt(x: Tensor) -> Sequence[Tensor]:
+            low, details = ptwt.wavedec2(x, "haar", level=1, mode="zero")
+            return low, *details
+
+        yield Transform("ptwt", by_ptwt, lambda bands: torch.stack(tuple(bands), dim=2))
+
+
+def check(transform: Transform, device: str, dtype: str) -> None:
+    """Compare a transform with the definition in float64.
+
+    Raises:
+        ValueError: If they differ by more than TOLERANCES.
+    """
+    x = torch.randn(2, 3, 8, 12, device=device).to(DTYPES[dtype])
+    p, q, r, t = (x.double()[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1))
+    expected = torch.stack((p + q + r + t, p + q - r - t, p - q + r - t, p - q - r + t), 2) / 2
+    x = x.contiguous(memory_format=transform.memory_format)
+    difference = (transform.unpack(transform.run(x)).double() - expected).abs().max()
+    # not "greater than": a NaN is no equality either
+    if not difference <= TOLERANCES[dtype] * expected.abs().max():
+        raise ValueError(f"the result differs from the Haar transform by {difference:.1e}")
+
+
+def measure(shape: tuple[int, ...], dtype: str, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Time every transform in turns.
+
+    Args:
+        shape: (N, C, H, W), H and W even.
+        dtype: A key of DTYPES.
+        args: The command line, with the device.
+
+    Returns:
+        A row for each transform; one that fails, or whose result is wrong, has a note and no times.
+        `both` is the forward and the backward pass. `copy_share` is the time of a copy of the
+        input, which moves as many bytes as the transform has to, over that of the transform; for
+        both passes the time of two copies.
+    """
+    torch.manual_seed(0)
+    x = torch.randn(shape, device=args.device).to(DTYPES[dtype])
+    sides = dict(zip(("batch", "channels", "height", "width"), shape, strict=True))
+    rows: dict[str, dict[str, Any]] = {}
+    forward: dict[str, Callable[[], object]] = {}
+    both: dict[str, Callable[[], object]] = {}
+
+    def add_row(name: str) -> dict[str, Any]:
+        rows[name] = dict(transform=name, device=args.device, dtype=dtype, **sides)
+        return rows[name]
+
+    for transform in find_transforms(args.device, dtype, args.compiled):
+        row = add_row(transform.name)
+        try:
+            check(transform, args.device, dtype)
+            own = x.contiguous(memory_format=transform.memory_format)
+            both[transform.name] = _both(transform.run, own)
+            forward[transform.name] = partial(torch.inference_mode()(transform.run), own)
+        except Exception as error:  # a package may not know a type
+            row["note"] = error_message(error)
+    if args.device == "cpu" and dtype == "float32" and importlib.util.find_spec("pywt"):
+        import pywt
+
+        # PyWavelets has no gradients: its inverse, which equals the adjoint, is the backward pass.
+        name, array, options = "PyWavelets", x.numpy(), dict(wavelet="haar", mode="zero")
+        add_row(name)
+        forward[name] = lambda: pywt.dwt2(array, **options)
+        both[name] = lambda: pywt.idwt2(pywt.dwt2(array, **options), **options)
+    copy = torch.empty_like(x)
+    for kind, functions, copies in (("forward", forward, 1), ("both", both, 2)):
+        functions["copy"] = lambda: copy.copy_(x)
+        timings = interleave(functions, args.device, args.rounds, args.round_seconds)
+        share = copies * timings.pop("copy").median
+        reference = timings.get(REFERENCE)
+        for name, timing in timings.items():
+            if timing.error:
+                rows[name]["note"] = timing.error
+                continue
+            rows[name][f"{kind}_ms"] = timing.median * 1e3
+            rows[name][f"{kind}_copy_share"] = share / timing.median
+            if reference and not reference.error:
+                rows[name] |= timing.speedup(reference, f"{kind}_speedup")
+                rows[name]["reference"] = REFERENCE
+    return list(rows.values())
+
+
+def _both(run: Callable[[Tensor], Sequence[Tensor]], x: Tensor) -> Callable[[], object]:
+    x = x.detach().requires_grad_()
+    grads = [torch.randn_like(band) for band in run(x)]
+    return lambda: torch.autograd.grad(run(x), x, grads)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
-
-    import wavemix_mm  # noqa: F401  (connects the plugin to mmengine)
-    from wavemix_mm.analysis.benchmark import dwt, machine, report
-    from wavemix_mm.analysis.benchmark.progress import Progress
-    from wavemix_mm.analysis.benchmark.results import write_csv
-    from wavemix_mm.engine.run.command_line import cli_errors
-    from wavemix_mm.errors import UserInputError
-
     with cli_errors():
-        device = machine.choose_device(args.device, args.threads)
-        dtypes = args.dtype or ["float32", "bfloat16" if device == "cpu" else "float16"]
-        if (args.out / "dwt.csv").exists():
-            raise UserInputError(f"--out {args.out} holds results already: name another folder.")
-        try:
-            args.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserInputError(f"--out {args.out}: {error.strerror}.") from error
-
-        facts = machine.describe(device)
-        facts["command"] = machine.command(argv)
-        missing = dwt.missing_packages()
+        args.device = report.choose_device(args.device, args.threads)
+        dtypes = args.dtype or ["float32", "bfloat16" if args.device == "cpu" else "float16"]
+        report.make_folder(args.out, "dwt.csv")
+        facts = report.describe_machine(args.device, argv)
+        missing = [
+            name for name, module in PACKAGES.items() if not importlib.util.find_spec(module)
+        ]
         if missing:
             facts["not installed"] = ", ".join(missing)
-        print("\n".join(f"{name}: {value}" for name, value in facts.items()), flush=True)
-
+        report.print_facts(facts)
+        rows: list[dict[str, Any]] = []
         points = list(itertools.product(args.sizes, args.channels, dtypes))
-        progress = Progress(len(points))
-        rows: list[dwt.DwtRow] = []
-        for i, (size, channels, dtype) in enumerate(points):
-            progress.begin(i, f"{channels}x{size[0]}x{size[1]} {dtype}")
-            progress("timing", 0)
-            shape = (args.batch_size, channels, *size)
-            rows += dwt.measure_transforms(
-                shape, dtype, device, args.rounds, args.round_seconds, args.compiled
-            )
-            progress.end()
-            write_csv(rows, args.out / "dwt.csv")
-            text = report.dwt_markdown(rows, facts)
-            (args.out / "dwt.md").write_text(text, encoding="utf-8")
-        print("\n".join(report.dwt_table(rows)))
+        with report.progress_bar() as bar:
+            task = bar.add_task("", total=len(points))
+            for (height, width), channels, dtype in points:
+                bar.update(task, description=f"{channels}x{height}x{width} {dtype}")
+                rows += measure((args.batch_size, channels, height, width), dtype, args)
+                report.write_results(rows, COLUMNS, facts, args.out / "dwt")
+                bar.advance(task)
+        print("\n".join(report.table(rows, COLUMNS)))
         print(f"\nwrote dwt.csv and dwt.md in {args.out}")
 
 

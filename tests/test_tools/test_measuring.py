@@ -1,0 +1,186 @@
+"""tools/analysis_tools/measuring: time, memory, reports and growth."""
+
+import csv
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+
+from wavemix_mm.errors import UserInputError
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools" / "analysis_tools"))
+
+import benchmark  # noqa: E402
+from measuring import growth, memory, report  # noqa: E402
+from measuring.candidates import Candidate, Model, inspect_model, matmul_ceiling  # noqa: E402
+from measuring.memory import MIB  # noqa: E402
+from measuring.timing import Timing, interleave  # noqa: E402
+
+TINY = [
+    *(f"{ROOT}/configs/wavemix/cifar10.py", "name=tiny", "model.backbone.embed_dims=8"),
+    *("model.backbone.depth=1", "model.backbone.levels=1", "model.head.in_channels=8"),
+]
+
+
+def test_functions_take_turns_and_one_that_fails_is_left_out():
+    calls, seen = [], []
+
+    def fail():
+        raise MemoryError("no room")
+
+    functions = {name: lambda name=name: calls.append(name) for name in "abc"} | {"d": fail}
+    timings = interleave(functions, "cpu", 3, round_seconds=0, warmup=2, on_round=seen.append)
+    # warm-up, and one more call that says how many fit into a round
+    assert calls == [*"aaabbbccc", *"abc", *"bca", *"cab"]
+    assert seen == [pytest.approx(1 / 3), pytest.approx(2 / 3), 1]
+    assert timings.pop("d").error == "MemoryError: no room."
+    assert all(len(t.calls) == len(t.rounds) == 3 and not t.error for t in timings.values())
+    assert interleave({"d": fail}, "cpu", 2, 0)["d"].error
+
+
+def test_a_round_has_as_many_calls_as_fit():
+    timing = interleave({"fast": lambda: None}, "cpu", 2, round_seconds=1e-3)["fast"]
+    half = len(timing.calls) // 2
+    assert half > 2 and timing.rounds[0] == pytest.approx(sum(timing.calls[:half]) / half)
+
+
+def test_statistics():
+    timing = Timing(calls=[1.0, 2.0, 3.0, 4.0, 100.0], rounds=[2.0, 20.0, 1.0])
+    assert timing.median == 3.0 and timing.p95 == pytest.approx(80.8)
+    # each round by itself: a slow machine in the second round changes nothing
+    ratios = timing.speedup(Timing(rounds=[4.0, 40.0, 4.0]), "x")
+    assert ratios == dict(x=2.0, x_low=2.0, x_high=3.0)
+
+
+def test_ceiling_is_a_rate():
+    assert 0 < matmul_ceiling("cpu", "float32", side=32) < 1e15
+
+
+def test_the_resident_set_grows_with_an_allocation():
+    before = memory.reset_peak()
+    block = torch.ones(64 * MIB // 4)
+    held = memory.resident("VmRSS") - before
+    del block
+    peak = memory.resident("VmHWM") - before
+    assert 60 * MIB < held < 80 * MIB
+    assert 60 * MIB < peak < 80 * MIB
+    memory.reset_peak()  # forgets it
+    assert memory.resident("VmHWM") - before < 30 * MIB
+
+
+def test_a_fresh_process_measures_a_candidate():
+    candidate = Candidate(inspect_model(TINY, (32, 32)))
+    activations = 256 * 32 * 32 * 8 * 4  # bytes of one map of 8 channels
+    assert 5 * activations < memory.peak_memory(candidate, 256, True) < 100 * activations
+    assert memory.peak_memory(candidate, 256, True, budget=activations) is None
+
+
+def test_a_process_beyond_its_budget_ends_at_once(monkeypatch):
+    monkeypatch.setattr(memory.os, "_exit", sys.exit)
+    with pytest.raises(SystemExit, match="77"):
+        memory._guard(limit=0)
+
+
+def test_a_candidate_that_fails_in_a_fresh_process():
+    model = Model(("official:cls", "colour=1"), "bad", (32, 32), 0, False, True, None)
+    with pytest.raises(RuntimeError, match="'colour'"):
+        memory.peak_memory(Candidate(model), 1, False)
+
+
+def search(monkeypatch, need, budget, *args):
+    """Return the largest batch for a need of memory, and the batches that were tried."""
+    tried = []
+
+    def peak(candidate, batch, is_training, budget):
+        tried.append(batch)
+        return need(batch) if need(batch) <= budget else None
+
+    monkeypatch.setattr(memory, "peak_memory", peak)
+    return memory.largest_batch(None, budget, *args), tried
+
+
+@pytest.mark.parametrize("start", [1, 2, 8, 100])
+@pytest.mark.parametrize("budget", [0, 9, 10, 11, 64, 999, 10**9])
+@pytest.mark.parametrize(
+    "need",
+    [lambda n: 10 * n, lambda n: 5 + 3 * n, lambda n: n * n, lambda n: 7, lambda n: 10 + n // 4],
+)
+def test_largest_batch(start, budget, need, monkeypatch):
+    found, tried = search(monkeypatch, need, budget, start, 64)
+    assert found == max((n for n in range(1, 65) if need(n) <= budget), default=0)
+    assert len(tried) == len(set(tried)) and all(1 <= n <= 64 for n in tried)
+
+
+def test_a_straight_line_takes_few_guesses(monkeypatch):
+    found, tried = search(monkeypatch, lambda n: 100 + 7 * n, 10000, 2)
+    assert found == 1414 and len(tried) <= 5
+
+
+def test_a_budget_beyond_the_machine():
+    with pytest.raises(UserInputError, match=r"--memory-budget 1.048.*: only .* GiB are available"):
+        memory.check_memory("cpu", 2**50)
+
+
+def row(side, depth, model="A", **measured):
+    sides = dict(height=side, width=2 * side, depth=depth, parameters=1_500_000)
+    return dict(model=model, runs_as="float32, eager", **sides, **measured)
+
+
+ROWS = [
+    row(
+        32, 3, macs=2_000_000_000, batch=4, latency_ms=12.3456789, latency_p95_ms=20.0, share=0.25,
+        images_per_s=1324.0, speedup=2.0, speedup_low=1.9, speedup_high=2.1, reference="B, eager",
+    ),
+    row(32, 3, "B", note="training: no | room"),
+]  # fmt: skip
+
+
+def test_results(tmp_path):
+    facts = report.describe_machine("cpu", ["a b"])
+    assert facts["threads"] == "1" and f"torch {torch.__version__}" in facts["versions"]
+    assert "numpy" in facts["versions"] and facts["command"].endswith(" 'a b'")
+    report.write_results(ROWS, benchmark.COLUMNS, facts, tmp_path / "results", ["", "end"])
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["results.csv", "results.md"]
+    with open(tmp_path / "results.csv", newline="") as file:
+        first, second = csv.DictReader(file)
+    assert (first["model"], first["latency_ms"], second["latency_ms"]) == ("A", "12.3457", "")
+    lines = (tmp_path / "results.md").read_text().splitlines()
+    assert lines[0].startswith("- date: ") and lines[-1] == "end"
+    assert any(line.endswith("than: B, eager") for line in lines)
+    header, rule, first, second = [line for line in lines if line.startswith("|")]
+    assert "images/s" in header and "training step" not in header  # nothing was measured of it
+    assert rule.startswith("| --- | --- | ---: |")
+    assert "| A | float32, eager | 32x64 | 3 | 1.50 | 2 | 4 | 12.3 | 20 | 1,324 | 25% |" in first
+    assert "| 2.00 (1.90-2.10) | - |" in first and "| - | training: no / room |" in second
+
+
+def test_growth_and_pictures(tmp_path):
+    rows = [
+        # time as the power 1.5 of the pixels, memory with a part that does not grow
+        row(8, 4, latency_ms=1.0, train_memory_mib=11.0),
+        row(16, 4, latency_ms=8.0, train_memory_mib=14.0),
+        row(32, 4, latency_ms=64.0, train_memory_mib=26.0),
+        row(32, 2, latency_ms=32.0),
+        row(8, 9, model="B", latency_ms=3.0),  # one point alone
+    ]
+    found = {(item["quantity"], item["along"]): item for item in growth.growth(rows)}
+    assert len(found) == 3
+    time = found["inference time, ms", "pixels"]
+    assert time["exponent"] == pytest.approx(1.5) and time["last"] == pytest.approx(1.5)
+    memory_growth = found["training memory, MiB", "pixels"]
+    assert memory_growth["exponent"] < memory_growth["last"] < 1
+    assert found["inference time, ms", "depth"]["exponent"] == pytest.approx(1)
+    lines = report.table(list(found.values()), growth.COLUMNS)
+    assert "| A, float32, eager | inference time | pixels | 128 | 2,048 | 1.50 | 1.50 |" in lines
+    for draw, some, none in (
+        (growth.plot_growth, list(found.values()), growth.growth(rows[:1])),
+        (growth.plot_bars, ROWS, ROWS[1:]),
+    ):
+        draw(none, tmp_path / "a.png")
+        assert not (tmp_path / "a.png").exists()
+        draw(some, tmp_path / "a.png")
+        assert cv2.imread(str(tmp_path / "a.png")).shape[1] > 100
+        (tmp_path / "a.png").unlink()
