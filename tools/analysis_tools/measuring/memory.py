@@ -1,0 +1,208 @@
+"""Peak memory of a candidate, and the largest batch within a budget: a fresh process for each."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import multiprocessing
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from functools import cache
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+
+from measuring.candidates import Candidate, count_macs
+from wavemix_mm.engine.messages import error_message
+from wavemix_mm.errors import UserInputError
+
+MIB = 2**20
+_OVER_BUDGET = 77  # exit status
+_MAX_BATCH = 4096
+_STEPS = 2  # the optimizer's state is there from the second on
+_POLL_SECONDS = 0.02
+_MEMINFO = Path("/proc/meminfo")
+
+
+def check_memory(device: str, budget: int | None = None) -> None:
+    """Check, before anything runs, that memory can be measured and the budget exists.
+
+    Raises:
+        UserInputError: If not.
+    """
+    if device == "cuda":
+        total = torch.cuda.get_device_properties(0).total_memory
+    elif not _MEMINFO.exists():
+        raise UserInputError("peak memory on a CPU needs Linux's /proc: add --no-memory.")
+    else:
+        total = _kib(_MEMINFO, "MemAvailable")
+    if budget is not None and budget > total:
+        raise UserInputError(
+            f"--memory-budget {budget / 2**30:g}: only {total / 2**30:.1f} GiB are available."
+        )
+
+
+@cache
+def peak_memory(
+    candidate: Candidate, batch: int, is_training: bool, budget: int | None = None
+) -> int | None:
+    """Run two steps of a candidate in a fresh process and return the peak of its memory.
+
+    On a CPU the peak is that of the resident set, less what was resident before the model was
+    built. On a GPU it is the peak of what torch allocated.
+
+    Args:
+        candidate: The model and how it is run.
+        batch: Number of images.
+        is_training: Training steps, or inference.
+        budget: Bytes that the steps may take. Defaults to no limit.
+
+    Returns:
+        Bytes; None if the steps need more than the budget.
+
+    Raises:
+        RuntimeError: If the process fails otherwise.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    job = (candidate, batch, is_training, budget, torch.get_num_threads())
+    process = context.Process(target=_send_peak, args=(sender, *job))
+    process.start()
+    sender.close()
+    with contextlib.suppress(EOFError):  # the process has ended without a result
+        peak, error = receiver.recv()
+    process.join()
+    if process.exitcode == _OVER_BUDGET:
+        return None
+    if process.exitcode != 0:
+        raise RuntimeError(f"exit status {process.exitcode}; was there enough memory?")
+    if error:
+        raise RuntimeError(error)
+    return peak
+
+
+def largest_batch(
+    candidate: Candidate, budget: int, start: int = 1, limit: int = _MAX_BATCH
+) -> int:
+    """Find the largest training batch whose peak is within a budget.
+
+    The batch is doubled until it does not fit, then the interval is halved. As soon as two peaks
+    are known, the next guess is where a straight line through them reaches the budget.
+
+    Args:
+        candidate: The model and how it is run.
+        budget: Bytes.
+        start: The first guess.
+        limit: The largest batch that is tried.
+
+    Returns:
+        The largest batch, 0 if not even one image fits.
+    """
+    good, bad, guess = 0, limit + 1, start
+    peaks: list[tuple[int, int]] = []
+    while bad - good > 1:
+        guess = min(max(guess, good + 1), bad - 1)
+        found = peak_memory(candidate, guess, is_training=True, budget=budget)
+        if found is None:
+            bad = guess
+        else:
+            good = guess
+            peaks.append((good, found))
+        guess = 2 * good if bad > limit else (good + bad) // 2
+        if len(peaks) > 1 and peaks[-1][1] > peaks[0][1]:
+            slope = (peaks[-1][1] - peaks[0][1]) / (peaks[-1][0] - peaks[0][0])
+            on_line = good + int((budget - peaks[-1][1]) / slope)
+            guess = on_line if on_line < bad else guess
+    return good
+
+
+def _send_peak(
+    sender: Connection,
+    candidate: Candidate,
+    batch: int,
+    is_training: bool,
+    budget: int | None,
+    threads: int,
+) -> None:
+    """Measure in this process, and send the peak in bytes and an error's message."""
+    warnings.simplefilter("ignore")  # the parent process has shown them
+    torch.set_num_threads(threads)
+    measure = _peak_on_gpu if candidate.device == "cuda" else _peak_on_cpu
+
+    def run() -> None:
+        prepare = candidate.training if is_training else candidate.inference
+        step = prepare(candidate.build(), batch)
+        for _ in range(_STEPS):
+            step()
+
+    try:
+        # Whatever building and running imports is not the model's memory: import it before.
+        logits = candidate.build()
+        count_macs(logits, logits.in_channels, candidate.model.size)
+        del logits
+        sender.send((measure(run, budget), ""))
+    except Exception as error:  # the model may be anybody's code
+        sender.send((None, error_message(error)))
+
+
+def _peak_on_cpu(run: Callable[[], None], budget: int | None) -> int:
+    before = reset_peak()
+    limit = float("inf") if budget is None else before + budget
+    threading.Thread(target=_guard, args=(limit,), daemon=True).start()
+    run()
+    peak = resident("VmHWM")
+    if peak > limit:
+        os._exit(_OVER_BUDGET)
+    return peak - before
+
+
+def _guard(limit: float) -> None:
+    """End the process as soon as its resident set exceeds a limit, before it fills the machine."""
+    while resident("VmHWM") <= limit:
+        time.sleep(_POLL_SECONDS)
+    os._exit(_OVER_BUDGET)
+
+
+def _peak_on_gpu(run: Callable[[], None], budget: int | None) -> int:
+    if budget is not None:
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(budget / total, 1.0))
+    try:
+        run()
+        torch.cuda.synchronize()
+    except torch.cuda.OutOfMemoryError:
+        if budget is None:
+            raise
+        os._exit(_OVER_BUDGET)
+    return torch.cuda.max_memory_allocated()
+
+
+def reset_peak() -> int:
+    """Start the peak of the resident set anew from what is resident now, and return that.
+
+    Freed memory goes back to the system before: reused, it would not count.
+    """
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # another C library has no such function
+        ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    return resident("VmRSS")
+
+
+def resident(field: str) -> int:
+    """Return the bytes of the resident set: 'VmRSS', now, or 'VmHWM', at its peak.
+
+    The peak of `resource.getrusage` does not serve: a process inherits it from its parent.
+    """
+    return _kib(Path("/proc/self/status"), field)
+
+
+def _kib(path: Path, field: str) -> int:
+    """Read a line `FIELD:  NUMBER kB` of a file, and return it in bytes."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) * 1024

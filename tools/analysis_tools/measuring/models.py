@@ -1,0 +1,212 @@
+"""Build the model that a user names, with random weights and without any download."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import logging
+import shlex
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, DefaultScope
+from torch import Tensor, nn
+
+import wavemix_mm  # noqa: F401  (connects the plugin to mmengine)
+from wavemix_mm.engine.messages import building
+from wavemix_mm.engine.run.config import load_config, parse_options
+from wavemix_mm.errors import UserInputError
+from wavemix_mm.official import networks
+
+# Packages whose configs may be named without a path, in this order.
+_CONFIG_PACKAGES = ("wavemix_mm", "mmseg", "mmpretrain")
+_DEFAULT_SIZE = (224, 224)
+
+
+class Logits(nn.Module):
+    """A network of any package as one function from images to logits.
+
+    Attributes:
+        network: The network.
+        name: Name in reports.
+        in_channels: Channels of the images.
+        image_size: (H, W) in the config's data preprocessor, else 224x224.
+        is_authors: Whether the network is the authors' own code.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        name: str = "",
+        image_size: tuple[int, int] = _DEFAULT_SIZE,
+        is_authors: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network, self.name = network, name
+        self.arguments = dict(mode="tensor") if hasattr(network, "data_preprocessor") else {}
+        convolutions = (m.in_channels for m in network.modules() if isinstance(m, nn.Conv2d))
+        self.in_channels = 3 if is_authors else next(convolutions, 3)
+        self.image_size, self.is_authors = image_size, is_authors
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, in_channels, H, W) -> (N, K), or (N, K, H, W): maps are brought to the images' size.
+
+        Of several outputs the first counts, so that auxiliary heads are left out.
+        """
+        logits = self.network(images, **self.arguments)
+        while not isinstance(logits, Tensor):
+            logits = next(iter(logits.values())) if isinstance(logits, dict) else logits[0]
+        if logits.dim() == 4 and logits.shape[-2:] != images.shape[-2:]:
+            logits = F.interpolate(logits, images.shape[-2:], mode="bilinear")
+        return logits
+
+
+def build_model(words: Sequence[str]) -> Logits:
+    """Build a network in float32 on the CPU.
+
+    Args:
+        words: A model, then `name=LABEL` and any `KEY=VALUE`. The model is a config (path or name),
+            `official:CONFIG` (the authors' network of the config's architecture), `official:seg`,
+            `official:cls`, `timm:NAME` or `torchvision:NAME`. A KEY is one of the config, or an
+            argument of the constructor.
+
+    Raises:
+        UserInputError: If the network cannot be built.
+    """
+    text = " ".join(words)
+    options = parse_options(list(words[1:]))
+    label = options.pop("name", None)
+    package, _, target = words[0].partition(":")
+    with building(f"model {text!r} cannot be built"):
+        if package in ("timm", "torchvision"):
+            return Logits(_build_from_library(package, target, options), str(label or text))
+        if package == "official":
+            networks.set_transforms("cpu", torch.float32)  # they start on a GPU if there is one
+            if target in ("seg", "cls"):
+                network = networks.build_official(target, options)
+                return Logits(network, str(label or text), is_authors=True)
+        else:
+            target = words[0]
+        path = find_config(target)
+        MMLogger.get_current_instance().setLevel(logging.ERROR)  # no report on what is built
+        cfg = load_config(path, options)
+        if "model" not in cfg:
+            raise UserInputError(f"config {path} has no model.")
+        network, name = (
+            _build_from_config(cfg),
+            str(label or " ".join([Path(path).stem, *words[1:]])),
+        )
+        if package == "official":
+            network, name = networks.build_counterpart(network, text), f"{name}, authors"
+        return Logits(network, name, _image_size(cfg), is_authors=package == "official")
+
+
+def read_models(texts: Sequence[str], file: str | None = None) -> list[list[str]]:
+    """Return the words of each model: the model, and each KEY=VALUE after it.
+
+    Args:
+        texts: Words of the command line; several words may be one argument in quotes.
+        file: A list of more models.
+
+    Raises:
+        UserInputError: If the file or a quotation cannot be read, or no model is named.
+    """
+    try:
+        words = [word for text in texts for word in shlex.split(text)]
+        if file:
+            words += shlex.split(Path(file).read_text(encoding="utf-8"), comments=True)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserInputError(f"list {file}: {reason}." if file else f"MODEL: {reason}.") from error
+    models: list[list[str]] = []
+    for word in words:
+        if "=" in word and models:
+            models[-1].append(word)
+        else:
+            models.append([word])
+    if not models:
+        raise UserInputError(f"list {file} names no model.")
+    return models
+
+
+def find_config(name: str) -> str:
+    """Return the path of a config that is given by its path or by its name.
+
+    Raises:
+        UserInputError: If there is no such config; the message names the nearest ones.
+    """
+    if Path(name).suffix == ".py" or len(Path(name).parts) > 1:
+        return name  # load_config says what is wrong with a path
+    configs = _configs_by_name()
+    if name in configs:
+        return str(configs[name])
+    if importlib.util.find_spec("mmpretrain"):
+        from mmpretrain.apis import ModelHub
+
+        if ModelHub.has(name):  # its models and their configs differ in some names
+            return ModelHub.get(name).config.filename
+    near = difflib.get_close_matches(name, configs, n=3)
+    hint = f"; did you mean {', '.join(near)}?" if near else "."
+    raise UserInputError(
+        f"model {name!r} is neither the path of a config nor the name of one in wavemix_mm, mmseg "
+        f"or mmpretrain{hint} Others are written timm:NAME, torchvision:NAME, official:NAME."
+    )
+
+
+@cache
+def _configs_by_name() -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for package in _CONFIG_PACKAGES:
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            continue
+        folder = Path(spec.origin).parent
+        # a clone that is not installed has no .mim
+        root = folder / ".mim" if (folder / ".mim").exists() else folder.parent
+        for path in sorted((root / "configs").rglob("*.py")):
+            if "_base_" not in path.parts:
+                found.setdefault(path.stem, path)
+    return found
+
+
+def _build_from_config(cfg: Config) -> nn.Module:
+    # Weights named by an init_cfg are loaded by `init_weights`, which is not called.
+    with DefaultScope.overwrite_default_scope(cfg.get("default_scope", "mmengine")):
+        return revert_sync_batchnorm(MODELS.build(_without_pretrained(cfg.model.to_dict())))
+
+
+def _without_pretrained(node: Any) -> Any:
+    """Remove each `pretrained`, by which some backbones download weights when they are built."""
+    if isinstance(node, dict):
+        return {k: _without_pretrained(v) for k, v in node.items() if k != "pretrained"}
+    if isinstance(node, list | tuple):
+        return type(node)(map(_without_pretrained, node))
+    return node
+
+
+def _image_size(cfg: Config) -> tuple[int, int]:
+    preprocessor = cfg.model.get("data_preprocessor") or cfg.get("data_preprocessor") or {}
+    height, width = preprocessor.get("size") or _DEFAULT_SIZE
+    return int(height), int(width)
+
+
+def _build_from_library(package: str, name: str, options: dict[str, Any]) -> nn.Module:
+    if importlib.util.find_spec(package) is None:
+        raise UserInputError(f"model {name} needs the package {package}: pip install {package}.")
+    if package == "timm":
+        timm = importlib.import_module("timm")
+        return timm.create_model(name, pretrained=False, **options)
+    from torchvision.models import get_model, get_model_builder
+
+    weights: dict[str, Any] = dict(weights=None)
+    if "weights_backbone" in get_model_builder(name).__annotations__:
+        weights["weights_backbone"] = None
+    return get_model(name, **weights, **options)

@@ -1,0 +1,179 @@
+"""The machine, and the files of results: CSV, a markdown table, a picture's axes."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from wavemix_mm.errors import UserInputError
+
+# A row holds what was measured; a key that is absent was not.
+Row = Mapping[str, Any]
+# Heading of a column -> function that formats a row's cell. A KeyError means an empty cell.
+Columns = Mapping[str, Callable[[Any], str]]
+_PACKAGES = (
+    *("torch", "torchvision", "numpy", "onedl-mmengine", "onedl-mmcv", "onedl-mmsegmentation"),
+    *("onedl-mmpretrain", "mmengine", "mmcv", "mmsegmentation", "mmpretrain"),
+    *("timm", "wavemix", "pytorch-wavelets", "ptwt", "PyWavelets"),
+)
+
+
+def choose_device(name: str | None, threads: int | None) -> str:
+    """Set the number of threads, and return the named device, or a GPU if there is one.
+
+    Raises:
+        UserInputError: If a GPU is named and there is none.
+    """
+    has_gpu = torch.cuda.is_available()
+    if name == "cuda" and not has_gpu:
+        raise UserInputError("--device cuda: PyTorch finds no GPU.")
+    if threads:
+        torch.set_num_threads(threads)
+    return name or ("cuda" if has_gpu else "cpu")
+
+
+def describe_machine(device: str, argv: Sequence[str] | None = None) -> dict[str, str]:
+    """Return what a reader must know to repeat a measurement.
+
+    Args:
+        device: 'cpu' or 'cuda'.
+        argv: Arguments of the tool. Defaults to the arguments of the process.
+    """
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
+    processor = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()
+    facts = {
+        "date": datetime.datetime.now().astimezone().isoformat(" ", "minutes"),
+        "processor": f"{processor[1] if processor else platform.machine()}, {cores} cores usable",
+        "threads": str(torch.get_num_threads()),
+        "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+    }
+    if device == "cuda":
+        properties = torch.cuda.get_device_properties(0)
+        facts["GPU"] = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+        facts["CUDA"] = f"{torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
+        facts["TF32 in convolutions"] = "yes" if torch.backends.cudnn.allow_tf32 else "no"
+    versions = {d.metadata["Name"]: d.version for d in metadata.distributions()}
+    versions["torch"] = torch.__version__  # with the build, e.g. "+cpu"
+    named = (f"{name} {versions[name]}" for name in _PACKAGES if name in versions)
+    facts["versions"] = ", ".join(named)
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        facts["wavemix_mm"] = subprocess.check_output(git, text=True, stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        facts["wavemix_mm"] = versions.get("wavemix_mm", "unknown revision")
+    tool, arguments = os.path.relpath(sys.argv[0]), sys.argv[1:] if argv is None else argv
+    facts["command"] = shlex.join(["python", tool, *arguments])
+    return {name: value.strip() for name, value in facts.items()}
+
+
+def print_facts(facts: Mapping[str, str]) -> None:
+    """Print the machine, a fact a line."""
+    print("\n".join(f"{name}: {value}" for name, value in facts.items()), flush=True)
+
+
+def make_folder(folder: Path, results: str) -> None:
+    """Create the folder of a run.
+
+    Raises:
+        UserInputError: If it cannot be created, or has a file with the name `results` already.
+    """
+    if (folder / results).exists():
+        raise UserInputError(f"--out {folder} holds results already: name another folder.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserInputError(f"--out {folder}: {error.strerror}.") from error
+
+
+def progress_bar() -> Progress:
+    """Return a bar with the time left on stderr, if that is a terminal.
+
+    It must be stopped before anything else is printed.
+    """
+    console = Console(stderr=True)
+    return Progress(
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        speed_estimate_period=1e9,  # over the whole run
+    )
+
+
+def write_results(
+    rows: Sequence[Row],
+    columns: Columns,
+    facts: Mapping[str, str],
+    path: Path,
+    sections: Sequence[str] = (),
+) -> None:
+    """Write PATH.csv, and PATH.md with the machine, a table of all rows, then more lines."""
+    write_csv(rows, path.with_suffix(".csv"))
+    lines = [f"- {name}: {value}" for name, value in facts.items()]
+    references = dict.fromkeys(row["reference"] for row in rows if "reference" in row)
+    if references:
+        names = "; ".join(references)
+        lines += ["", f"*Times faster* (median, quartiles over the rounds) than: {names}"]
+    lines += ["", *table(rows, columns), *sections, ""]
+    path.with_suffix(".md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def write_csv(rows: Sequence[Row], path: Path) -> None:
+    """Write rows under the names of their keys; a reader never sees half a file."""
+    partial = path.with_suffix(".partial")
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with open(partial, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        for row in rows:
+            cells = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
+            writer.writerow(cells)
+    partial.replace(path)
+
+
+def table(rows: Sequence[Row], columns: Columns) -> list[str]:
+    """Return the lines of a markdown table; a column without any value is left out.
+
+    Args:
+        rows: The rows.
+        columns: The columns. If all cells of one start with a digit, it is aligned right.
+    """
+
+    def cell(format_cell: Callable[[Any], str], row: Row) -> str:
+        try:
+            return format_cell(row).replace("|", "/")
+        except KeyError:
+            return ""
+
+    filled = {name: [cell(column, row) for row in rows] for name, column in columns.items()}
+    filled = {name: cells for name, cells in filled.items() if any(cells)}
+    is_number = [all(c[:1].isdigit() for c in cells if c) for cells in filled.values()]
+    rules = ["---:" if right else "---" for right in is_number]
+    lines = [list(filled), rules, *zip(*filled.values(), strict=True)]
+    return ["| " + " | ".join(cell or "-" for cell in line) + " |" for line in lines]
+
+
+def number(value: float) -> str:
+    """Three digits, or a whole number with thousands set off."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def ratio(row: Row, name: str) -> str:
+    """Median and quartiles of the keys NAME, NAME_low and NAME_high."""
+    return f"{row[name]:.2f} ({row[f'{name}_low']:.2f}-{row[f'{name}_high']:.2f})"
