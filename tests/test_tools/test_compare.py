@@ -9,8 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
+from test_classification import CONFIG
 from test_train import run_main
 
 from wavemix_mm.engine.checkpoints.loading import read_state_dict
@@ -78,6 +81,7 @@ def test_a_stop_ends_the_training_and_exits_with_75(finished):
 def test_the_result_is_the_same_as_without_the_stop(finished, tmp_path):
     run_main("train", finished.run / "config.py", "--work-dir", tmp_path)
     name = f"epoch_{EPOCHS}.pth"
+    assert [path.name for path in (finished.run / "train").glob("*.pth")] == [name]
     expected = read_state_dict(str(tmp_path / name))
     resumed = read_state_dict(str(finished.run / "train" / name))
     assert all(torch.equal(expected[key], resumed[key]) for key in expected)
@@ -108,8 +112,8 @@ def test_a_second_start_trains_nothing(finished, capfd):
         compare.main(longer)
 
 
-def test_minutes(finished, config_text, tmp_path, monkeypatch, capfd):
-    """In this process; the second network fails when its epoch is timed."""
+def test_minutes(tmp_path, monkeypatch, capfd):
+    """Two classifiers, in this process; the second fails when its epoch is timed."""
 
     def start(arguments, lock, threads):
         try:
@@ -120,10 +124,18 @@ def test_minutes(finished, config_text, tmp_path, monkeypatch, capfd):
     from comparing import runs
 
     monkeypatch.setattr(runs, "_start", start)
-    other = tmp_path / "other.py"
-    other.write_text(f"{config_text}\noptim_wrapper['optimizer']['type'] = 'NoSuch'\n")
-    out = tmp_path / "out"
-    words = [str(finished.config), str(other), "--seeds", "3", "--out", str(out), *OPTIONS]
+    for name in ("dark", "light"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in range(2):
+            image = np.full((16, 16, 3), 200 * (name == "light") + i, np.uint8)
+            cv2.imwrite(str(tmp_path / "data" / name / f"{i}.png"), image)
+    base = ROOT / "configs" / "_base_"
+    model, runtime = base / "models" / "wavemix_cls_small.py", base / "classification_runtime.py"
+    text = CONFIG.format(model=str(model), runtime=str(runtime), data=str(tmp_path / "data"))
+    good, other, out = (tmp_path / name for name in ("good.py", "other.py", "out"))
+    good.write_text(text)
+    other.write_text(f"{text}\noptim_wrapper['optimizer']['type'] = 'NoSuch'\n")
+    words = [str(good), str(other), "--seeds", "3", "--out", str(out), "--size", "16", *OPTIONS]
     with pytest.raises(SystemExit, match="not done:\n  other: error: config .*other/probe"):
         compare.main([*words, "--minutes", "1e-4"])
     output = capfd.readouterr().out
@@ -134,7 +146,8 @@ def test_minutes(finished, config_text, tmp_path, monkeypatch, capfd):
     assert end["step"] == 2 and 0 < end["time"] < 10
     assert not list((out / "good" / "probe").rglob("*.pth"))
     text = (out / "results.md").read_text()
-    assert text.count("\n| good |") == 2 and "0.0001 minutes" in text
+    assert "| model | accuracy/top1 | seeds |" in text and "batches of 2 images of 16x16" in text
+    assert text.count("\n| good |") == 1 and "0.0001 minutes" in text
     with pytest.raises(SystemExit, match="holds a run of another configuration or length"):
         compare.main([*words, "--minutes", "60"])  # by the time that was taken before
 

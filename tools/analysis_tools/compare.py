@@ -46,7 +46,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     add("--threads", type=at_least(1), help="of trainings and measurements; default: PyTorch's")
     cost = parser.add_argument_group("costs").add_argument
-    cost("--size", type=parse_size, metavar="HxW", help="of the image for latency; default: crop")
+    cost(
+        "--size",
+        type=parse_size,
+        metavar="HxW",
+        help="of the image for latency, and of the batches if the config has no "
+        "data_preprocessor.size; default: that size, else 224x224",
+    )
     cost("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
     cost("--device", choices=["cpu", "cuda"], help="default: cuda if there is one")
     cost("--rounds", type=at_least(1), default=20, help="default: %(default)s")
@@ -83,7 +89,9 @@ def compare(args: argparse.Namespace, argv: list[str] | None) -> list[str]:
     check_dtype(args.dtype, device)
     if args.memory:
         check_memory(device)
-    models = [replace(inspect_model(entry.words), name=entry.name) for entry in entries]
+    preprocessor = entries[0].cfg.model.get("data_preprocessor") or {}
+    crop = None if preprocessor.get("size") else args.size
+    models = [replace(inspect_model(entry.words, crop), name=entry.name) for entry in entries]
     candidates = [Candidate(model, args.dtype, device=device) for model in models]
     batch = entries[0].cfg.train_dataloader.batch_size
     settings = Settings(batch, batch, args.rounds, args.round_seconds, with_memory=args.memory)

@@ -127,6 +127,7 @@ class Comparison:
 
         matplotlib.use("Agg")
         import matplotlib.pyplot as plt
+        from matplotlib.ticker import LogLocator, NullFormatter
 
         figure, axes = plt.subplots(1, 2, figsize=(12, 5), sharey=True)
         for axis, key, unit, label in (
@@ -139,8 +140,13 @@ class Comparison:
                     error = statistics.stdev(values) if len(values) > 1 else None
                     at, mean = cost[key] / unit, statistics.fmean(values)
                     axis.errorbar(at, mean, error, fmt="o", capsize=3, color=f"C{i}", label=name)
-            axis.set(xlabel=label, xscale="log")
-            axis.xaxis.set_major_formatter("{x:g}")
+            axis.set_xlabel(label)
+            every = [cost[key] for cost in self.costs.values() if key in cost]
+            if every and max(every) > 5 * min(every):
+                axis.set_xscale("log")
+                axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axis.xaxis.set_major_formatter("{x:g}")
+                axis.xaxis.set_minor_formatter(NullFormatter())
             axis.margins(x=0.15, y=0.12)
             axis.grid(alpha=0.3)
         axes[0].set_ylabel(f"{self.metric}, %")

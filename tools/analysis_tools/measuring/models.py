@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import importlib.util
@@ -151,7 +152,7 @@ def find_config(name: str) -> str:
     if importlib.util.find_spec("mmpretrain"):
         from mmpretrain.apis import ModelHub
 
-        if ModelHub.has(name):  # its models and their configs differ in some names
+        with contextlib.suppress(ValueError):  # it has no such model
             return ModelHub.get(name).config.filename
     near = difflib.get_close_matches(name, configs, n=3)
     hint = f"; did you mean {', '.join(near)}?" if near else "."
