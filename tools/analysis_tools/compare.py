@@ -68,31 +68,22 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def compare(args: argparse.Namespace, argv: list[str] | None) -> list[str]:
     """Train and measure all networks, and return a message for each thing that failed."""
-    from comparing.configs import load_entries
+    from comparing import configs, runs
     from comparing.report import Comparison, measure_costs
-    from comparing.runs import (
-        ChildError,
-        Run,
-        find_epochs,
-        lock_folder,
-        train,
-        train_all,
-        write_configs,
-    )
-    from measuring.candidates import Candidate, check_dtype, inspect_model
-    from measuring.memory import check_memory
-    from measuring.report import choose_device, describe_machine
+    from measuring import candidates, memory, report
     from measuring.session import Settings
 
-    entries = load_entries(args.configs, args.cfg_options)
-    device = choose_device(args.device, args.threads)
-    check_dtype(args.dtype, device)
+    entries = configs.load_entries(args.configs, args.cfg_options)
+    device = report.choose_device(args.device, args.threads)
+    candidates.check_dtype(args.dtype, device)
     if args.memory:
-        check_memory(device)
+        memory.check_memory(device)
     preprocessor = entries[0].cfg.model.get("data_preprocessor") or {}
-    crop = None if preprocessor.get("size") else args.size
-    models = [replace(inspect_model(entry.words, crop), name=entry.name) for entry in entries]
-    candidates = [Candidate(model, args.dtype, device=device) for model in models]
+    size = None if preprocessor.get("size") else args.size
+    networks = []
+    for entry in entries:
+        model = replace(candidates.inspect_model(entry.words, size), name=entry.name)
+        networks.append(candidates.Candidate(model, args.dtype, device=device))
     batch = entries[0].cfg.train_dataloader.batch_size
     settings = Settings(batch, batch, args.rounds, args.round_seconds, with_memory=args.memory)
     budget = f"{args.epochs} epochs each" if args.epochs else "the epochs of each config"
@@ -100,28 +91,32 @@ def compare(args: argparse.Namespace, argv: list[str] | None) -> list[str]:
         budget = f"{args.minutes:g} minutes of training iterations each"
     comparison = Comparison(
         entries[0].metric,
-        f"{batch} images of {'x'.join(map(str, models[0].size))}",
-        {model.name: dict(parameters=model.parameters) for model in models},
-        describe_machine(device, argv) | dict(budget=budget),
+        f"{batch} images of {'x'.join(map(str, networks[0].model.size))}",
+        {one.model.name: dict(parameters=one.model.parameters) for one in networks},
+        report.describe_machine(device, argv) | dict(budget=budget),
     )
-    with lock_folder(args.out) as lock:
-        start = functools.partial(train, lock=lock, threads=args.threads)
-        probes = [Run(entry, 1, None, args.out) for entry in entries] if args.minutes else []
-        write_configs(probes)
+    with runs.lock_folder(args.out) as lock:
+        start = functools.partial(runs.train, lock=lock, threads=args.threads)
+        probes = [runs.Run(entry, 1, None, args.out) for entry in entries] if args.minutes else []
+        runs.write_configs(probes)
         epochs = {e.name: args.epochs or e.cfg.train_cfg.max_epochs for e in entries}
         failed = {}
         for probe in probes:
             name = probe.entry.name
             try:
-                epochs[name] = find_epochs(probe, args.minutes, start)
-            except ChildError as error:
+                epochs[name] = runs.find_epochs(probe, args.minutes, start)
+            except runs.ChildError as error:
                 failed[name] = f"{name}: {error}"
         timed = [entry for entry in entries if entry.name not in failed]
-        runs = [Run(e, epochs[e.name], seed, args.out) for seed in args.seeds for e in timed]
-        write_configs(runs)
-        for comparison.results in train_all(runs, start):
+        planned = [
+            runs.Run(entry, epochs[entry.name], seed, args.out)
+            for seed in args.seeds
+            for entry in timed
+        ]
+        runs.write_configs(planned)
+        for comparison.results in runs.train_all(planned, start):
             comparison.write(args.out)
-        comparison.costs = measure_costs(candidates, args.size, settings)
+        comparison.costs = measure_costs(networks, args.size, settings)
         comparison.write(args.out)
     return [*failed.values(), *comparison.notes()]
 

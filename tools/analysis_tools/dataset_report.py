@@ -33,30 +33,19 @@ MMSEG_IGNORE_INDEX = 255
 
 @dataclass
 class Report:
-    """Content and problems of one dataset.
+    """Content and problems of one dataset."""
 
-    Attributes:
-        name: Place of the dataset in the config, e.g. 'train_dataloader'.
-        dataset: Name of its class.
-        unit: What `counts` counts, 'pixels' or 'images'.
-        classes: Names of the dataset's classes.
-        size: Number of images.
-        counts: (classes,) pixels or images of each class of the dataset or of the model, whichever
-            has more.
-        present_in: (classes,) images that contain each class.
-        ignored: Number of ignored pixels.
-        problems: One message each.
-    """
-
-    name: str
-    dataset: str
-    unit: str
-    classes: list[str] = field(default_factory=list)
-    size: int = 0
+    name: str  # place in the config, e.g. 'train_dataloader'
+    dataset: str  # name of the dataset's class
+    unit: str  # of the counts, 'pixels' or 'images'
+    classes: list[str] = field(default_factory=list)  # names of the dataset's classes
+    size: int = 0  # number of images
+    # (classes,) pixels or images of each class, and images that contain it; of the model's classes
+    # if these are more
     counts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     present_in: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    ignored: int = 0
-    problems: list[str] = field(default_factory=list)
+    ignored: int = 0  # number of ignored pixels
+    problems: list[str] = field(default_factory=list)  # one message each
 
 
 def check_config(cfg: Config, read_images: bool = True, workers: int = 4) -> Iterator[Report]:

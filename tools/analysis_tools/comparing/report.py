@@ -31,7 +31,7 @@ _OF_A_BATCH = ("images_per_s", "train_images_per_s", "memory_mib", "train_memory
 def measure_costs(
     candidates: Sequence[Candidate], size: tuple[int, int] | None, settings: Settings
 ) -> dict[str, dict[str, Any]]:
-    """Measure networks in turns.
+    """Measure networks in turns; return the costs of each, by its name.
 
     Args:
         candidates: The networks, with the size of the training.
@@ -39,9 +39,9 @@ def measure_costs(
         settings: How much is measured, with the batch of the training.
 
     Returns:
-        For each name parameters, size ('HxW'), macs and latency_ms of one image of that size; and
-        images_per_s, train_images_per_s, memory_mib and train_memory_mib of the training's batches.
-        A key is absent if it was not measured; then `note` says why.
+        parameters, size ('HxW'), macs and latency_ms (of one image of that size), images_per_s,
+        train_images_per_s, memory_mib and train_memory_mib (of the training's batches). A key is
+        absent if it was not measured; then `note` says why.
     """
     shown = [replace(c, model=replace(c.model, size=size or c.model.size)) for c in candidates]
     single = replace(settings, batch=1, train_batch=0, with_memory=False)

@@ -162,12 +162,10 @@ def _start(arguments: Sequence[Any], lock: IO, threads: int | None) -> None:
 
 
 def find_epochs(probe: Run, minutes: float, start: Callable[[Run], None]) -> int:
-    """Return how many epochs of a network fit into a time, but at least 1.
+    """Return how many epochs of a network fit into the minutes, but at least 1.
 
     Args:
-        probe: A run of one epoch.
-        minutes: Time of the training iterations.
-        start: Function that trains the run, if that has not been done.
+        probe: A run of one epoch; `start` trains it, if that has not been done.
 
     Raises:
         ChildError: If the training fails.
