@@ -95,7 +95,8 @@ def test_mistakes(write_config, tmp_path):
 
 def test_runs_and_their_configs(write_config, tmp_path):
     option = "model.backbone.embed_dims=12"
-    (entry,) = load_entries([write_config("a b")], [option, "optim_wrapper.optimizer.lr=3"])
+    options = [option, "optim_wrapper.optimizer.lr=3", "visualizer.vis_backends=[]"]
+    (entry,) = load_entries([write_config("a b")], options)
     assert (entry.name, entry.words[1]) == ("a b", option)
     runs = [Run(entry, 3, seed, tmp_path / "out") for seed in (1, 0)]
     before = entry.cfg.to_dict()
@@ -106,6 +107,7 @@ def test_runs_and_their_configs(write_config, tmp_path):
     assert runs[0].folder == tmp_path / "out" / "a b" / "seed_1"
     assert (first.randomness.seed, second.randomness.seed) == (1, 0)
     assert first.train_cfg.max_epochs == 3 and first.optim_wrapper.optimizer.lr == 3
+    assert [backend.type for backend in first.visualizer.vis_backends] == ["LocalVisBackend"]
     before = (runs[0].folder / "config.py").read_text()
     longer = [Run(entry, 4, seed, tmp_path / "out") for seed in (2, 1)]
     with pytest.raises(UserInputError, match="seed_1 holds a run of another configuration"):

@@ -175,6 +175,10 @@ def make_run(cfg: Config, epochs: int, seed: int | None) -> Config:
     run = Config(cfg.to_dict(), filename=cfg.filename)
     rescale(run, epochs)
     run.randomness = dict(run.get("randomness") or {}, seed=seed or 0)
+    visualizer = run.setdefault("visualizer", dict(type="Visualizer"))
+    backends = _as_list(visualizer.get("vis_backends"))
+    others = [backend for backend in backends if type_name(backend) != "LocalVisBackend"]
+    visualizer["vis_backends"] = [*others, dict(type="LocalVisBackend")]  # writes the scalars
     hooks = run.setdefault("default_hooks", {})
     hooks["logger"] = dict(hooks.get("logger") or dict(type="LoggerHook"), ignore_last=False)
     if seed is None:
