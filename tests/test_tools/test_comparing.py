@@ -26,8 +26,9 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "tools" / "analysis_tools"
 sys.path.insert(0, str(TOOLS))
 
+from comparing import report  # noqa: E402
 from comparing.configs import load_entries, rescale  # noqa: E402
-from comparing.report import Comparison, measure_costs  # noqa: E402
+from comparing.report import Comparison  # noqa: E402
 from comparing.runs import (  # noqa: E402
     ChildError,
     Run,
@@ -36,6 +37,7 @@ from comparing.runs import (  # noqa: E402
     train_all,
     write_configs,
 )
+from measuring import session  # noqa: E402
 from measuring.candidates import Candidate, count_macs, inspect_model  # noqa: E402
 from measuring.models import build_model  # noqa: E402
 from measuring.session import Settings  # noqa: E402
@@ -324,10 +326,18 @@ def test_a_failure_is_noted_and_the_others_go_on(entries, tmp_path, capsys):
     assert next(train_all(runs, start))[0]["note"] == "the training wrote no mIoU"
 
 
-def test_costs(entries):
+def test_costs(entries, monkeypatch):
+    batches = []
+
+    def measure_and_note(candidates, settings, *others):
+        batches.append((settings.batch, settings.train_batch))
+        return session.measure(candidates, settings, *others)
+
+    monkeypatch.setattr(report, "measure", measure_and_note)
     candidates = [Candidate(inspect_model(entry.words)) for entry in entries]
     settings = Settings(2, 2, rounds=1, round_seconds=0, with_memory=False)
-    costs = measure_costs(candidates, (64, 96), settings)
+    costs = report.measure_costs(candidates, (64, 96), settings)
+    assert batches == [(1, 0), (2, 2)]  # one image for latency
     assert list(costs) == ["shallow", "deep"]
     for entry in entries:
         cost = costs[entry.name]

@@ -22,7 +22,7 @@ _TASKS = {
     "decode_head": ("mIoU", ("IoUMetric", "PerClassIoUMetric")),
     "head": ("accuracy/top1", ("Accuracy",)),
 }
-# A difference in accuracy is one of the networks only if these are equal.
+# Only if these are equal, the networks explain a difference in accuracy.
 _COMMON = (
     "train_dataloader.dataset",
     "train_dataloader.batch_size",

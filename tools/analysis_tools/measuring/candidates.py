@@ -25,25 +25,15 @@ _MATMUL_SIDE = {"cpu": 2048, "cuda": 8192}
 
 @dataclass(frozen=True)
 class Model:
-    """What is known of a model that has been built once.
+    """What is known of a model that has been built once."""
 
-    Attributes:
-        words: Arguments of `build_model`.
-        name: Name in reports.
-        size: (H, W) of the images.
-        parameters: Number of parameters.
-        can_deploy: Whether `switch_to_deploy` changes something.
-        is_authors: Whether it is the authors' own code.
-        depth: Number of blocks, if its backbone has a `depth`.
-    """
-
-    words: tuple[str, ...]
+    words: tuple[str, ...]  # arguments of build_model
     name: str
-    size: tuple[int, int]
+    size: tuple[int, int]  # (H, W) of the images
     parameters: int
-    can_deploy: bool
-    is_authors: bool
-    depth: int | None
+    can_deploy: bool  # whether switch_to_deploy changes something
+    is_authors: bool  # whether it is the authors' own code
+    depth: int | None  # number of blocks, if its backbone has a depth
 
 
 def inspect_model(words: Sequence[str], size: tuple[int, int] | None = None) -> Model:
@@ -57,6 +47,7 @@ def inspect_model(words: Sequence[str], size: tuple[int, int] | None = None) -> 
         UserInputError: If the model cannot be built.
     """
     logits = build_model(words)
+    depth = getattr(getattr(logits.network, "backbone", None), "depth", None)
     return Model(
         tuple(words),
         logits.name,
@@ -64,31 +55,20 @@ def inspect_model(words: Sequence[str], size: tuple[int, int] | None = None) -> 
         sum(parameter.numel() for parameter in logits.parameters()),
         any(hasattr(module, "switch_to_deploy") for module in logits.modules()),
         logits.is_authors,
-        getattr(getattr(logits.network, "backbone", None), "depth", None),
+        depth if isinstance(depth, int) else None,
     )
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to run one model.
-
-    Attributes:
-        model: The model.
-        dtype: 'float32'; or 'bfloat16' or 'float16', by autocast.
-        mode: 'eager', 'compiled', 'deploy' or 'deploy+compiled'.
-        channels_last: Memory format of weights and images.
-        device: 'cpu' or 'cuda'.
-        cast_weights: In inference cast weights and images to dtype, instead of autocast.
-        compile_backend: Argument of torch.compile.
-        compile_mode: Argument of torch.compile.
-    """
+    """One way to run one model."""
 
     model: Model
-    dtype: str = "float32"
-    mode: str = "eager"
-    channels_last: bool = True
-    device: str = "cpu"
-    cast_weights: bool = False
+    dtype: str = "float32"  # bfloat16 and float16 are by autocast
+    mode: str = "eager"  # or 'compiled', 'deploy', 'deploy+compiled'
+    channels_last: bool = True  # memory format of weights and images
+    device: str = "cpu"  # or 'cuda'
+    cast_weights: bool = False  # in inference weights and images of dtype, instead of autocast
     compile_backend: str = "inductor"
     compile_mode: str = "default"
 
@@ -170,9 +150,9 @@ class Candidate:
             logits: The network that `build` has returned, in no deploy mode.
             batch: Number of images.
         """
+        with FakeTensorMode(allow_non_fake_inputs=True):  # the shape alone, without any memory
+            _, classes, *sides = logits(torch.empty(1, logits.in_channels, *self.model.size)).shape
         network, images = self._place(logits), self._place(self._images(logits, batch))
-        with torch.no_grad():
-            _, classes, *sides = network(images[:1]).shape
         labels = torch.randint(classes, (batch, *sides)).to(self.device)
         run = self._compiled(network.train())
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
@@ -182,11 +162,9 @@ class Candidate:
             optimizer.zero_grad(set_to_none=True)
             with self._autocast():
                 loss = scaler.scale(F.cross_entropy(run(images), labels))
-                # The backward pass of the authors' transform computes with float32 filters: an
-                # error beside gradients in half precision, unless autocast reaches it too.
-                if self.model.is_authors:
-                    loss.backward()
-            if not self.model.is_authors:
+            # The backward pass of the authors' transform computes with float32 filters: an error
+            # beside gradients in half precision, unless autocast reaches it too.
+            with self._autocast(enabled=self.model.is_authors):
                 loss.backward()
             scaler.step(optimizer)
             scaler.update()
@@ -257,8 +235,12 @@ def matmul_ceiling(device: str, dtype: str, side: int | None = None) -> float:
         side: Rows of each matrix. Defaults to 2048 on a CPU, 8192 on a GPU.
 
     Returns:
-        The rate of the fastest call; NaN if the processor has no such product.
+        The rate of the fastest call.
+
+    Raises:
+        UserInputError: If the device does not compute in this type.
     """
+    check_dtype(dtype, device)
     side = side or _MATMUL_SIDE[device]
     a, b = (torch.randn(side, side, device=device).to(DTYPES[dtype]) for _ in range(2))
     out = torch.empty_like(a)  # fresh memory would cost time

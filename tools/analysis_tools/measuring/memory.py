@@ -10,7 +10,6 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,11 +21,10 @@ from wavemix_mm.engine.messages import error_message
 from wavemix_mm.errors import UserInputError
 
 MIB = 2**20
-_OVER_BUDGET = 77  # exit status
 _MAX_BATCH = 4096
+_OVER_BUDGET = 77  # exit status
 _STEPS = 2  # the optimizer's state is there from the second on
 _POLL_SECONDS = 0.02
-_MEMINFO = Path("/proc/meminfo")
 
 
 def check_memory(device: str, budget: int | None = None) -> None:
@@ -37,10 +35,10 @@ def check_memory(device: str, budget: int | None = None) -> None:
     """
     if device == "cuda":
         total = torch.cuda.get_device_properties(0).total_memory
-    elif not _MEMINFO.exists():
+    elif not Path("/proc/meminfo").exists():
         raise UserInputError("peak memory on a CPU needs Linux's /proc: add --no-memory.")
     else:
-        total = _kib(_MEMINFO, "MemAvailable")
+        total = _read_bytes("/proc/meminfo", "MemAvailable")
     if budget is not None and budget > total:
         raise UserInputError(
             f"--memory-budget {budget / 2**30:g}: only {total / 2**30:.1f} GiB are available."
@@ -66,39 +64,34 @@ def peak_memory(
         Bytes; None if the steps need more than the budget.
 
     Raises:
-        RuntimeError: If the process fails otherwise.
+        RuntimeError: If the process fails.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     job = (candidate, batch, is_training, budget, torch.get_num_threads())
+    # not a pool: its process would outlive a killed benchmark
     process = context.Process(target=_send_peak, args=(sender, *job))
     process.start()
     sender.close()
     with contextlib.suppress(EOFError):  # the process has ended without a result
-        peak, error = receiver.recv()
+        peak = receiver.recv()
     process.join()
     if process.exitcode == _OVER_BUDGET:
         return None
     if process.exitcode != 0:
         raise RuntimeError(f"exit status {process.exitcode}; was there enough memory?")
-    if error:
-        raise RuntimeError(error)
+    if isinstance(peak, str):
+        raise RuntimeError(peak)
     return peak
 
 
 def largest_batch(
     candidate: Candidate, budget: int, start: int = 1, limit: int = _MAX_BATCH
 ) -> int:
-    """Find the largest training batch whose peak is within a budget.
+    """Find the largest training batch up to a limit whose peak is within a budget of bytes.
 
     The batch is doubled until it does not fit, then the interval is halved. As soon as two peaks
     are known, the next guess is where a straight line through them reaches the budget.
-
-    Args:
-        candidate: The model and how it is run.
-        budget: Bytes.
-        start: The first guess.
-        limit: The largest batch that is tried.
 
     Returns:
         The largest batch, 0 if not even one image fits.
@@ -129,57 +122,46 @@ def _send_peak(
     budget: int | None,
     threads: int,
 ) -> None:
-    """Measure in this process, and send the peak in bytes and an error's message."""
+    """Run in the fresh process: send the peak in bytes, or an error's message."""
     warnings.simplefilter("ignore")  # the parent process has shown them
     torch.set_num_threads(threads)
-    measure = _peak_on_gpu if candidate.device == "cuda" else _peak_on_cpu
-
-    def run() -> None:
-        prepare = candidate.training if is_training else candidate.inference
-        step = prepare(candidate.build(), batch)
-        for _ in range(_STEPS):
-            step()
-
     try:
-        # Whatever building and running imports is not the model's memory: import it before.
-        logits = candidate.build()
-        count_macs(logits, logits.in_channels, candidate.model.size)
-        del logits
-        sender.send((measure(run, budget), ""))
+        sender.send(_measure_peak(candidate, batch, is_training, budget))
     except Exception as error:  # the model may be anybody's code
-        sender.send((None, error_message(error)))
+        is_over = budget is not None and isinstance(error, torch.cuda.OutOfMemoryError)
+        sender.send(None if is_over else error_message(error))
 
 
-def _peak_on_cpu(run: Callable[[], None], budget: int | None) -> int:
-    before = reset_peak()
-    limit = float("inf") if budget is None else before + budget
-    threading.Thread(target=_guard, args=(limit,), daemon=True).start()
-    run()
-    peak = resident("VmHWM")
-    if peak > limit:
-        os._exit(_OVER_BUDGET)
-    return peak - before
+def _measure_peak(
+    candidate: Candidate, batch: int, is_training: bool, budget: int | None
+) -> int | None:
+    """Return the peak in bytes; None if it is beyond the budget."""
+    # Whatever building and running imports is not the model's memory: import it before.
+    logits = candidate.build()
+    count_macs(logits, logits.in_channels, candidate.model.size)
+    del logits
+    on_gpu = candidate.device == "cuda"
+    before = 0 if on_gpu else reset_peak()
+    if budget is not None and on_gpu:
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(budget / total, 1.0))
+    elif budget is not None:
+        threading.Thread(target=_guard, args=(before + budget,), daemon=True).start()
+    step = (candidate.training if is_training else candidate.inference)(candidate.build(), batch)
+    for _ in range(_STEPS):
+        step()
+    if on_gpu:
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated()
+    peak = resident("VmHWM") - before
+    return None if budget is not None and peak > budget else peak
 
 
-def _guard(limit: float) -> None:
+def _guard(limit: int) -> None:
     """End the process as soon as its resident set exceeds a limit, before it fills the machine."""
     while resident("VmHWM") <= limit:
         time.sleep(_POLL_SECONDS)
     os._exit(_OVER_BUDGET)
-
-
-def _peak_on_gpu(run: Callable[[], None], budget: int | None) -> int:
-    if budget is not None:
-        total = torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(budget / total, 1.0))
-    try:
-        run()
-        torch.cuda.synchronize()
-    except torch.cuda.OutOfMemoryError:
-        if budget is None:
-            raise
-        os._exit(_OVER_BUDGET)
-    return torch.cuda.max_memory_allocated()
 
 
 def reset_peak() -> int:
@@ -199,10 +181,9 @@ def resident(field: str) -> int:
 
     The peak of `resource.getrusage` does not serve: a process inherits it from its parent.
     """
-    return _kib(Path("/proc/self/status"), field)
+    return _read_bytes("/proc/self/status", field)
 
 
-def _kib(path: Path, field: str) -> int:
-    """Read a line `FIELD:  NUMBER kB` of a file, and return it in bytes."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+def _read_bytes(path: str, field: str) -> int:
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) * 1024

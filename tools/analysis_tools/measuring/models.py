@@ -29,33 +29,24 @@ from wavemix_mm.official import networks
 
 # Packages whose configs may be named without a path, in this order.
 _CONFIG_PACKAGES = ("wavemix_mm", "mmseg", "mmpretrain")
-_DEFAULT_SIZE = (224, 224)
 
 
 class Logits(nn.Module):
-    """A network of any package as one function from images to logits.
-
-    Attributes:
-        network: The network.
-        name: Name in reports.
-        in_channels: Channels of the images.
-        image_size: (H, W) in the config's data preprocessor, else 224x224.
-        is_authors: Whether the network is the authors' own code.
-    """
+    """A network of any package as one function from images to logits."""
 
     def __init__(
         self,
         network: nn.Module,
         name: str = "",
-        image_size: tuple[int, int] = _DEFAULT_SIZE,
+        image_size: tuple[int, int] = (224, 224),
         is_authors: bool = False,
     ) -> None:
         super().__init__()
-        self.network, self.name = network, name
+        self.network, self.name, self.image_size = network, name, image_size
+        self.is_authors = is_authors  # whether the network is the authors' own code
         self.arguments = dict(mode="tensor") if hasattr(network, "data_preprocessor") else {}
         convolutions = (m.in_channels for m in network.modules() if isinstance(m, nn.Conv2d))
         self.in_channels = 3 if is_authors else next(convolutions, 3)
-        self.image_size, self.is_authors = image_size, is_authors
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, K), or (N, K, H, W): maps are brought to the images' size.
@@ -101,13 +92,12 @@ def build_model(words: Sequence[str]) -> Logits:
         cfg = load_config(path, options)
         if "model" not in cfg:
             raise UserInputError(f"config {path} has no model.")
-        network, name = (
-            _build_from_config(cfg),
-            str(label or " ".join([Path(path).stem, *words[1:]])),
-        )
+        preprocessor = cfg.model.get("data_preprocessor") or cfg.get("data_preprocessor") or {}
+        height, width = preprocessor.get("size") or (224, 224)
+        network, name = _build_from_config(cfg), label or " ".join([Path(path).stem, *words[1:]])
         if package == "official":
             network, name = networks.build_counterpart(network, text), f"{name}, authors"
-        return Logits(network, name, _image_size(cfg), is_authors=package == "official")
+        return Logits(network, str(name), (height, width), package == "official")
 
 
 def read_models(texts: Sequence[str], file: str | None = None) -> list[list[str]]:
@@ -191,12 +181,6 @@ def _without_pretrained(node: Any) -> Any:
     if isinstance(node, list | tuple):
         return type(node)(map(_without_pretrained, node))
     return node
-
-
-def _image_size(cfg: Config) -> tuple[int, int]:
-    preprocessor = cfg.model.get("data_preprocessor") or cfg.get("data_preprocessor") or {}
-    height, width = preprocessor.get("size") or _DEFAULT_SIZE
-    return int(height), int(width)
 
 
 def _build_from_library(package: str, name: str, options: dict[str, Any]) -> nn.Module:

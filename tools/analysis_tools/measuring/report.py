@@ -73,7 +73,8 @@ def describe_machine(device: str, argv: Sequence[str] | None = None) -> dict[str
     versions["torch"] = torch.__version__  # with the build, e.g. "+cpu"
     named = (f"{name} {versions[name]}" for name in _PACKAGES if name in versions)
     facts["versions"] = ", ".join(named)
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    root = str(Path(__file__).resolve().parents[3])  # of a clone; an installed tool has no .git
+    git = ["git", "-C", root, "--git-dir=.git", "describe", "--always", "--dirty"]
     try:
         facts["wavemix_mm"] = subprocess.check_output(git, text=True, stderr=subprocess.DEVNULL)
     except (OSError, subprocess.CalledProcessError):

@@ -24,27 +24,16 @@ TOLERANCES = {"float32": 1e-5, "bfloat16": 2e-2, "float16": 5e-3}
 
 @dataclass(frozen=True)
 class Settings:
-    """How much is measured.
+    """How much is measured."""
 
-    Attributes:
-        batch: Images of a call in inference.
-        train_batch: Images of a training step; 0 leaves training out.
-        rounds: Rounds of each comparison.
-        round_seconds: Seconds that each candidate should take in a round.
-        warmup: Calls of each candidate that are not counted.
-        with_memory: Measure the peak of memory.
-        budget: Bytes for which the largest training batch is found; None leaves it out.
-        ceilings: Multiply-adds a second of a large matrix product, for each dtype.
-    """
-
-    batch: int = 1
-    train_batch: int = 0
+    batch: int = 1  # images of a call in inference
+    train_batch: int = 0  # images of a training step; 0 leaves training out
     rounds: int = 20
-    round_seconds: float = 0.2
-    warmup: int = 2
+    round_seconds: float = 0.2  # of each candidate in each round
+    warmup: int = 2  # calls of each candidate that are not counted
     with_memory: bool = True
-    budget: int | None = None
-    ceilings: Mapping[str, float] = field(default_factory=dict)
+    budget: int | None = None  # bytes for which the largest training batch is found
+    ceilings: Mapping[str, float] = field(default_factory=dict)  # dtype -> multiply-adds a second
 
 
 def measure(

@@ -18,17 +18,11 @@ _Key = TypeVar("_Key")
 
 @dataclass
 class Timing:
-    """Times of one function.
+    """Times of one function."""
 
-    Attributes:
-        calls: Seconds of each call.
-        rounds: Mean seconds of a call in each round.
-        error: Why the function was not timed; empty if it was.
-    """
-
-    calls: list[float] = field(default_factory=list)
-    rounds: list[float] = field(default_factory=list)
-    error: str = ""
+    calls: list[float] = field(default_factory=list)  # seconds of each call
+    rounds: list[float] = field(default_factory=list)  # mean seconds of a call in each round
+    error: str = ""  # why the function was not timed
 
     @property
     def median(self) -> float:
