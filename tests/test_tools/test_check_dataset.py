@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wavemix_mm.datasets import TorchvisionDataset
 from wavemix_mm.engine.run.config import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -180,7 +181,7 @@ def test_classification(tmp_path):
     assert "2.JPEG: label [-1] is outside" in found[2]
 
 
-def test_datasets_that_hold_the_images_themselves(tmp_path):
+def test_datasets_that_hold_the_images_themselves(tmp_path, monkeypatch):
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for part in ("train", "t10k"):
@@ -191,6 +192,12 @@ def test_datasets_that_hold_the_images_themselves(tmp_path):
     reports = check(tmp_path, "mnist")
     assert reports["train_dataloader"].problems == ["image 2: label [12] is outside [0, 10)"]
     assert reports["val_dataloader"].counts.tolist() == [0, 2, 0, 0, 0, 0, 0, 0, 0, 0]
+
+    def fail(self, index):
+        raise ValueError("broken")
+
+    monkeypatch.setattr(TorchvisionDataset, "prepare_data", fail)
+    assert train_problems(tmp_path, "mnist")[0] == "image 0 is unreadable: broken"
 
 
 def run(*args):
