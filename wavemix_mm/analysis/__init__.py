@@ -1,1 +1,0 @@
-"""What a dataset holds; what a model costs and sees."""
