@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
@@ -22,6 +23,19 @@ _MEANINGS = {
     "the names and endings of the files; docs/datasets.md shows the layouts",
     "None is not a callable object": "optim_wrapper.optimizer.type names no registered optimizer",
 }
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A contradiction in a config or its data.
+
+    Attributes:
+        text: Names of the contradicting values in the config, and what to do.
+        is_error: Whether the run would fail or learn nothing. Else the text is a warning.
+    """
+
+    text: str
+    is_error: bool = True
 
 
 @contextlib.contextmanager

@@ -11,19 +11,19 @@ from mmengine.config import Config
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import type_name
 
-# mmpretrain's datasets that download themselves unless told not to
+# mmpretrain's datasets that download themselves by default
 _DOWNLOADED = ("CIFAR10", "CIFAR100", "MNIST", "FashionMNIST")
 
 
 def check_data_paths(cfg: Config, *loaders: str) -> None:
-    """Check that the folders and annotation files of the named dataloaders exist, not empty.
+    """Check that the folders and annotation files of dataloaders exist and are not empty.
 
     Args:
         cfg: The config.
         *loaders: Keys of dataloaders, e.g. 'train_dataloader'.
 
     Raises:
-        UserInputError: On the first path of which this does not hold.
+        UserInputError: On the first path that is missing or empty.
     """
     for loader in loaders:
         for dataset in _datasets(cfg.get(loader) or {}):
@@ -48,7 +48,7 @@ def _path_problem(path: str) -> str | None:
 
 
 def _datasets(node: Any) -> Iterator[Mapping]:
-    """The dataset configs in a dataloader, inside ConcatDataset, RepeatDataset and the like too."""
+    """Yield the dataset configs of a dataloader, also those inside ConcatDataset and the like."""
     if isinstance(node, Mapping):
         # a dataset that downloads itself need not be there yet
         download = node.get("download", type_name(node) in _DOWNLOADED)
@@ -77,14 +77,14 @@ def _paths(dataset: Mapping) -> Iterator[str]:
 
 
 def check_file_names(dataset: Any, option: str) -> None:
-    """Check that no two images of a dataset have one file name, by which results are written.
+    """Check that all images of a dataset have different file names: results are written by name.
 
     Args:
         dataset: The dataset.
-        option: What asks for the results, for the error.
+        option: Option that asks for the results, for the error.
 
     Raises:
-        UserInputError: If two images, of different folders, have one name.
+        UserInputError: If two images in different folders have the same name.
     """
     seen: dict[str, str] = {}
     for i in range(len(dataset)):
@@ -94,7 +94,7 @@ def check_file_names(dataset: Any, option: str) -> None:
         name = os.path.splitext(os.path.basename(path))[0]
         if seen.setdefault(name, path) != path:
             raise UserInputError(
-                f"{option}: images {seen[name]} and {path} would write one file, "
-                f"{name}.png. Test one folder at a time (test_dataloader.dataset.data_prefix), "
-                "each into a folder of its own."
+                f"{option}: images {seen[name]} and {path} would write the same file, {name}.png. "
+                "Test one folder at a time (test_dataloader.dataset.data_prefix), each with "
+                "another output folder."
             )
