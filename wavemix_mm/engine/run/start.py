@@ -1,7 +1,9 @@
-"""Build and start mmengine's runner; what goes wrong before the first iteration is one sentence."""
+"""Prepare, build and start mmengine's runner, with one message for an error before it begins."""
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,10 +15,43 @@ from mmengine.runner import Runner
 from torch import nn
 
 from wavemix_mm.engine.messages import building, error_message, lost_process
+from wavemix_mm.engine.parallel.distributed import init_distributed
+from wavemix_mm.engine.run.config import adapt_to_machine, load_config, parse_options, set_work_dir
+from wavemix_mm.engine.run.data_check import check_data_paths
 from wavemix_mm.errors import UserInputError
 
 # The parts of a segmentor or classifier that are networks and nothing else.
 _NETWORKS = ("backbone", "neck", "decode_head", "auxiliary_head", "head")
+
+
+def prepare(
+    args: argparse.Namespace,
+    apply_args: Callable[[Config, argparse.Namespace], None],
+    *loaders: str,
+) -> Config:
+    """Read the config of a tool, check its data, and start the processes.
+
+    Args:
+        args: Options of a `RunParser`.
+        apply_args: Function that applies the other options of the tool to the config.
+        *loaders: Keys of the dataloaders that the tool uses.
+
+    Returns:
+        The config, adapted to this machine.
+
+    Raises:
+        UserInputError: If the config, an option, the work dir or the launcher is wrong, or data is
+            missing.
+        LostProcessError: If the processes do not find each other.
+    """
+    cfg = load_config(args.config, parse_options(args.cfg_options))
+    with building(f"the options do not fit config {args.config}"):
+        apply_args(cfg, args)
+    check_data_paths(cfg, *loaders)
+    set_work_dir(cfg, args.work_dir, args.config)
+    adapt_to_machine(cfg, args.launcher)
+    init_distributed(cfg, args.launcher)
+    return cfg
 
 
 def build_runner(cfg: Config) -> Runner:
