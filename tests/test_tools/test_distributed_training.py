@@ -219,7 +219,7 @@ def test_a_mistake_of_the_user_is_not_retried(tiny_config, used_work_dir):
     )
     assert status == 1
     (said,) = errors_in(errors)
-    assert "has epoch_1.pth, from which a restart" in said
+    assert "has epoch_1.pth, and a restart by torchrun would resume from it" in said
     assert [path.name for path in used_work_dir.glob("*.pth")] == ["epoch_1.pth"]
     assert (used_work_dir / "epoch_1.pth").read_bytes() == before
 
