@@ -80,7 +80,7 @@ def init_distributed(cfg: Config, launcher: str) -> None:
             f"env_cfg.dist_cfg.timeout={timeout!r} must be a positive number of seconds."
         )
     cfg.merge_from_dict({"env_cfg.dist_cfg.timeout": timeout})
-    # before init_dist, as in mmengine's runner: it sets the start method of processes if none is set
+    # as in mmengine's runner, before init_dist, which would choose another start method
     set_multi_processing(**env_cfg.get("mp_cfg", {}), distributed=True)
     limit = datetime.timedelta(seconds=timeout)
     try:
