@@ -9,7 +9,7 @@ import torch
 from mmengine._strategy import DeepSpeedStrategy
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
-from mmengine.registry import HOOKS
+from mmengine.registry import HOOKS, OPTIM_WRAPPERS
 from mmengine.runner import Runner
 from tiny_run import assert_same_state
 from torch import nn
@@ -36,6 +36,13 @@ class _Recorder(Hook):
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         self.rates.append(runner.optim_wrapper.get_lr()["lr"][0])
+
+
+@OPTIM_WRAPPERS.register_module(name="SwitchTestScaled")
+class _Scaled(OptimWrapper):
+    def __init__(self, scale, **kwargs):
+        super().__init__(**kwargs)
+        self.loss_scaler = torch.amp.GradScaler("cpu", init_scale=scale)
 
 
 def _config(work_dir, hook=None, **overrides):
@@ -134,6 +141,15 @@ def test_inherits_what_it_does_not_name(tmp_path):
     assert wrapper._max_counts == 16 and wrapper._inner_count == 16
     own = dict(optim_wrapper=SGD | dict(accumulative_counts=1))
     assert _train(_config(tmp_path / "own", hook=own))[0].optim_wrapper._accumulative_counts == 1
+
+
+def test_the_loss_scale_is_kept(tmp_path):
+    hook = dict(optim_wrapper=SGD | dict(scale=8.0))
+    optimizer = dict(type="AdamW", lr=0.01)
+    wrapper = dict(type="SwitchTestScaled", scale=32.0, optimizer=optimizer)
+    runner, _ = _train(_config(tmp_path, hook, optim_wrapper=wrapper))
+    assert type(runner.optim_wrapper.optimizer) is torch.optim.SGD
+    assert runner.optim_wrapper.loss_scaler.get_scale() == 32.0
 
 
 def test_accumulated_gradients_resume_too(tmp_path):
