@@ -125,13 +125,28 @@ def test_config_with_unknown_base(tmp_path, capfd):
     assert "orphan.py cannot be read" in message and "nothing.py" in message
 
 
-def test_missing_data_root(tmp_path, capfd):
-    message = sentence(
-        capfd, "train", ROOT / "configs/wavemix/cityscapes.py", "--work-dir", tmp_path,
-        "--cfg-options", "train_dataloader.dataset.data_root=/nowhere/cityscapes",
-    )  # fmt: skip
-    assert "train_dataloader looks for its data in /nowhere/cityscapes" in message
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("cityscapes", "looks for its data in {}/leftImg8bit/train, which does not exist"),
+        ("places365", "{}: The file {}/categories_places365.txt does not exist or is corrupted"),
+        ("galaxy10", "{}/Galaxy10_DECals.h5: the file does not exist; expected: an HDF5 file"),
+    ],
+)
+def test_missing_data(tmp_path, capfd, name, files):
+    """Without the folder, and in a folder with another file alone."""
+    data = tmp_path / "data"
+    argv = ["train", ROOT / f"configs/wavemix/{name}.py", "--work-dir", tmp_path / "w"]
+    roots = [f"{split}_dataloader.dataset.data_root={data}" for split in ("train", "val")]
+    argv += ["--cfg-options", *roots]
+    message = sentence(capfd, *argv)
+    assert f"train_dataloader looks for its data in {data}, which does not exist" in message
     assert "docs/datasets.md" in message
+    data.mkdir()
+    (data / "other").touch()
+    message = sentence(capfd, *argv)
+    assert files.replace("{}", str(data)) in message and "docs/datasets.md" in message
+    assert "download" not in message
 
 
 @pytest.mark.parametrize(
