@@ -34,18 +34,18 @@ def find_class_errors(model: nn.Module, datasets: Mapping[str, Any]) -> Iterator
         for text in _wrong_numbers(model, dataset, loader):
             yield Finding(text)
     pre = getattr(model, "data_preprocessor", None)
-    mixed = num_classes(pre) if getattr(pre, "batch_augments", None) is not None else None
+    mixes = getattr(pre, "batch_augments", None) is not None
     for name, head in heads(model):
         number = num_classes(head)
-        if None not in (mixed, number) and mixed != number:
+        if mixes and number not in (None, num_classes(pre)):
             yield Finding(
-                f"{name}.num_classes={number}, but data_preprocessor.num_classes={mixed}, with "
-                "which batch_augments mixes the labels."
+                f"{name}.num_classes={number}, but data_preprocessor.num_classes="
+                f"{num_classes(pre)}, which mixes the labels."
             )
         for loss in _losses(head):
             yield from _check_loss(name, number, output_channels(head), loss)
             hard = not getattr(loss, "use_soft", True) and not getattr(loss, "use_sigmoid", False)
-            if mixed is not None and hard:
+            if mixes and hard:
                 yield Finding(
                     f"model.train_cfg.augments mixes labels, but {type(loss).__name__} of {name} "
                     "takes none that are mixed: set its use_soft=True."

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 
 from wavemix_mm.engine.messages import building, error_message, warn
@@ -96,7 +96,7 @@ def adapt_to_machine(cfg: Config, launcher: str) -> None:
     would print a warning.
     """
     no_accelerator = get_device() not in ACCELERATORS
-    nodes = list(_dicts(cfg._cfg_dict))
+    nodes = list(dicts(cfg._cfg_dict))
     if no_accelerator:
         amp = [node for node in nodes if type_name(node) == "AmpOptimWrapper"]
         for node in amp:
@@ -121,16 +121,15 @@ def adapt_to_machine(cfg: Config, launcher: str) -> None:
             node["pin_memory"] = False
 
 
-def _dicts(node: Any) -> Iterator[ConfigDict]:
+def dicts(node: Any) -> Iterator[dict]:
     """Yield all dicts in a config, the outermost first."""
     if isinstance(node, dict):
         yield node
         # not ConfigDict.values(): it may build lazy objects
-        for value in list(dict.values(node)):
-            yield from _dicts(value)
-    elif isinstance(node, list | tuple):
+        node = list(dict.values(node))
+    if isinstance(node, list | tuple):
         for value in node:
-            yield from _dicts(value)
+            yield from dicts(value)
 
 
 def _base_at_fault(path: str) -> str | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from mmengine.config import Config
 
+from wavemix_mm.engine.run.config import dicts
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import type_name
 
@@ -26,15 +27,30 @@ def check_data_paths(cfg: Config, *loaders: str) -> None:
         UserInputError: On the first path that is missing or empty.
     """
     for loader in loaders:
-        for dataset in _datasets(cfg.get(loader) or {}):
-            for path in _paths(dataset):
-                problem = _path_problem(path)
-                if problem:
-                    full = "" if os.path.isabs(path) else f" ({os.path.abspath(path)})"
-                    raise UserInputError(
-                        f"{loader} looks for its data in {path}{full}, which {problem}; "
-                        "see docs/datasets.md for how to get it."
-                    )
+        for path in _paths(cfg.get(loader)):
+            if problem := _path_problem(path):
+                full = "" if os.path.isabs(path) else f" ({os.path.abspath(path)})"
+                raise UserInputError(
+                    f"{loader} looks for its data in {path}{full}, which {problem}; "
+                    "see docs/datasets.md for how to get it."
+                )
+
+
+def _paths(loader: Any) -> Iterator[str]:
+    """Yield the paths in the datasets of a dataloader, also of those inside ConcatDataset."""
+    for node in dicts(loader):
+        if "db_path" in node:  # backend_args of a pipeline
+            yield node["db_path"]
+        # a dataset that downloads itself need not be there yet
+        if node.get("download", type_name(node) in _DOWNLOADED):
+            continue
+        root, prefix = node.get("data_root") or "", node.get("data_prefix") or {}
+        if root:
+            yield root
+        parts = list(prefix.values()) if isinstance(prefix, dict) else [prefix]
+        for part in [*parts, node.get("ann_file")]:
+            if isinstance(part, str) and part:
+                yield os.path.join(root, part)
 
 
 def _path_problem(path: str) -> str | None:
@@ -45,35 +61,6 @@ def _path_problem(path: str) -> str | None:
     if os.path.isdir(path) and not os.listdir(path):
         return "is empty"
     return None
-
-
-def _datasets(node: Any) -> Iterator[Mapping]:
-    """Yield the dataset configs of a dataloader, also those inside ConcatDataset and the like."""
-    if isinstance(node, Mapping):
-        # a dataset that downloads itself need not be there yet
-        download = node.get("download", type_name(node) in _DOWNLOADED)
-        if not download and any(key in node for key in ("data_root", "data_prefix", "ann_file")):
-            yield node
-        for key in ("dataset", "datasets"):
-            yield from _datasets(node.get(key))
-    elif isinstance(node, list | tuple):
-        for item in node:
-            yield from _datasets(item)
-
-
-def _paths(dataset: Mapping) -> Iterator[str]:
-    root = dataset.get("data_root") or ""
-    if root:
-        yield root
-    prefix = dataset.get("data_prefix") or {}
-    parts = list(prefix.values()) if isinstance(prefix, Mapping) else [prefix]
-    for part in [*parts, dataset.get("ann_file")]:
-        if isinstance(part, str) and part:
-            yield os.path.join(root, part)
-    for step in dataset.get("pipeline") or []:
-        backend = step.get("backend_args") if isinstance(step, Mapping) else None
-        if backend and "db_path" in backend:
-            yield backend["db_path"]
 
 
 def check_file_names(dataset: Any, option: str) -> None:

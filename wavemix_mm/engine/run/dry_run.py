@@ -16,6 +16,7 @@ from torch import nn
 
 from wavemix_mm.engine.messages import Finding, error_message
 from wavemix_mm.engine.run.class_check import heads
+from wavemix_mm.engine.run.config import dicts
 from wavemix_mm.errors import BadSampleError
 
 _SIZE = (224, 224)
@@ -114,17 +115,8 @@ def is_local(cfg: Config) -> bool:
 
     A client of a database must not be opened before the workers are forked.
     """
-    pending: list[Any] = [cfg.get("train_dataloader")]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, dict):
-            backend = node.get("backend_args") or {}
-            if backend.get("backend", "local") not in ("local", "disk"):
-                return False
-            pending += list(dict.values(node))
-        elif isinstance(node, list | tuple):
-            pending += node
-    return True
+    backends = (node.get("backend_args") or {} for node in dicts(cfg.get("train_dataloader")))
+    return all(args.get("backend", "local") in ("local", "disk") for args in backends)
 
 
 @contextlib.contextmanager
