@@ -74,6 +74,12 @@ def test_error_in_a_base_names_the_base(tmp_path, style, content, error):
     assert re.fullmatch(re.escape(start) + error + r"\)?\.", str(caught.value))
 
 
+def test_missing_base(tmp_path):
+    (tmp_path / "leaf.py").write_text("_base_ = './nothing.py'\n")
+    with pytest.raises(UserInputError, match=r"leaf\.py cannot be read: its base .*nothing\.py: "):
+        run_config.load_config(str(tmp_path / "leaf.py"))
+
+
 def test_bases_that_do_not_go_together(tmp_path):
     for name in "ab":
         (tmp_path / f"{name}.py").write_text("x = 1\n")
