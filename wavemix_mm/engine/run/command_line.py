@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from wavemix_mm.engine.parallel.torchrun import (
     is_after_user_error,
@@ -75,12 +75,6 @@ class RunParser(argparse.ArgumentParser):
         choices = ["none", "pytorch", "slurm", "mpi"]
         self.add_argument("--launcher", choices=choices, default="none")
         self.add_argument("--local_rank", "--local-rank", type=int, default=0)
-
-    def parse_args(self, *args: Any, **kwargs: Any) -> argparse.Namespace:
-        """Parse the options, and set LOCAL_RANK if the launcher has given it as an option."""
-        parsed = super().parse_args(*args, **kwargs)
-        os.environ.setdefault("LOCAL_RANK", str(parsed.local_rank))
-        return parsed
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2; a restart by torchrun does not try again."""

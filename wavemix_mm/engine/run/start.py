@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -50,6 +51,7 @@ def prepare(
     check_data_paths(cfg, *loaders)
     set_work_dir(cfg, args.work_dir, args.config)
     adapt_to_machine(cfg, args.launcher)
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     init_distributed(cfg, args.launcher)
     return cfg
 
