@@ -106,21 +106,22 @@ def _check_mean_and_std(model: nn.Module, channels: int) -> Iterator[Finding]:
 def _check_ignored(
     model: nn.Module, datasets: Mapping[str, Any], metrics: list[Any]
 ) -> Iterator[Finding]:
-    ignored = getattr(dict(heads(model)).get("model.decode_head"), "ignore_index", None)
+    name, head = next(((n, head) for n, head in heads(model) if "decode_head" in n), ("", None))
+    ignored = getattr(head, "ignore_index", None)
     if not isinstance(ignored, int):
         return
-    head = f"model.decode_head.ignore_index={ignored}"
+    expected = f"{name}.ignore_index={ignored}"
     pre = getattr(model, "data_preprocessor", None)
     padding = getattr(pre, "seg_pad_val", ignored)
     if (getattr(pre, "size", None) or getattr(pre, "size_divisor", None)) and padding != ignored:
         yield Finding(
-            f"data_preprocessor.seg_pad_val={padding}, but {head}: padded pixels would count.",
+            f"data_preprocessor.seg_pad_val={padding}, but {expected}: padded pixels would count.",
             is_error=False,
         )
     for metric in metrics:
         if (found := getattr(metric, "ignore_index", ignored)) != ignored:
             yield Finding(
-                f"ignore_index={found} in the evaluator {type(metric).__name__}, but {head}: they "
+                f"ignore_index={found} in the evaluator {type(metric).__name__}, but {expected}: they "
                 "must agree."
             )
     for loader, dataset in datasets.items():
@@ -129,11 +130,11 @@ def _check_ignored(
         if left_out and ignored != 255:
             yield Finding(
                 f"metainfo.classes of {loader}_dataloader leaves classes out, which "
-                f"{type(dataset).__name__} maps to 255, but {head}: take a dataset of wavemix_mm, "
+                f"{type(dataset).__name__} maps to 255, but {expected}: take a dataset of wavemix_mm, "
                 "or set ignore_index=255."
             )
         elif found != ignored:
-            text = f"ignore_index={found} in the dataset of {loader}_dataloader, but {head}."
+            text = f"ignore_index={found} in the dataset of {loader}_dataloader, but {expected}."
             yield Finding(text, is_error=False)
 
 
