@@ -121,8 +121,8 @@ def _check_ignored(
     for metric in metrics:
         if (found := getattr(metric, "ignore_index", ignored)) != ignored:
             yield Finding(
-                f"ignore_index={found} in the evaluator {type(metric).__name__}, but {expected}: they "
-                "must agree."
+                f"ignore_index={found} in the evaluator {type(metric).__name__}, but {expected}: "
+                "they must agree."
             )
     for loader, dataset in datasets.items():
         found = getattr(dataset, "ignore_index", ignored)
@@ -130,8 +130,8 @@ def _check_ignored(
         if left_out and ignored != 255:
             yield Finding(
                 f"metainfo.classes of {loader}_dataloader leaves classes out, which "
-                f"{type(dataset).__name__} maps to 255, but {expected}: take a dataset of wavemix_mm, "
-                "or set ignore_index=255."
+                f"{type(dataset).__name__} maps to 255, but {expected}: take a dataset of "
+                "wavemix_mm, or set ignore_index=255."
             )
         elif found != ignored:
             text = f"ignore_index={found} in the dataset of {loader}_dataloader, but {expected}."
