@@ -12,7 +12,10 @@ if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
 
 try:
     from wavemix_mm.engine.run.command_line import RunParser, cli_errors
-except ImportError as error:  # no usable OpenMMLab stack
+    from wavemix_mm.host.environment import check_stack
+
+    check_stack()
+except ImportError as error:
     sys.exit(f"error: {error}")
 
 
