@@ -1,5 +1,6 @@
 """A batch on the meta device shows what does not fit together."""
 
+import importlib
 import random
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from mmengine.config import Config
 from test_config_check import Data, texts
 
-from wavemix_mm.engine.run.dry_run import is_local, same_random_state
+from wavemix_mm.engine.run.dry_run import build, is_local, same_random_state
 from wavemix_mm.errors import BadSampleError
 
 
@@ -64,6 +65,15 @@ def test_remote_data_is_not_read():
     assert is_local(Config(dict(train_dataloader=dict(dataset=dataset))))
     options = {"train_dataloader.dataset.pipeline.0.backend_args": dict(backend="lmdb")}
     assert texts(options, train=Images(error=OSError("no disk"))) == []
+
+
+def test_modules_are_imported_outside_of_the_meta_device(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    code = "import torch\nCONSTANT = torch.ones(2)\nclass Net(torch.nn.Linear): ..."
+    (tmp_path / "constants_of_a_test.py").write_text(code)
+    net = build(dict(type="constants_of_a_test.Net", in_features=1, out_features=1))
+    assert net.weight.is_meta
+    assert importlib.import_module("constants_of_a_test").CONSTANT.device.type == "cpu"
 
 
 def test_random_state_is_kept():

@@ -18,12 +18,15 @@ from wavemix_mm.engine.messages import Finding, error_message
 from wavemix_mm.engine.run.class_check import heads
 from wavemix_mm.engine.run.config import dicts
 from wavemix_mm.errors import BadSampleError
+from wavemix_mm.registry import named_class
 
 _SIZE = (224, 224)
 
 
 def build(model_cfg: dict) -> nn.Module:
     """Build a model on the meta device."""
+    for node in dicts(model_cfg):
+        named_class(node, MODELS)  # imports its module now: its constants must not be on meta
     try:
         with torch.device("meta"):
             return MODELS.build(model_cfg)
