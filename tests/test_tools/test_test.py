@@ -76,7 +76,7 @@ def test_images_of_one_name_do_not_overwrite_each_other(checkpoint, camvid_folde
     message = sentence(
         capfd, "test", *checkpoint, "--work-dir", tmp_path / "w", "--out", out, *options
     )
-    assert "--out: images" in message and "would write the same file, 0.png" in message
+    assert "--out: images" in message and "both would write 0.png" in message
     assert not any(out.iterdir())  # the metric made the folder
 
 

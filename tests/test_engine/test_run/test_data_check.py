@@ -94,7 +94,7 @@ def test_two_images_of_one_name():
     with pytest.raises(UserInputError) as caught:
         data_check.check_file_names(Images("a/0.jpg", "a/1.jpg", "b/1.png"), "--out")
     assert str(caught.value).startswith(
-        "--out: images a/1.jpg and b/1.png would write the same file, 1.png."
+        "--out: images a/1.jpg and b/1.png have the same name: both would write 1.png."
     )
     data_check.check_file_names(Images("a/0.jpg", "b/1.jpg"), "--out")
     data_check.check_file_names(Images("a/0.jpg", "a/0.jpg"), "--out")  # twice the same image

@@ -81,7 +81,7 @@ def check_file_names(dataset: Any, option: str) -> None:
         name = os.path.splitext(os.path.basename(path))[0]
         if seen.setdefault(name, path) != path:
             raise UserInputError(
-                f"{option}: images {seen[name]} and {path} would write the same file, {name}.png. "
-                "Test one folder at a time (test_dataloader.dataset.data_prefix), each with "
+                f"{option}: images {seen[name]} and {path} have the same name: both would write "
+                f"{name}.png. Test one folder at a time (test_dataloader.dataset.data_prefix), each with "
                 "another output folder."
             )
