@@ -15,7 +15,7 @@ _PRELOADED = [
     "mmpretrain.apis",
     "setuptools",
     "wavemix_mm.datasets",
-    "wavemix_mm.engine.start",
+    "wavemix_mm.engine.run.start",
     "wavemix_mm.models.decode_heads",
 ]
 

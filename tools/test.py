@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -11,21 +10,19 @@ ROOT = Path(__file__).resolve().parents[1]
 if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
     sys.path.insert(0, str(ROOT))
 
+try:
+    from wavemix_mm.engine.run.command_line import RunParser, cli_errors
+    from wavemix_mm.host.environment import check_stack
+
+    check_stack()
+except ImportError as error:
+    sys.exit(f"error: {error}")
+
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line; mmseg's options, and mmpretrain's where they differ."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog="WAVEMIX_MM_TRACEBACK=1 in the environment shows the traceback of an error.",
-    )
-    parser.add_argument("config", help="config file")
+    parser = RunParser(__doc__, "test_dataloader.batch_size=4", work_dir="the log and the metrics")
     parser.add_argument("checkpoint", help="checkpoint file")
-    parser.add_argument(
-        "--trust-checkpoint",
-        action="store_true",
-        help="load a checkpoint of someone you trust even if that runs code in it",
-    )
-    parser.add_argument("--work-dir", help="folder for the log and the metrics")
     parser.add_argument(
         "--out",
         help="segmentation: folder for the predicted label maps; "
@@ -46,22 +43,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="fold norms and the transform before the test; the checkpoint may be of either kind",
     )
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action="extend",
-        metavar="KEY=VALUE",
-        help='override the config, e.g. test_dataloader.batch_size=4 key="[a,b]"',
-    )
-    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
-    parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
-    args = parser.parse_args(argv)
-    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-    return args
+    return parser.parse_args(argv)
 
 
 def apply_args(cfg, args: argparse.Namespace) -> None:
-    """Bring the command line into the config."""
+    """Apply the command line to the config."""
     from mmengine.registry import METRICS, DefaultScope
 
     from wavemix_mm.errors import UserInputError
@@ -117,31 +103,20 @@ def apply_args(cfg, args: argparse.Namespace) -> None:
             )
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Run the tool."""
-    args = parse_args(argv)
-
-    try:
-        from wavemix_mm.engine import messages
-        from wavemix_mm.engine.checkpoints import fit, loading
-        from wavemix_mm.engine.parallel import distributed
-        from wavemix_mm.engine.run import class_check, command_line, config, data_check, start
-    except ImportError as error:  # no usable OpenMMLab stack; the message is a sentence
-        sys.exit(f"error: {error}")
+def test(args: argparse.Namespace) -> None:
+    """Test as the command line says."""
     from mmengine import dump
     from mmengine.dist import is_main_process
     from mmengine.evaluator import DumpResults
 
-    with command_line.cli_errors(), loading.allow_unsafe_pickle(args.trust_checkpoint):
-        cfg = config.load_config(args.config, config.parse_options(args.cfg_options))
-        with messages.building(f"the options do not fit config {args.config}"):
-            apply_args(cfg, args)
+    from wavemix_mm.engine import messages
+    from wavemix_mm.engine.checkpoints import fit, loading
+    from wavemix_mm.engine.run import class_check, data_check, start
+
+    with loading.allow_unsafe_pickle(args.trust_checkpoint):
+        cfg = start.prepare(args, apply_args, "test_dataloader")
         cfg.load_from, cfg.resume = args.checkpoint, False
         loading.check_file(args.checkpoint)
-        data_check.check_data_paths(cfg, "test_dataloader")
-        config.set_work_dir(cfg, args.work_dir, args.config)
-        config.adapt_to_machine(cfg, args.launcher)
-        distributed.init_distributed(cfg, args.launcher)
         with messages.building(f"config {args.config} cannot be built"):
             runner = start.build_runner(cfg)
             dataset = runner.test_loop.dataloader.dataset
@@ -169,6 +144,12 @@ def main(argv: list[str] | None = None) -> None:
         metrics = start.run(runner, "test", what)
         if dumped == "metrics" and is_main_process():
             dump(metrics, args.out)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the tool."""
+    with cli_errors():
+        test(parse_args(argv))
 
 
 if __name__ == "__main__":

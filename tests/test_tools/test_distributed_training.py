@@ -219,9 +219,19 @@ def test_a_mistake_of_the_user_is_not_retried(tiny_config, used_work_dir):
     )
     assert status == 1
     (said,) = errors_in(errors)
-    assert "has epoch_1.pth, from which a restart" in said
+    assert "has epoch_1.pth, and a restart by torchrun would resume from it" in said
     assert [path.name for path in used_work_dir.glob("*.pth")] == ["epoch_1.pth"]
     assert (used_work_dir / "epoch_1.pth").read_bytes() == before
+
+
+def test_a_wrong_option_is_not_retried(tiny_config, tmp_path):
+    (status,), ((_, errors),) = dist_train(
+        1, tiny_config, "2", "--work-dir", tmp_path / "w", "--no-such-option", MAX_RESTARTS="1"
+    )
+    assert status == 1
+    assert errors.count("error: unrecognized arguments: --no-such-option") == 1
+    assert errors.count("failed (exitcode: ") == 2  # a restart that prints nothing itself
+    assert not (tmp_path / "w").exists()
 
 
 def test_a_mistake_on_one_machine_ends_the_job_on_the_other(write_config, tmp_path):

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
@@ -14,9 +15,9 @@ from torch import distributed as torch_dist
 
 from wavemix_mm.errors import LostProcessError, UserInputError
 
-# Advice that mmengine adds to its messages.
+# Advice in messages of mmengine, which the user does not need.
 _ADVICE = (" Please check whether", ", the current sys.path is")
-# What some of its messages mean.
+# Clearer words for some messages of mmengine.
 _MEANINGS = {
     "need at least one array to concatenate": "a dataset found no files in its folders: check "
     "the names and endings of the files; docs/datasets.md shows the layouts",
@@ -24,12 +25,25 @@ _MEANINGS = {
 }
 
 
+@dataclass(frozen=True)
+class Finding:
+    """A contradiction in a config or its data.
+
+    Attributes:
+        text: Names of the contradicting values in the config, and what to do.
+        is_error: Whether the run would fail or learn nothing. Else the text is a warning.
+    """
+
+    text: str
+    is_error: bool = True
+
+
 @contextlib.contextmanager
 def building(what: str) -> Iterator[None]:
     """Turn any error while a config is read or a model is built into a UserInputError.
 
     Args:
-        what: Start of the sentence, e.g. "config a.py cannot be built".
+        what: Start of the message, e.g. "config a.py cannot be built".
     """
     try:
         yield
@@ -41,7 +55,7 @@ def building(what: str) -> Iterator[None]:
 
 
 def error_message(error: Exception) -> str:
-    """The kind of an error and what it says, in one line."""
+    """Return the kind and the message of an error in one line."""
     text = str(error)
     if isinstance(error, KeyError) and error.args:
         text = str(error.args[0])  # without the quotation marks that KeyError puts around it
@@ -66,12 +80,12 @@ def check_integers(owner: object, minimum: int, **values: Any) -> None:
     """Check that arguments are integers of at least `minimum`.
 
     Args:
-        owner: The object that takes them; its class is named in the message.
+        owner: The object with these arguments; the message names its class.
         minimum: The smallest value allowed.
         **values: The arguments.
 
     Raises:
-        UserInputError: If one of them is not.
+        UserInputError: If an argument is not.
     """
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
@@ -81,7 +95,7 @@ def check_integers(owner: object, minimum: int, **values: Any) -> None:
 
 
 def lost_process(error: Exception) -> LostProcessError | None:
-    """What to say of an error if it means that another process is gone or does not answer."""
+    """Return the error for the user if an error means that another process is gone or hangs."""
     if not is_of_the_network(error):
         return None
     reason = first_line(error)
@@ -91,16 +105,18 @@ def lost_process(error: Exception) -> LostProcessError | None:
         else "lost another process, whose own message says why"
     )
     return LostProcessError(
-        f"rank {get_rank()} of {get_world_size()} {cause}; --resume goes on from the last "
+        f"rank {get_rank()} of {get_world_size()} {cause}; --resume continues from the last "
         f"checkpoint. {reason}"
     )
 
 
 def is_of_the_network(error: Exception) -> bool:
+    """Tell whether an error comes from the communication between processes."""
     # gloo raises plain RuntimeErrors that begin with the place in its source code
     return isinstance(error, torch_dist.DistError) or "gloo/transport" in str(error)
 
 
 def first_line(error: Exception) -> str:
+    """Return the first line of an error of PyTorch's without the place in the source code."""
     text = str(error).splitlines()[0].rpartition("] ")[2] if str(error) else type(error).__name__
     return text.rstrip(".") + "."

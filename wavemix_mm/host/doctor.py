@@ -121,8 +121,6 @@ def diagnose_config(path: str, options: Sequence[str] | None = None) -> int:
             datasets[name] = config_check.build_dataset(cfg, name)
     with messages.building(f"config {path} cannot be built"):
         findings = list(config_check.find_contradictions(cfg, datasets))
-    if text := config_check.absent_classes(cfg, datasets.get("train")):
-        findings.append(config_check.Finding(text, is_error=False))
     for finding in findings:
         kind = "error" if finding.is_error else "warning"
         print(f"{kind}: {finding.text}", file=sys.stderr)

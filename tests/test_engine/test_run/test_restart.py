@@ -49,6 +49,7 @@ def test_a_restart_before_the_first_checkpoint_starts_as_the_run_did(tmp_path, w
     assert resumed(empty, None, load_from="a.pth") == (False, "a.pth")
     given = str(work_dir / "epoch_1.pth")
     assert resumed(empty, given) == (True, given)
+    assert resumed(empty, None, resume=True, load_from=given) == (True, given)
 
 
 @pytest.mark.usefixtures("restarted")
@@ -59,11 +60,11 @@ def test_a_restart_does_not_begin_anew_over_damaged_checkpoints(work_dir):
         resumed(work_dir, None)
 
 
-@pytest.mark.parametrize("option", [None, "epoch_1.pth"])
+@pytest.mark.parametrize("option", [None, "epoch_1.pth", "https://host/a.pth"])
 def test_the_first_attempt_refuses_the_checkpoints_of_another_run(work_dir, option):
-    if option:
+    if option == "epoch_1.pth":
         option = str(work_dir / option)
-    with pytest.raises(UserInputError, match=r"has epoch_2\.pth, from which a restart"):
+    with pytest.raises(UserInputError, match=r"has epoch_2\.pth, and a restart by torchrun"):
         resumed(work_dir, option)
 
 

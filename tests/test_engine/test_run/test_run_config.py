@@ -1,6 +1,7 @@
 """What the command-line tools share: configs, this machine, one-sentence errors."""
 
 import os
+import re
 
 import pytest
 from mmengine.config import Config
@@ -52,15 +53,39 @@ def test_building_leaves_user_mistakes_as_they_are():
         raise UserInputError("levels=0")
 
 
-def test_syntax_error_in_a_base_names_the_base(tmp_path):
-    (tmp_path / "base.py").write_text("a = 1\nb = dict(\n")
-    leaf = tmp_path / "leaf.py"
-    leaf.write_text("_base_ = './base.py'\n")
+STYLES = {  # of a base
+    "text": "_base_ = ['./{0}.py', 'mmpretrain::_base_/default_runtime.py']\n",
+    "import": "from mmengine.config import read_base\nwith read_base():\n    from .{0} import *\n",
+}
+
+
+@pytest.mark.parametrize("style", STYLES.values(), ids=STYLES)
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [("b = dict(\n", r"SyntaxError: .*line 1"), ("b = c\n", "NameError: name 'c' is not defined")],
+)
+def test_error_in_a_base_names_the_base(tmp_path, style, content, error):
+    (tmp_path / "base.py").write_text(content)
+    for base, leaf in (("base", "middle"), ("middle", "leaf")):
+        (tmp_path / f"{leaf}.py").write_text(style.format(base))
     with pytest.raises(UserInputError) as caught:
-        run_config.load_config(str(leaf))
-    message = str(caught.value)
-    assert f"config {leaf} cannot be read: its base {tmp_path / 'base.py'}: SyntaxError" in message
-    assert "line 2" in message
+        run_config.load_config(str(tmp_path / "leaf.py"))
+    start = f"config {tmp_path}/leaf.py cannot be read: its base {tmp_path}/base.py: "
+    assert re.fullmatch(re.escape(start) + error + r"\)?\.", str(caught.value))
+
+
+def test_missing_base(tmp_path):
+    (tmp_path / "leaf.py").write_text("_base_ = './nothing.py'\n")
+    with pytest.raises(UserInputError, match=r"leaf\.py cannot be read: its base .*nothing\.py: "):
+        run_config.load_config(str(tmp_path / "leaf.py"))
+
+
+def test_bases_that_do_not_go_together(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.py").write_text("x = 1\n")
+    (tmp_path / "leaf.py").write_text("_base_ = ['a.py', 'b.py']\n")
+    with pytest.raises(UserInputError, match="leaf.py cannot be read: KeyError: Duplicate key"):
+        run_config.load_config(str(tmp_path / "leaf.py"))
 
 
 def test_syntax_error_in_the_config_itself(tmp_path):

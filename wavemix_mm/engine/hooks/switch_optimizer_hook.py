@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from mmengine._strategy import SingleDeviceStrategy
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapperDict
-from mmengine.runner import IterBasedTrainLoop, Runner
-from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.runner import CheckpointLoader, IterBasedTrainLoop, Runner
 
+from wavemix_mm.engine.checkpoints.fit import unwrap
 from wavemix_mm.engine.messages import check_integers
-from wavemix_mm.engine.run.config import type_name
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.registry import HOOKS
+from wavemix_mm.registry import HOOKS, type_name
 
 _META_KEY = "optimizer_switched"  # in the meta of a checkpoint
 
@@ -22,26 +20,26 @@ class SwitchOptimizerHook(Hook):
     """Train with another optimizer from some epoch on, as the paper does: AdamW, then SGD.
 
     Section 4.2: AdamW first, SGD with learning rate 0.001 and momentum 0.9 in the last 50 epochs.
-    A checkpoint tells whether the switch has happened. A run that is resumed from one written after
-    it gets the second optimizer before its state is loaded, so that it goes on with its momentum.
+    A checkpoint notes whether the optimizer was switched. If a run resumes from a checkpoint
+    after the switch, the second optimizer is built before its state is loaded.
 
-    A run that is too short for the switch keeps its first optimizer throughout, and the log says
-    so: one of ``last_epochs`` epochs or less, or one that ends before ``switch_epoch``.
+    A run that is too short for the switch keeps its first optimizer, with a line in the log: a run
+    of at most ``last_epochs`` epochs, or of at most ``switch_epoch``.
 
     Args:
         switch_epoch: Number of epochs to train before the switch. Either this or ``last_epochs``.
         last_epochs: Number of epochs to train after the switch, counted from the end.
-        optim_wrapper: Config of the new optimizer wrapper. What it does not name (type, dtype,
-            gradient clipping or accumulation) is as in the ``optim_wrapper`` of the run's config.
-            A loss scale in use goes on.
+        optim_wrapper: Config of the new optimizer wrapper. Missing arguments (type, dtype, gradient
+            clipping, accumulation) are taken from the ``optim_wrapper`` of the run's config. The
+            current loss scale is kept.
         param_scheduler: Config or configs of the new parameter schedulers; they count from the
             switch. None means constant.
         load_best: Start from the best checkpoint so far instead of the current weights.
 
     Raises:
-        UserInputError: If not exactly one of switch_epoch and last_epochs is given, one of them is
-            not an integer or negative, or the run is not epoch-based, has several optimizers, or a
-            strategy that does not let its optimizer be changed, such as DeepSpeed's.
+        UserInputError: If not exactly one of switch_epoch and last_epochs is given, if it is not an
+            integer or is negative, or if the run is not epoch-based, has several optimizers or a
+            strategy that cannot change its optimizer, such as DeepSpeed's.
 
     Example:
         >>> custom_hooks = [
@@ -96,35 +94,35 @@ class SwitchOptimizerHook(Hook):
         if given and self.switch_epoch >= epochs and not self._switched:
             kind = type(runner.optim_wrapper.optimizer).__name__
             runner.logger.info(
-                f"The run of max_epochs={epochs} keeps {kind} throughout, since "
-                f"{self._option(runner)}{name} is {given}: set it to less than "
-                f"{epochs} to change the optimizer in this run too."
+                f"The run of max_epochs={epochs} keeps {kind} throughout, because "
+                f"{self._option(runner)}{name} is {given}: set it to less than {epochs} to change "
+                "the optimizer in this run too."
             )
 
     def _option(self, runner: Runner) -> str:
-        """The place of this hook in the config, as ``--cfg-options`` names it."""
+        """Return the place of this hook in the config, as in ``--cfg-options``."""
         hooks = runner.cfg.get("custom_hooks") or []
         names = [type_name(hook) if isinstance(hook, dict) else None for hook in hooks]
         places = [i for i, name in enumerate(names) if name == type(self).__name__]
         return f"custom_hooks.{places[0]}." if len(places) == 1 else "SwitchOptimizerHook's "
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Note whose state the checkpoint holds.
+        """Note whether the optimizer was switched.
 
-        The epoch does not tell: the checkpoint at the end of the last epoch before the switch has
-        the same one as a checkpoint in the middle of the first epoch after it.
+        The epoch alone is not enough: a checkpoint at the end of the last epoch before the switch
+        has the same number as one in the middle of the first epoch after it.
         """
         checkpoint["meta"][_META_KEY] = self._switched
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """On resume after the switch, build the new optimizer that is to receive the state."""
-        # Called for a plain load_from too, which starts at epoch 0.
-        training = runner._train_loop is not None and not isinstance(runner._train_loop, dict)
-        if training and runner._resume and checkpoint["meta"].get(_META_KEY, False):
+        """Build the second optimizer before its state is loaded."""
+        # a plain load_from starts at epoch 0; a test builds no optimizer
+        resumes = runner._resume and isinstance(runner.optim_wrapper, OptimWrapper)
+        if resumes and checkpoint["meta"].get(_META_KEY, False):
             self._switch(runner)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Switch when the epoch has come."""
+        """Switch before the first epoch of the second optimizer."""
         if runner.epoch < self.switch_epoch or self._switched:
             return
         if self.load_best:
@@ -139,25 +137,24 @@ class SwitchOptimizerHook(Hook):
     def _switch(self, runner: Runner) -> None:
         old = runner.optim_wrapper
         cfg = dict(runner.cfg.get("optim_wrapper") or {}) | dict(self.optim_wrapper)
+        schedulers = []
         strategy = getattr(runner, "strategy", None)
         if strategy is None:
-            new = runner.build_optim_wrapper(cfg)
+            runner.optim_wrapper = new = runner.build_optim_wrapper(cfg)
             runner.scale_lr(new, runner.auto_scale_lr)
+            if self.param_scheduler:
+                schedulers = runner.build_param_scheduler(self.param_scheduler)
         else:
-            strategy.optim_wrapper = new = strategy.build_optim_wrapper(cfg, runner.model)
-            strategy.param_schedulers = []
+            new = strategy.build_optim_wrapper(cfg, runner.model)
+            runner.optim_wrapper = strategy.optim_wrapper = new
+            strategy.param_schedulers = []  # _scale_lr refuses to go on with schedulers
             strategy._scale_lr()
+            if self.param_scheduler:
+                schedulers = strategy.build_param_scheduler(self.param_scheduler, new)
+            strategy.param_schedulers = schedulers
+        runner.param_schedulers = schedulers
         if hasattr(old, "loss_scaler") and hasattr(new, "loss_scaler"):
             new.loss_scaler.load_state_dict(old.loss_scaler.state_dict())
-        runner.optim_wrapper, runner.param_schedulers = new, []
-        if self.param_scheduler:
-            runner.param_schedulers = (
-                runner.build_param_scheduler(self.param_scheduler)
-                if strategy is None
-                else strategy.build_param_scheduler(self.param_scheduler, new)
-            )
-        if strategy is not None:
-            strategy.param_schedulers = runner.param_schedulers
         self._switched = True
 
     @staticmethod
@@ -165,15 +162,13 @@ class SwitchOptimizerHook(Hook):
         path = runner.message_hub.runtime_info.get("best_ckpt")
         if path is None:
             runner.logger.warning(
-                "SwitchOptimizerHook(load_best=True) found no best checkpoint, since none was "
-                "saved (CheckpointHook's save_best); it goes on from the current weights."
+                "SwitchOptimizerHook(load_best=True) found no best checkpoint, because none was "
+                "saved (CheckpointHook's save_best); it continues with the current weights."
             )
             return
-        strategy = getattr(runner, "strategy", None)
-        if strategy is None:
-            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-            load_checkpoint(model, path, map_location="cpu", strict=True)
-        else:  # the model may be in parts
-            weights = CheckpointLoader.load_checkpoint(path, map_location="cpu")["state_dict"]
+        weights = CheckpointLoader.load_checkpoint(path, map_location="cpu")["state_dict"]
+        if strategy := getattr(runner, "strategy", None):  # it may have divided the model
             strategy.load_model_state_dict(weights, strict=True)
+        else:
+            unwrap(runner.model).load_state_dict(weights)
         runner.logger.info(f"Loaded the best checkpoint so far, {path}.")

@@ -1,4 +1,4 @@
-"""Several processes: their start, the time limit, and what all of them must agree on."""
+"""Start several processes with a time limit, and let all follow the first one's decisions."""
 
 from __future__ import annotations
 
@@ -21,33 +21,30 @@ from wavemix_mm.engine.parallel.torchrun import USER_ERROR, agent_store, has_age
 from wavemix_mm.errors import LostProcessError, UserInputError
 from wavemix_mm.registry import type_name
 
-TIMEOUT = 600  # seconds: what PyTorch takes for NCCL; for gloo it takes three times as much
-ACCELERATORS = ("cuda", "npu", "mlu", "musa")  # what mmengine's start and AmpOptimWrapper accept
-# What mmengine reads of the environment, and what sets it.
-_LAUNCHERS = {
+TIMEOUT = 600  # seconds: PyTorch's default for NCCL; its default for gloo is 1800
+ACCELERATORS = ("cuda", "npu", "mlu", "musa")  # of mmengine's start and AmpOptimWrapper
+# By launcher: torch's names of variables with the launcher's names, other variables that must be
+# set, and the program that sets them.
+_LAUNCHERS: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
     "pytorch": (
+        {},
         ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
         "torchrun sets: use tools/dist_train.sh or tools/dist_test.sh",
     ),
-    "slurm": (("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST"), "srun sets: start it with srun"),
-    "mpi": (
-        (
-            "OMPI_COMM_WORLD_LOCAL_RANK",
-            "OMPI_COMM_WORLD_SIZE",
-            "OMPI_COMM_WORLD_RANK",
-            "MASTER_ADDR",
-        ),
-        "mpirun sets, but for MASTER_ADDR, the first node's name: start it with "
-        "mpirun -x MASTER_ADDR=...",
+    "slurm": (
+        dict(RANK="SLURM_PROCID", WORLD_SIZE="SLURM_NTASKS", LOCAL_RANK="SLURM_LOCALID"),
+        ("SLURM_NODELIST",),
+        "srun sets: start it with srun",
     ),
-}
-# Torch's names for what the other launchers set.
-_VARIABLES = {
-    "slurm": dict(RANK="SLURM_PROCID", WORLD_SIZE="SLURM_NTASKS", LOCAL_RANK="SLURM_LOCALID"),
-    "mpi": dict(
-        RANK="OMPI_COMM_WORLD_RANK",
-        WORLD_SIZE="OMPI_COMM_WORLD_SIZE",
-        LOCAL_RANK="OMPI_COMM_WORLD_LOCAL_RANK",
+    "mpi": (
+        dict(
+            RANK="OMPI_COMM_WORLD_RANK",
+            WORLD_SIZE="OMPI_COMM_WORLD_SIZE",
+            LOCAL_RANK="OMPI_COMM_WORLD_LOCAL_RANK",
+        ),
+        ("MASTER_ADDR",),
+        "mpirun sets, except MASTER_ADDR, the name of the first node: start it with "
+        "mpirun -x MASTER_ADDR=...",
     ),
 }
 
@@ -55,23 +52,23 @@ T = TypeVar("T")
 
 
 def init_distributed(cfg: Config, launcher: str) -> None:
-    """Set the launcher and start the process group, of gloo on a machine without an accelerator.
+    """Set the launcher and start the process group, with gloo on a machine without an accelerator.
 
     No process waits for another longer than ``env_cfg.dist_cfg.timeout``, 600 seconds by default.
-    mmengine's own start selects a CUDA device in any case, and its model wrappers get the number of
-    one, so that neither works on a CPU.
+    mmengine's own start works on no CPU: it selects a CUDA device, and passes its number to the
+    model wrapper.
 
     Raises:
         UserInputError: If the launcher's environment variables are missing, the timeout is not a
-            positive number, or torchrun restarts a job that a user's mistake ended on another
+            positive number, or torchrun restarts a job that a user's mistake has ended on another
             machine.
         LostProcessError: If the processes do not find each other.
     """
     cfg.launcher = launcher
     if launcher == "none":
         return
-    names, origin = _LAUNCHERS[launcher]
-    missing = [name for name in names if name not in os.environ]
+    variables, others, origin = _LAUNCHERS[launcher]
+    missing = [name for name in (*variables.values(), *others) if name not in os.environ]
     if missing:
         raise UserInputError(
             f"--launcher {launcher} needs {', '.join(missing)} in the environment, which {origin}."
@@ -83,14 +80,14 @@ def init_distributed(cfg: Config, launcher: str) -> None:
             f"env_cfg.dist_cfg.timeout={timeout!r} must be a positive number of seconds."
         )
     cfg.merge_from_dict({"env_cfg.dist_cfg.timeout": timeout})
-    # as mmengine's runner does, which finds the process group there
+    # as in mmengine's runner, before init_dist, which would choose another start method
     set_multi_processing(**env_cfg.get("mp_cfg", {}), distributed=True)
     limit = datetime.timedelta(seconds=timeout)
     try:
         if get_device() in ACCELERATORS:
             init_dist(launcher, **cfg.env_cfg.dist_cfg, **_store_of_attempt(limit))
         else:
-            _set_variables(launcher)
+            _set_variables(launcher, variables)
             _set_cpu_wrapper(cfg)
             torch_dist.init_process_group("gloo", timeout=limit, **_store_of_attempt(limit))
     except RuntimeError as error:
@@ -103,10 +100,10 @@ def init_distributed(cfg: Config, launcher: str) -> None:
 
 
 def _store_of_attempt(limit: datetime.timedelta) -> dict[str, Any]:
-    """After a restart by torchrun, arguments that hide the addresses of the processes before.
+    """Return arguments that hide the addresses of the processes before a restart by torchrun.
 
-    PyTorch 2.11 keeps the store in which the processes find each other over restarts, and they
-    would connect to those that are gone.
+    The processes find each other in a store, which PyTorch 2.11 keeps over restarts. They would
+    connect to processes that are gone.
     """
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     if attempt == "0" or not has_agent_store() or get_device() not in ("cpu", "cuda"):
@@ -114,7 +111,7 @@ def _store_of_attempt(limit: datetime.timedelta) -> dict[str, Any]:
     whole = agent_store(limit)
     if whole.check([USER_ERROR]):
         raise UserInputError(
-            "a mistake ended the job on another machine, whose message says which; it is not "
+            "a mistake ended the job on another machine; see the message there. The job is not "
             "started again."
         )
     store = torch_dist.PrefixStore(f"attempt_{attempt}", whole)
@@ -122,30 +119,29 @@ def _store_of_attempt(limit: datetime.timedelta) -> dict[str, Any]:
     return dict(store=store, rank=rank, world_size=world_size)
 
 
-def _set_variables(launcher: str) -> None:
+def _set_variables(launcher: str, variables: dict[str, str]) -> None:
     """Set torch's variables from the launcher's, as mmengine's start does."""
-    for name, origin in _VARIABLES.get(launcher, {}).items():
-        os.environ[name] = os.environ.get(origin, "0")
+    os.environ.update({name: os.environ[origin] for name, origin in variables.items()})
     if launcher == "slurm" and "MASTER_ADDR" not in os.environ:
         command = ["scontrol", "show", "hostnames", os.environ["SLURM_NODELIST"]]
         try:
             result = subprocess.run(command, capture_output=True, text=True, check=True)
         except (OSError, subprocess.CalledProcessError) as error:
             raise UserInputError(
-                "--launcher slurm: set MASTER_ADDR to the first node's name, since scontrol does "
-                f"not tell it: {error}"
+                "--launcher slurm: set MASTER_ADDR to the name of the first node, because scontrol "
+                f"fails: {error}"
             ) from error
         os.environ["MASTER_ADDR"] = result.stdout.split()[0]
     os.environ.setdefault("MASTER_PORT", "29500")
 
 
 def _set_cpu_wrapper(cfg: Config) -> None:
-    """Have DistributedDataParallel take no device ids; other wrappers are the strategy's matter."""
+    """Set the device ids of DistributedDataParallel to None; strategies set other wrappers."""
     strategy = cfg.get("strategy")
     if strategy and type_name(strategy) != "DDPStrategy":
         return
     owner, key = (strategy, "model_wrapper") if strategy else (cfg, "model_wrapper_cfg")
-    if owner.get(key) is None:  # mmengine's own defaults, but for the device ids
+    if owner.get(key) is None:  # mmengine's defaults
         owner[key] = dict(
             type="MMDistributedDataParallel",
             broadcast_buffers=False,
@@ -175,10 +171,10 @@ def agree(decide: Callable[[], T]) -> T:
 
 
 def leave() -> None:
-    """End a process that was started with others, successfully; nothing for one alone.
+    """End a process of a distributed job with status 0; do nothing in a process of its own.
 
-    When Python itself ends such a process, PyTorch 2.11 aborts it now and then over a thread of
-    gloo's ("terminate called without an active exception"): about one in ten starts.
+    When Python itself ends such a process, a thread of gloo in PyTorch 2.11 aborts about one in ten
+    ("terminate called without an active exception").
     """
     if not torch_dist.is_initialized():
         return

@@ -1,4 +1,4 @@
-"""How FlexibleRunner spreads a model over the processes."""
+"""Divide a model over the processes of FlexibleRunner."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from wavemix_mm.engine.parallel.distributed import ACCELERATORS
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import STRATEGIES
 
-# What mmengine means by "full", without its offload to the CPU: PyTorch crashes where the tensors
-# are on one already.
+# mmengine's "full" without its offload to the CPU: PyTorch crashes if the tensors are there already
 _FULL_ON_CPU = dict(
     state_dict_type="FULL_STATE_DICT",
     state_dict_config=dict(type="FullStateDictConfig", rank0_only=True),
@@ -34,14 +33,15 @@ _FULL_ON_CPU = dict(
 class FSDPStrategy(MMEngineFSDPStrategy):
     """mmengine's strategy for FullyShardedDataParallel, with four differences.
 
-    It runs on a CPU too. It resumes: mmengine passes the optimizer and its state in an order that
-    PyTorch has changed since. ``clip_grad`` takes the norm over all processes, in place of that of
-    the part which a process holds. A checkpoint is always one file, of the same weights as that of
-    one process.
+    - It runs on a CPU too.
+    - It resumes. mmengine passes the optimizer and its state in the argument order of former
+      versions of PyTorch.
+    - ``clip_grad`` takes the norm of the whole gradient, not of the part in one process.
+    - A checkpoint is always one file, with the same weights as in a run of one process.
 
     Args:
         model_wrapper: Arguments of MMFullyShardedDataParallel, such as ``auto_wrap_policy``.
-        **kwargs: As mmengine's, but for ``state_dict_cfg``.
+        **kwargs: Arguments of mmengine's strategy, except ``state_dict_cfg``.
 
     Raises:
         UserInputError: If ``auto_wrap_policy`` names no function.
@@ -63,11 +63,11 @@ class FSDPStrategy(MMEngineFSDPStrategy):
         )
 
     def build_optim_wrapper(self, optim_wrapper: Any, model: nn.Module | None = None) -> Any:
-        """Build the optimizer wrapper, whose clipping has the model sum up the norm.
+        """Build the optimizer wrapper. It clips by the norm of the whole gradient.
 
         Raises:
-            UserInputError: If there are several optimizers, or one that is built already does not
-                fit the model or has a state.
+            UserInputError: If there are several optimizers, or if a built optimizer has a state or
+                does not fit the model.
         """
         if isinstance(optim_wrapper, Optimizer):
             optim_wrapper = OptimWrapper(optim_wrapper)
@@ -82,7 +82,7 @@ class FSDPStrategy(MMEngineFSDPStrategy):
         return built
 
     def _take_parts(self, optimizer: Optimizer, model: nn.Module) -> None:
-        """Have an optimizer that was built before the model was divided train the model's parts."""
+        """Give the parts of the divided model to an optimizer that was built before."""
         parts = {_whole_name(name): part for name, part in model.named_parameters()}
         known = set(map(id, parts.values()))
         groups = optimizer.param_groups
@@ -99,7 +99,7 @@ class FSDPStrategy(MMEngineFSDPStrategy):
             group["params"] = [parts[name] for name in part]
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
-        """Load the state of the optimizer that a checkpoint holds."""
+        """Load the optimizer state of a checkpoint."""
         self.optim_wrapper.load_state_dict(
             FullyShardedDataParallel.optim_state_dict_to_load(
                 model=self.model, optim=self.optim_wrapper.optimizer, optim_state_dict=state_dict
@@ -108,14 +108,14 @@ class FSDPStrategy(MMEngineFSDPStrategy):
 
 
 def _whole_name(name: str) -> str:
-    """The name of a parameter without what FSDP and activation checkpointing put into it."""
+    """Remove the insertions of FSDP and activation checkpointing from a parameter's name."""
     for part in ("_fsdp_wrapped_module.", "_checkpoint_wrapped_module."):
         name = name.replace(part, "")
     return name
 
 
 def _resolve(policy: Any) -> Callable[..., bool]:
-    """The policy that a name, a config or a function stands for, as mmengine does it."""
+    """Return the policy for a name, a config or a function, as mmengine does."""
     arguments = dict(policy) if isinstance(policy, dict) else dict(type=policy)
     kind = arguments.pop("type", None)
     found = FUNCTIONS.get(kind) if isinstance(kind, str) else kind

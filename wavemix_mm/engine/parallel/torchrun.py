@@ -7,8 +7,10 @@ import datetime
 import hashlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import distributed as torch_dist
+if TYPE_CHECKING:
+    from torch.distributed import Store
 
 USER_ERROR = "user_error"  # a file of the job, and a key in its store
 
@@ -17,17 +19,19 @@ def has_agent_store() -> bool:
     return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
-def agent_store(limit: datetime.timedelta) -> torch_dist.Store:
-    """The store of torchrun's first agent, which outlives the processes."""
+def agent_store(limit: datetime.timedelta) -> Store:
+    """Connect to the store of torchrun's first agent, which outlives the processes."""
+    from torch.distributed import TCPStore  # only here: the command line needs no torch
+
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    return torch_dist.TCPStore(address, port, is_master=False, timeout=limit)
+    return TCPStore(address, port, is_master=False, timeout=limit)
 
 
 def note_user_error() -> None:
-    """Note for the restarts by torchrun that a user's mistake has ended the job.
+    """Note for restarts by torchrun that a user's mistake has ended the job.
 
-    A restart would meet the mistake again, or, worse, not meet it: a work dir refused at the start
-    is not refused by a restart, which resumes from it.
+    A restart would fail again, or worse, not fail: it would resume from the work dir that the first
+    attempt has refused.
     """
     folder = _attempt_folder()
     if folder is None:
@@ -40,13 +44,13 @@ def note_user_error() -> None:
 
 
 def is_after_user_error() -> bool:
-    """Whether this is a restart of a job that a user's mistake has ended on this machine."""
+    """Tell whether a user's mistake on this machine has ended the job before this restart."""
     folder = _attempt_folder()
     return folder is not None and (folder.parent / USER_ERROR).exists()
 
 
 def is_first_to_say(message: str) -> bool:
-    """Whether no other process that the same torchrun started has said this already."""
+    """Tell whether no other process of the same torchrun has printed this message."""
     folder = _attempt_folder()
     if folder is None:
         return True
@@ -54,13 +58,13 @@ def is_first_to_say(message: str) -> bool:
         (folder / hashlib.sha256(message.encode()).hexdigest()).touch(exist_ok=False)
     except FileExistsError:
         return False
-    except OSError:  # said twice rather than never
+    except OSError:  # rather twice than never
         return True
     return True
 
 
 def _attempt_folder() -> Path | None:
-    """The folder that torchrun has for one attempt, in that of the job on this machine."""
+    """Return the folder of this attempt, inside torchrun's folder of the job on this machine."""
     # <job>/attempt_<number>/<local rank>/error.json
     file = os.environ.get("TORCHELASTIC_ERROR_FILE", os.devnull)
     return None if file == os.devnull else Path(file).parents[1]

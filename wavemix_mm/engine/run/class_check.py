@@ -1,77 +1,176 @@
-"""Do data sets, heads and checkpoints agree on the classes?"""
+"""Check that models, losses, datasets and checkpoints agree on the classes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from typing import Any
 
+from mmengine.dist import is_main_process
 from torch import nn
 
+from wavemix_mm.datasets.label_counts import sample_labels
 from wavemix_mm.engine.checkpoints.fit import unwrap
-from wavemix_mm.engine.messages import warn
+from wavemix_mm.engine.messages import Finding, warn
 from wavemix_mm.errors import UserInputError
 
 
-def check_num_classes(model: nn.Module, dataset: Any, config_path: str) -> None:
-    """Check that every head of the model has as many classes as the dataset.
+def find_class_errors(model: nn.Module, datasets: Mapping[str, Any]) -> Iterator[Finding]:
+    """Find disagreements on the classes between datasets, heads, losses and the preprocessor.
 
-    Raises:
-        UserInputError: If one has another number.
+    Args:
+        model: The model.
+        datasets: Built datasets by 'train', 'val' and 'test'; any may be missing.
+
+    Yields:
+        Each disagreement.
     """
-    classes = (getattr(dataset, "metainfo", None) or {}).get("classes")
-    if classes is None:
-        return
-    model = unwrap(model)
-    for name in ("decode_head", "auxiliary_head", "head"):
-        head = getattr(model, name, None)
-        for part in head if isinstance(head, nn.ModuleList) else [head]:
-            number = getattr(part, "num_classes", None)
-            if isinstance(number, int) and number != len(classes):
-                raise UserInputError(
-                    f"config {config_path}: model.{name}.num_classes={number}, but "
-                    f"{type(dataset).__name__} has {len(classes)} classes."
+    expected = _classes(datasets.get("train"))
+    for name, dataset in datasets.items():
+        loader, found = f"{name}_dataloader", _classes(dataset)
+        difference = class_difference(expected, found, "train_dataloader", loader)
+        if expected and found and difference:
+            yield Finding(difference)
+        for text in _wrong_numbers(model, dataset, loader):
+            yield Finding(text)
+    pre = getattr(model, "data_preprocessor", None)
+    mixes = getattr(pre, "batch_augments", None) is not None
+    for name, head in heads(model):
+        number = num_classes(head)
+        if mixes and number not in (None, num_classes(pre)):
+            yield Finding(
+                f"{name}.num_classes={number}, but data_preprocessor.num_classes="
+                f"{num_classes(pre)}, which mixes the labels."
+            )
+        for loss in _losses(head):
+            yield from _check_loss(name, number, output_channels(head), loss)
+            hard = not getattr(loss, "use_soft", True) and not getattr(loss, "use_sigmoid", False)
+            if mixes and hard:
+                yield Finding(
+                    f"model.train_cfg.augments mixes labels, but {type(loss).__name__} of {name} "
+                    "takes none that are mixed: set its use_soft=True."
                 )
 
 
+def check_num_classes(model: nn.Module, dataset: Any, config_path: str) -> None:
+    """Check that every head of the model has as many classes as the test dataset.
+
+    Raises:
+        UserInputError: If a head has another number.
+    """
+    for text in _wrong_numbers(model, dataset, "test_dataloader"):
+        raise UserInputError(f"config {config_path}: {text}")
+
+
 def check_classes_of_checkpoint(content: Any, dataset: Any, path: str) -> None:
-    """Check that a dataset has the classes in the order in which a checkpoint was trained.
+    """Check that a dataset has the classes with which a checkpoint was trained, in the same order.
 
     Args:
-        content: What `read_checkpoint` returns.
+        content: Result of `read_checkpoint`.
         dataset: The dataset to test on.
         path: The checkpoint, for the message.
 
     Raises:
         UserInputError: If the names are the same in another order. Other names give a warning,
-            because sets may spell the same classes differently.
+            because datasets may spell the same classes differently.
     """
     meta = content.get("meta") if isinstance(content, dict) else None
     trained = meta.get("dataset_meta") if isinstance(meta, dict) else None
-    known = list((trained or {}).get("classes") or ())
-    found = list((getattr(dataset, "metainfo", None) or {}).get("classes") or ())
+    known, found = list((trained or {}).get("classes") or ()), _classes(dataset)
     if known and found and (text := class_difference(known, found, path, "test_dataloader")):
         if sorted(map(str, known)) == sorted(map(str, found)):
             raise UserInputError(text)
         warn(text)
 
 
+def find_absent_classes(dataset: Any) -> Iterator[Finding]:
+    """Warn of classes that `sample_labels` does not find in the training set."""
+    counts = sample_labels(dataset) if is_main_process() else None
+    if counts is not None and (text := counts.message()):
+        if counts.read < counts.total:
+            text += " tools/analysis_tools/check_dataset.py reads all."
+        yield Finding(f"train_dataloader: {text}", is_error=False)
+
+
 def class_difference(expected: list, found: list, first: str, second: str) -> str | None:
-    """What to say if two lists of class names differ, None if they do not."""
+    """Describe how two lists of class names differ; return None if they are equal."""
     if expected == found:
         return None
     what = []
     for names, others, where in ((expected, found, first), (found, expected, second)):
         if only := [str(name) for name in names if name not in others]:
-            what.append(f"{_some(only)} only in {where}")
+            more = f" and {len(only) - 5} more" if len(only) > 5 else ""
+            what.append(f"{', '.join(only[:5])}{more} only in {where}")
     if not what:
-        pairs = enumerate(zip(expected, found, strict=True))
-        i = next(i for i, (one, other) in pairs if one != other)
-        what = [f"class {i} is {expected[i]!r} in {first} and {found[i]!r} in {second}"]
+        pairs = enumerate(zip_longest(expected, found))
+        i, one, other = next((i, *pair) for i, pair in pairs if pair[0] != pair[1])
+        what = [f"class {i} is {one!r} in {first} and {other!r} in {second}"]
     return (
         f"{first} has {len(expected)} classes, {second} has {len(found)}, and they differ: "
-        f"{', '.join(what)}. Labels are indices into these lists, so that they must be equal: make "
-        "the class folders or metainfo.classes equal (an empty class folder counts)."
+        f"{', '.join(what)}. Labels are indices into these lists. Make the class folders or "
+        "metainfo.classes equal (an empty class folder counts)."
     )
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+def heads(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield each head of a segmentor or classifier, with its name in the config."""
+    model = unwrap(model)
+    for name in ("decode_head", "auxiliary_head", "head"):
+        head = getattr(model, name, None)
+        if isinstance(head, nn.ModuleList):
+            yield from ((f"model.{name}.{i}", part) for i, part in enumerate(head))
+        elif isinstance(head, nn.Module):
+            yield f"model.{name}", head
+
+
+def output_channels(head: nn.Module) -> int | None:
+    """Return the number of channels of a head's logits, None if it is unknown."""
+    number = getattr(head, "out_channels", None)
+    return number if isinstance(number, int) else num_classes(head)
+
+
+def num_classes(part: Any) -> int | None:
+    """Return ``num_classes`` of a head, a loss or a preprocessor, None if it has no number."""
+    number = getattr(part, "num_classes", None)
+    return number if isinstance(number, int) else None
+
+
+def _classes(dataset: Any) -> list:
+    return list((getattr(dataset, "metainfo", None) or {}).get("classes") or ())
+
+
+def _wrong_numbers(model: nn.Module, dataset: Any, loader: str) -> Iterator[str]:
+    classes = _classes(dataset)
+    for name, head in heads(model):
+        number = num_classes(head)
+        if classes and number is not None and number != len(classes):
+            yield (
+                f"{name}.num_classes={number}, but the {type(dataset).__name__} of {loader} has "
+                f"{len(classes)} classes."
+            )
+
+
+def _losses(head: nn.Module) -> Iterator[nn.Module]:
+    for name, child in head.named_children():
+        if name.startswith("loss"):
+            yield from child if isinstance(child, nn.ModuleList) else [child]
+
+
+def _check_loss(
+    name: str, number: int | None, channels: int | None, loss: nn.Module
+) -> Iterator[Finding]:
+    kind, weights = type(loss).__name__, getattr(loss, "class_weight", None)
+    if channels == 1 and getattr(loss, "use_sigmoid", None) is False:
+        yield Finding(
+            f"{name} has one output channel and {kind} with a softmax: the loss is then always 0. "
+            "Set out_channels=num_classes=2 (0 background, 1 object), or take a loss with a "
+            "sigmoid, e.g. CrossEntropyLoss(use_sigmoid=True)."
+        )
+    elif weights is not None and channels not in (None, 1) and len(weights) != channels:
+        yield Finding(
+            f"{name}: class_weight of {kind} has {len(weights)} values, but there are {channels} "
+            "classes."
+        )
+    found = num_classes(loss)
+    if None not in (found, number) and found != number:
+        yield Finding(f"{name}.num_classes={number}, but its {kind} has num_classes={found}.")

@@ -1,11 +1,16 @@
-"""Errors of the command-line tools."""
+"""The command lines of the tools: common options, and errors without a traceback.
+
+Imports no torch, so that ``--help`` answers at once.
+"""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from typing import NoReturn
 
 from wavemix_mm.engine.parallel.torchrun import (
     is_after_user_error,
@@ -17,11 +22,11 @@ from wavemix_mm.errors import LostProcessError, UserInputError
 
 @contextlib.contextmanager
 def cli_errors() -> Iterator[None]:
-    """Print a user's mistake as one sentence and exit with status 1, without a traceback.
+    """Print a user's mistake as one message and exit with status 1, without a traceback.
 
-    Several processes that torchrun started print the same message once. A job that a user's mistake
-    has ended exits again with status 1, silently, if torchrun restarts it. WAVEMIX_MM_TRACEBACK=1
-    in the environment shows the traceback.
+    If torchrun started several processes, one of them prints the message. If torchrun restarts a
+    job that a user's mistake has ended, the job exits again with status 1, silently.
+    WAVEMIX_MM_TRACEBACK=1 in the environment shows the traceback.
     """
     if is_after_user_error():
         sys.exit(1)
@@ -32,11 +37,49 @@ def cli_errors() -> Iterator[None]:
             note_user_error()
         if os.environ.get("WAVEMIX_MM_TRACEBACK") == "1":
             raise
-        message = f"error: {_own_words(error)}"
+        text = str(error)
+        if "Caught " in text:  # torch puts a traceback around the message of a worker
+            text = text.rpartition(f"{type(error).__name__}: ")[2].strip()
+        message = f"error: {text}"
         sys.exit(message if is_first_to_say(message) else 1)
 
 
-def _own_words(error: Exception) -> str:
-    """The message without the traceback that torch puts around it when a worker raised it."""
-    text = str(error)
-    return text.rpartition(f"{type(error).__name__}: ")[2].strip() if "Caught " in text else text
+class RunParser(argparse.ArgumentParser):
+    """Parser of a tool that may be one of several processes, with the options of all such tools.
+
+    Args:
+        description: What the tool does.
+        example: An example of an option that overrides the config.
+        work_dir: Content of the work dir.
+    """
+
+    def __init__(self, description: str | None, example: str, work_dir: str) -> None:
+        super().__init__(
+            description=description,
+            epilog="WAVEMIX_MM_TRACEBACK=1 in the environment shows the traceback of an error.",
+        )
+        self.add_argument("config", help="config file")
+        self.add_argument("--work-dir", help=f"folder for {work_dir}")
+        self.add_argument(
+            "--trust-checkpoint",
+            action="store_true",
+            help="load a checkpoint of someone you trust even if that runs code in it",
+        )
+        self.add_argument(
+            "--cfg-options",
+            nargs="+",
+            action="extend",
+            metavar="KEY=VALUE",
+            help=f'override the config, e.g. {example} key="[a,b]"',
+        )
+        choices = ["none", "pytorch", "slurm", "mpi"]
+        self.add_argument("--launcher", choices=choices, default="none")
+        self.add_argument("--local_rank", "--local-rank", type=int, default=0)
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 2; a restart by torchrun does not try again."""
+        if is_after_user_error():
+            self.exit(2)
+        note_user_error()
+        text = f"{self.format_usage()}{self.prog}: error: {message}\n"
+        self.exit(2, text if is_first_to_say(text) else None)

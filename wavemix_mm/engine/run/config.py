@@ -1,15 +1,16 @@
-"""Read a config, merge the options of the command line, and adapt it to this machine."""
+"""Read a config, merge the options of the command line, and adapt the config to this machine."""
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import difflib
 import os
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 
 from wavemix_mm.engine.messages import building, error_message, warn
@@ -17,7 +18,7 @@ from wavemix_mm.engine.parallel.distributed import ACCELERATORS
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import type_name
 
-# Names under which norms that need several processes are registered, and their classes' names.
+# Registered names and class names of norms that need several processes.
 _SYNC_NORMS = ("SyncBN", "MMSyncBN", "SyncBatchNorm", "NaiveSyncBatchNorm")
 _AMP_ONLY_KEYS = ("loss_scale", "dtype", "use_fsdp")
 
@@ -26,8 +27,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     """Read a config file and merge ``--cfg-options`` into it.
 
     Raises:
-        UserInputError: If the file does not exist (naming its nearest neighbors), cannot be read,
-            or the options do not fit it.
+        UserInputError: If the file does not exist (with names like it) or cannot be read, or if the
+            options do not fit it.
     """
     file = Path(path)
     if file.is_dir():
@@ -42,8 +43,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # see building()
-        base = _base_being_read(error, path)
-        where = f"its base {base}: " if base else ""
+        base = _base_at_fault(path)
+        where = f"its base {os.path.normpath(base)}: " if base else ""
         raise UserInputError(
             f"config {path} cannot be read: {where}{error_message(error)}"
         ) from error
@@ -54,7 +55,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
 
 
 def parse_options(options: list[str] | None) -> dict[str, Any]:
-    """Parse ``--cfg-options`` as mmengine's DictAction does.
+    """Parse ``--cfg-options`` like mmengine's DictAction.
 
     Raises:
         UserInputError: On an option that is not KEY=VALUE.
@@ -70,7 +71,9 @@ def parse_options(options: list[str] | None) -> dict[str, Any]:
 
 
 def set_work_dir(cfg: Config, work_dir: str | None, config_path: str) -> None:
-    """Set ``cfg.work_dir`` (argument, else config, else work_dirs/<config name>) and create it.
+    """Create the work dir and set ``cfg.work_dir``.
+
+    The option comes first, then the config; the default is work_dirs/<config name>.
 
     Raises:
         UserInputError: If the folder cannot be written.
@@ -85,15 +88,15 @@ def set_work_dir(cfg: Config, work_dir: str | None, config_path: str) -> None:
 
 
 def adapt_to_machine(cfg: Config, launcher: str) -> None:
-    """Change what of a config cannot run here, with one warning line for each kind of change.
+    """Change the parts of a config that cannot run here, with one warning for each kind.
 
-    Without an accelerator AmpOptimWrapper becomes OptimWrapper and SyncBN becomes BN; SyncBN does
-    so in a run of one process too, and ``sync_bn``, which turns BN into SyncBN, is dropped with it.
-    ``persistent_workers`` is dropped where there are no workers, ``pin_memory`` without an
-    accelerator: torch would warn of either.
+    Without an accelerator, AmpOptimWrapper becomes OptimWrapper and SyncBN becomes BN. SyncBN also
+    becomes BN in a run of one process, and the option ``sync_bn`` is dropped with it.
+    ``persistent_workers`` is dropped without workers, ``pin_memory`` without an accelerator: torch
+    would print a warning.
     """
     no_accelerator = get_device() not in ACCELERATORS
-    nodes = list(_dicts(cfg._cfg_dict))
+    nodes = list(dicts(cfg._cfg_dict))
     if no_accelerator:
         amp = [node for node in nodes if type_name(node) == "AmpOptimWrapper"]
         for node in amp:
@@ -118,24 +121,35 @@ def adapt_to_machine(cfg: Config, launcher: str) -> None:
             node["pin_memory"] = False
 
 
-def _dicts(node: Any) -> Iterator[ConfigDict]:
-    """All dicts in a config, the outermost first."""
+def dicts(node: Any) -> Iterator[dict]:
+    """Yield all dicts in a config, the outermost first."""
     if isinstance(node, dict):
         yield node
-        # ConfigDict.values() may build lazy objects; items of the plain dict are what is there
-        for value in list(dict.values(node)):
-            yield from _dicts(value)
-    elif isinstance(node, list | tuple):
+        # not ConfigDict.values(): it may build lazy objects
+        node = list(dict.values(node))
+    if isinstance(node, list | tuple):
         for value in node:
-            yield from _dicts(value)
+            yield from dicts(value)
 
 
-def _base_being_read(error: Exception, path: str) -> str | None:
-    """The file that mmengine was reading when the error came, if it is not ``path`` itself."""
-    names = [
-        frame.f_locals.get("filename")
-        for frame, _ in traceback.walk_tb(error.__traceback__)
-        if frame.f_globals.get("__name__", "").startswith("mmengine.config")
-    ]
-    files = [os.path.abspath(name) for name in names if isinstance(name, str)]
-    return files[-1] if files and files[-1] != os.path.abspath(path) else None
+def _base_at_fault(path: str) -> str | None:
+    """Return the base of a config that cannot be read by itself, None if all can."""
+    for base in _relative_bases(path):
+        try:
+            Config.fromfile(base)
+        except Exception:  # as in building()
+            return _base_at_fault(base) or base
+    return None
+
+
+def _relative_bases(path: str) -> list[str]:
+    """Return the bases of a config, as far as it names them by relative paths."""
+    names: list[str] = []
+    with contextlib.suppress(OSError, SyntaxError, ValueError):
+        for node in ast.walk(ast.parse(Path(path).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level and node.module:  # read_base()
+                names.append("../" * (node.level - 1) + node.module.replace(".", "/") + ".py")
+            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_base_":
+                value = ast.literal_eval(node.value)
+                names += [value] if isinstance(value, str) else value
+    return [os.path.join(os.path.dirname(path), name) for name in names if "::" not in name]

@@ -3,38 +3,54 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from mmengine.config import Config
 
+from wavemix_mm.engine.run.config import dicts
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import type_name
 
-# mmpretrain's datasets that download themselves unless told not to
+# mmpretrain's datasets that download themselves by default
 _DOWNLOADED = ("CIFAR10", "CIFAR100", "MNIST", "FashionMNIST")
 
 
 def check_data_paths(cfg: Config, *loaders: str) -> None:
-    """Check that the folders and annotation files of the named dataloaders exist, not empty.
+    """Check that the folders and annotation files of dataloaders exist and are not empty.
 
     Args:
         cfg: The config.
         *loaders: Keys of dataloaders, e.g. 'train_dataloader'.
 
     Raises:
-        UserInputError: On the first path of which this does not hold.
+        UserInputError: On the first path that is missing or empty.
     """
     for loader in loaders:
-        for dataset in _datasets(cfg.get(loader) or {}):
-            for path in _paths(dataset):
-                problem = _path_problem(path)
-                if problem:
-                    full = "" if os.path.isabs(path) else f" ({os.path.abspath(path)})"
-                    raise UserInputError(
-                        f"{loader} looks for its data in {path}{full}, which {problem}; "
-                        "see docs/datasets.md for how to get it."
-                    )
+        for path in _paths(cfg.get(loader)):
+            if problem := _path_problem(path):
+                full = "" if os.path.isabs(path) else f" ({os.path.abspath(path)})"
+                raise UserInputError(
+                    f"{loader} looks for its data in {path}{full}, which {problem}; "
+                    "see docs/datasets.md for how to get it."
+                )
+
+
+def _paths(loader: Any) -> Iterator[str]:
+    """Yield the paths in the datasets of a dataloader, also of those inside ConcatDataset."""
+    for node in dicts(loader):
+        if "db_path" in node:  # backend_args of a pipeline
+            yield node["db_path"]
+        # a dataset that downloads itself need not be there yet
+        if node.get("download", type_name(node) in _DOWNLOADED):
+            continue
+        root, prefix = node.get("data_root") or "", node.get("data_prefix") or {}
+        if root:
+            yield root
+        parts = list(prefix.values()) if isinstance(prefix, dict) else [prefix]
+        for part in [*parts, node.get("ann_file")]:
+            if isinstance(part, str) and part:
+                yield os.path.join(root, part)
 
 
 def _path_problem(path: str) -> str | None:
@@ -47,44 +63,15 @@ def _path_problem(path: str) -> str | None:
     return None
 
 
-def _datasets(node: Any) -> Iterator[Mapping]:
-    """The dataset configs in a dataloader, inside ConcatDataset, RepeatDataset and the like too."""
-    if isinstance(node, Mapping):
-        # a dataset that downloads itself need not be there yet
-        download = node.get("download", type_name(node) in _DOWNLOADED)
-        if not download and any(key in node for key in ("data_root", "data_prefix", "ann_file")):
-            yield node
-        for key in ("dataset", "datasets"):
-            yield from _datasets(node.get(key))
-    elif isinstance(node, list | tuple):
-        for item in node:
-            yield from _datasets(item)
-
-
-def _paths(dataset: Mapping) -> Iterator[str]:
-    root = dataset.get("data_root") or ""
-    if root:
-        yield root
-    prefix = dataset.get("data_prefix") or {}
-    parts = list(prefix.values()) if isinstance(prefix, Mapping) else [prefix]
-    for part in [*parts, dataset.get("ann_file")]:
-        if isinstance(part, str) and part:
-            yield os.path.join(root, part)
-    for step in dataset.get("pipeline") or []:
-        backend = step.get("backend_args") if isinstance(step, Mapping) else None
-        if backend and "db_path" in backend:
-            yield backend["db_path"]
-
-
 def check_file_names(dataset: Any, option: str) -> None:
-    """Check that no two images of a dataset have one file name, by which results are written.
+    """Check that all images of a dataset have different file names: results are written by name.
 
     Args:
         dataset: The dataset.
-        option: What asks for the results, for the error.
+        option: Option that asks for the results, for the error.
 
     Raises:
-        UserInputError: If two images, of different folders, have one name.
+        UserInputError: If two images in different folders have the same name.
     """
     seen: dict[str, str] = {}
     for i in range(len(dataset)):
@@ -94,7 +81,7 @@ def check_file_names(dataset: Any, option: str) -> None:
         name = os.path.splitext(os.path.basename(path))[0]
         if seen.setdefault(name, path) != path:
             raise UserInputError(
-                f"{option}: images {seen[name]} and {path} would write one file, "
-                f"{name}.png. Test one folder at a time (test_dataloader.dataset.data_prefix), "
-                "each into a folder of its own."
+                f"{option}: images {seen[name]} and {path} have the same name: both would write "
+                f"{name}.png. Test one folder at a time (test_dataloader.dataset.data_prefix), each "
+                "with another output folder."
             )

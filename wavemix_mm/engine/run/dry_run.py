@@ -1,4 +1,4 @@
-"""Pass one batch through a model without computing: what cannot fit shows in the shapes."""
+"""Pass a batch through a model on the meta device, to find shapes that do not fit."""
 
 from __future__ import annotations
 
@@ -14,96 +14,117 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import FUNCTIONS, MODELS
 from torch import nn
 
+from wavemix_mm.engine.messages import Finding, error_message
+from wavemix_mm.engine.run.class_check import heads
+from wavemix_mm.engine.run.config import dicts
 from wavemix_mm.errors import BadSampleError
+from wavemix_mm.registry import named_class
 
 _SIZE = (224, 224)
 
 
 def build(model_cfg: dict) -> nn.Module:
     """Build a model on the meta device."""
+    for node in dicts(model_cfg):
+        named_class(node, MODELS)  # imports its module now: its constants must not be on meta
     try:
         with torch.device("meta"):
             return MODELS.build(model_cfg)
-    # Some models compute with numbers out of tensors as they are built, e.g. MixVisionTransformer.
+    # Some models read numbers from tensors while they are built, e.g. MixVisionTransformer.
     except (RuntimeError, NotImplementedError):
         return MODELS.build(model_cfg).to("meta")
 
 
 def in_channels(cfg: Config) -> int:
-    """Channels of the images that the backbone takes; 3 where its config does not say."""
+    """Return the input channels of the backbone; 3 if its config does not name them."""
     channels = (cfg.model.get("backbone") or {}).get("in_channels", 3)
     return channels if isinstance(channels, int) else 3
 
 
-def find_errors(cfg: Config, model: nn.Module, model_cfg: dict, dataset: Any) -> Iterator[str]:
-    """Pass one batch forward and tell what fails.
+def find_errors(cfg: Config, model: nn.Module, model_cfg: dict, dataset: Any) -> Iterator[Finding]:
+    """Pass one batch forward.
 
     Args:
         cfg: The config.
         model: The model, on the meta device.
-        model_cfg: Its config.
-        dataset: The training dataset, of which the first sample gives the size of a batch; None if
-            there is none, or if it is not to be read here.
+        model_cfg: Config of the model.
+        dataset: The training dataset, whose first sample has the size of the batch; None if it is
+            missing or must not be read here.
 
     Yields:
-        A message for the first step that fails, if one does.
+        The first step that fails, and levels that are too deep for the images.
     """
-    size = (cfg.get("train_dataloader") or {}).get("batch_size") or 1
     shape: tuple[int, ...] | None = None
-    if dataset is not None and is_local(cfg):
+    if dataset is not None:
         try:
             shape = _shape_of_sample(cfg, model_cfg, dataset)
         except BadSampleError:
-            pass  # the training names it, or replaces it
+            pass  # the training reports or replaces it
         # A pipeline may raise anything.
         except Exception as error:
-            yield f"train_dataloader: the first sample makes no batch: {_line(error)}"
+            text = error_message(error)
+            yield Finding(f"train_dataloader: the first sample makes no batch: {text}")
             return
     if shape is None:
         pre = getattr(model, "data_preprocessor", None)
         shape = (in_channels(cfg), *(getattr(pre, "size", None) or _SIZE))
     if not hasattr(model, "extract_feat"):
         return
-    batch = torch.zeros(size, *shape, device="meta")
-    what = f"{size} images of {'x'.join(map(str, shape))} (channels, height, width)"
+    size = (cfg.get("train_dataloader") or {}).get("batch_size") or 1
+    too_deep: list[Finding] = []
+    for name, module in model.named_modules():
+        if isinstance(getattr(module, "levels", None), tuple):
+            module.register_forward_pre_hook(_LevelCheck(f"model.{name}", too_deep))
+    part = "model.backbone"
     model.train()
-    part = "backbone"
     try:
-        features = model.extract_feat(batch)
-        for part in ("decode_head", "auxiliary_head", "head"):
-            head = getattr(model, part, None)
-            # of several heads, those after the first may need what the first gives
-            if isinstance(head, nn.Module) and not isinstance(head, nn.ModuleList):
+        features = model.extract_feat(torch.zeros(size, *shape, device="meta"))
+        for part, head in heads(model):
+            # later heads of a cascade may need the output of the earlier ones
+            if not part[-1].isdigit():
                 _check_channels(head, features)
                 head(features)
     # A layer may raise anything on shapes that do not fit.
     except Exception as error:
-        text = _line(error)
+        text = error_message(error)
         if not isinstance(error, NotImplementedError) and "meta" not in text.lower():
-            yield f"model.{part} cannot take {what}: {text}"
+            images = f"{size} images of {'x'.join(map(str, shape))} (channels, height, width)"
+            yield Finding(f"{part} cannot take {images}: {text}")
+    yield from too_deep[:1]
+
+
+class _LevelCheck:
+    """Forward pre-hook of a module that halves its maps once for each of its ``levels``."""
+
+    def __init__(self, name: str, findings: list[Finding]) -> None:
+        self.name, self.findings = name, findings
+
+    def __call__(self, module: nn.Module, inputs: tuple) -> None:
+        height, width = inputs[0].shape[-2:]
+        useful = (max(height, width) - 1).bit_length()
+        if max(module.levels) > useful:
+            self.findings.append(
+                Finding(
+                    f"{self.name} has levels={module.levels}, but its maps are only {height}x"
+                    f"{width}: after level {useful} a single pixel is left. Take fewer levels, or "
+                    "larger images.",
+                    is_error=False,
+                )
+            )
 
 
 def is_local(cfg: Config) -> bool:
-    """Whether the training data may be read in the main process.
+    """Tell whether the training data may be read in the main process.
 
     A client of a database must not be opened before the workers are forked.
     """
-    pending: list[Any] = [cfg.get("train_dataloader")]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, dict):
-            backend = node.get("backend_args") or {}
-            if backend.get("backend", "local") not in ("local", "disk"):
-                return False
-            pending += list(dict.values(node))
-        elif isinstance(node, list | tuple):
-            pending += node
-    return True
+    backends = (node.get("backend_args") or {} for node in dicts(cfg.get("train_dataloader")))
+    return all(args.get("backend", "local") in ("local", "disk") for args in backends)
 
 
 @contextlib.contextmanager
 def same_random_state() -> Iterator[None]:
-    """Give the generators of Python, NumPy and torch back their states at the end."""
+    """Restore the states of Python's, NumPy's and torch's generators at the end."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         yield
@@ -114,7 +135,7 @@ def same_random_state() -> Iterator[None]:
 
 
 def _check_channels(head: Any, features: Any) -> None:
-    """Compare channels, which transposed convolutions on the meta device do not."""
+    """Compare channels: transposed convolutions on the meta device do not."""
     expected, index = getattr(head, "in_channels", None), getattr(head, "in_index", -1)
     if isinstance(expected, int) and isinstance(index, int) and isinstance(features, tuple):
         found = features[index]
@@ -123,7 +144,7 @@ def _check_channels(head: Any, features: Any) -> None:
 
 
 def _shape_of_sample(cfg: Config, model_cfg: dict, dataset: Any) -> tuple[int, ...] | None:
-    """Shape of an image in a training batch, None if the model prepares it in a way of its own."""
+    """Return the shape of an image in a training batch, None if the batch has another form."""
     pre_cfg = model_cfg.get("data_preprocessor")
     collate_cfg = (cfg.get("train_dataloader") or {}).get("collate_fn")
     with same_random_state():
@@ -136,7 +157,3 @@ def _shape_of_sample(cfg: Config, model_cfg: dict, dataset: Any) -> tuple[int, .
         batch = MODELS.build(pre_cfg)(collate([sample, sample]), training=True)
     inputs = batch.get("inputs") if isinstance(batch, dict) else None
     return tuple(inputs.shape[1:]) if isinstance(inputs, torch.Tensor) else None
-
-
-def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split()).rstrip('.')}."

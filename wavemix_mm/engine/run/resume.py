@@ -1,4 +1,4 @@
-"""What a run resumes from, and what has changed in its schedule since."""
+"""Find the checkpoint that a run resumes from."""
 
 from __future__ import annotations
 
@@ -16,77 +16,54 @@ from wavemix_mm.errors import UserInputError
 
 
 def set_resume(cfg: Config, option: str | None) -> None:
-    """Set what the run resumes from; the first process decides for all.
+    """Set ``cfg.resume`` and ``cfg.load_from``; the first process decides for all.
 
-    After a restart by ``torchrun --max-restarts`` that is the newest whole checkpoint of the work
-    dir, whatever the option says. So that it is one of this run, the first attempt refuses a work
-    dir with a newer checkpoint than the one that it goes on from.
+    After a restart by ``torchrun --max-restarts`` the run resumes from the newest whole checkpoint
+    of the work dir. To avoid resuming another run, the first attempt stops if the work dir has a
+    checkpoint that is newer than the one to resume from.
 
     Args:
-        cfg: The config; ``cfg.work_dir`` must be set.
-        option: As of `resume.set_resume`.
+        cfg: The config; ``cfg.work_dir`` must be set. Its ``resume=True`` without a ``load_from``
+            counts as 'auto'.
+        option: A checkpoint, 'auto' for the newest whole one of the work dir, or None. If the work
+            dir has none yet, 'auto' counts as None.
 
     Raises:
-        UserInputError: See above, and `resume.set_resume`.
+        UserInputError: If the checkpoint is damaged, if the work dir has checkpoints and none of
+            them is whole, or if it has checkpoints of another run (see above).
     """
-    # on the nodes whose own processes did not fail torchrun does not count
+    # torchrun does not count restarts on nodes whose own processes did not fail
     attempt = max(all_gather_object(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))))
-
-    def decide() -> tuple[bool, str | None]:
-        chosen = _of_attempt(cfg, option, attempt) if _may_restart() else option
-        _set_resume(cfg, chosen)
-        return cfg.get("resume", False), cfg.get("load_from")
-
-    cfg.resume, cfg.load_from = agree(decide)
+    cfg.resume, cfg.load_from = agree(lambda: _decide(cfg, option, attempt))
 
 
-def _may_restart() -> bool:
-    return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) > 0
-
-
-def _of_attempt(cfg: Config, option: str | None, attempt: int) -> str | None:
-    newest, damaged = find_newest_good(cfg.work_dir, *out_dirs(cfg))
-    if attempt > 0:
-        # a checkpoint that was given is where to begin as long as there is none of this run
-        return "auto" if newest or damaged or option is None else option
+def _decide(cfg: Config, option: str | None, attempt: int) -> tuple[bool, str | None]:
     if option is None and cfg.get("resume"):
         option = cfg.get("load_from") or "auto"
-    goes_on = option == "auto" or (option and newest and newest.samefile(option))
-    if newest and not goes_on:
-        raise UserInputError(
-            f"work dir {cfg.work_dir} has {newest.name}, from which a restart by torchrun would go "
-            "on: give --resume to do so from the start, or take another work dir."
-        )
-    return option
-
-
-def _set_resume(cfg: Config, resume: str | None) -> None:
-    """Set what the run resumes from; ``cfg.work_dir`` must be set.
-
-    Args:
-        cfg: The config; its own ``resume=True`` without a ``load_from`` counts as 'auto'.
-        resume: A checkpoint, 'auto' for the newest whole one of the work dir, or None. Where the
-            work dir has none yet, the run starts as it would without resuming, ``load_from``
-            included.
-
-    Raises:
-        UserInputError: If the checkpoint is damaged, or the work dir has checkpoints and none of
-            them is whole.
-    """
-    if resume not in (None, "auto"):
-        cfg.resume, cfg.load_from = True, resume
-    elif resume == "auto" or (cfg.get("resume") and not cfg.get("load_from")):
+    if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) > 0:
+        newest, damaged = find_newest_good(cfg.work_dir, *out_dirs(cfg))
+        if attempt > 0:
+            # before the run has written a checkpoint, it starts from the given one again
+            option = "auto" if newest or damaged or option is None else option
+        elif newest and option != "auto" and not _is_file(newest, option):
+            raise UserInputError(
+                f"work dir {cfg.work_dir} has {newest.name}, and a restart by torchrun would "
+                "resume from it: give --resume to do so from the start, or take another work dir."
+            )
+    if option == "auto":
         newest = find_checkpoint(cfg.work_dir, *out_dirs(cfg))
-        cfg.resume = newest is not None
-        if newest:
-            cfg.load_from = str(newest)
-        return  # its hash was compared
-    path = Path(cfg.load_from) if cfg.get("resume") else None
-    # the loader says better what is no checkpoint at all
-    if path and path.is_file() and (sidecar(path).is_file() or zipfile.is_zipfile(path)):
-        cause = find_damage(path)
-        if cause:
-            raise UserInputError(f"checkpoint {cfg.load_from} is damaged: {cause}.")
+        option = str(newest) if newest else None
+    elif option and os.path.isfile(option):
+        # the loader has a better message for a file of another kind
+        is_checkpoint = sidecar(Path(option)).is_file() or zipfile.is_zipfile(option)
+        if is_checkpoint and (cause := find_damage(Path(option))):
+            raise UserInputError(f"checkpoint {option} is damaged: {cause}.")
+    return option is not None, option or cfg.get("load_from")
+
+
+def _is_file(path: Path, option: str | None) -> bool:
+    """Tell whether an option names this file; it may be an address, too."""
+    return option is not None and os.path.exists(option) and path.samefile(option)
 
 
 def find_checkpoint(work_dir: str, *folders: str) -> Path | None:
@@ -94,13 +71,13 @@ def find_checkpoint(work_dir: str, *folders: str) -> Path | None:
 
     Args:
         work_dir: Folder of the run.
-        *folders: Other folders with checkpoints of it.
+        *folders: Other folders with checkpoints of the run.
 
     Returns:
         The checkpoint; None, with a warning, if the run has written none.
 
     Raises:
-        UserInputError: If there are checkpoints, but none to resume from: to begin at epoch 0 would
+        UserInputError: If there are checkpoints, but none to resume from: a new start would
             overwrite them.
     """
     newest, damaged = find_newest_good(work_dir, *folders)
@@ -124,7 +101,7 @@ def find_checkpoint(work_dir: str, *folders: str) -> Path | None:
 
 
 def out_dirs(cfg: Config) -> list[str]:
-    """The other folders to which a config's hooks write checkpoints, as mmengine names them."""
+    """Return the other folders to which the hooks of a config write checkpoints."""
     hooks = [*(cfg.get("default_hooks") or {}).values(), *(cfg.get("custom_hooks") or [])]
     name = os.path.basename(cfg.work_dir.rstrip(os.sep))
     return [os.path.join(hook["out_dir"], name) for hook in hooks if hook and hook.get("out_dir")]

@@ -1,7 +1,10 @@
-"""Build and start mmengine's runner; what goes wrong before the first iteration is one sentence."""
+"""Prepare, build and start mmengine's runner, with one message for an error before it begins."""
 
 from __future__ import annotations
 
+import argparse
+import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,26 +16,60 @@ from mmengine.runner import Runner
 from torch import nn
 
 from wavemix_mm.engine.messages import building, error_message, lost_process
+from wavemix_mm.engine.parallel.distributed import init_distributed
+from wavemix_mm.engine.run.config import adapt_to_machine, load_config, parse_options, set_work_dir
+from wavemix_mm.engine.run.data_check import check_data_paths
 from wavemix_mm.errors import UserInputError
 
 # The parts of a segmentor or classifier that are networks and nothing else.
 _NETWORKS = ("backbone", "neck", "decode_head", "auxiliary_head", "head")
 
 
+def prepare(
+    args: argparse.Namespace,
+    apply_args: Callable[[Config, argparse.Namespace], None],
+    *loaders: str,
+) -> Config:
+    """Read the config of a tool, check its data, and start the processes.
+
+    Args:
+        args: Options of a `RunParser`.
+        apply_args: Function that applies the other options of the tool to the config.
+        *loaders: Keys of the dataloaders that the tool uses.
+
+    Returns:
+        The config, adapted to this machine.
+
+    Raises:
+        UserInputError: If the config, an option, the work dir or the launcher is wrong, or data is
+            missing.
+        LostProcessError: If the processes do not find each other.
+    """
+    cfg = load_config(args.config, parse_options(args.cfg_options))
+    with building(f"the options do not fit config {args.config}"):
+        apply_args(cfg, args)
+    check_data_paths(cfg, *loaders)
+    set_work_dir(cfg, args.work_dir, args.config)
+    adapt_to_machine(cfg, args.launcher)
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    init_distributed(cfg, args.launcher)
+    return cfg
+
+
 def build_runner(cfg: Config) -> Runner:
-    """Build the runner that a config describes, of ``runner_type`` where it names one.
+    """Build the runner of a config, Runner or its ``runner_type``.
 
     The option ``compile``, True or the arguments of torch.compile, compiles the forward pass of the
-    model's networks. mmengine would compile the whole training step, and no other; the graph breaks
-    there at every turn, in the data structures and the optimizer wrapper.
+    model's networks. mmengine would compile the training step alone, with many graph breaks in the
+    data structures and the optimizer wrapper.
 
-    None as a hook leaves the hook out. mmengine takes it for some of its own hooks alone.
+    None as a hook leaves the hook out. mmengine accepts None only for some of its own hooks.
     """
     for name, hook in (cfg.get("default_hooks") or {}).items():
         if hook is None:
             cfg.default_hooks[name] = dict(type="mmengine.hooks.Hook")  # which does nothing
     runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
-    # FlexibleRunner builds it when the loop begins; the checks before need it
+    # FlexibleRunner would build it when the loop begins; the checks need it before
     if isinstance(getattr(runner, "model", None), dict):
         runner.model = runner.strategy.build_model(runner.model)
     options = runner.cfg.pop("compile", None)
@@ -44,17 +81,17 @@ def build_runner(cfg: Config) -> Runner:
 def remove_ema_hooks(runner: Runner, checkpoint: dict, option: str | None) -> None:
     """Remove each EMAHook from a runner that only tests.
 
-    The weights of a checkpoint are the averaged ones. An EMAHook would exchange them for a copy of
-    the same weights. A hook with ``evaluate_on_origin``, which mmpretrain's EMAHook has, tests the
-    raw weights too; it stays if the checkpoint has them.
+    A checkpoint has the averaged weights in place of the raw ones, so that the hook would exchange
+    them for a copy. mmpretrain's EMAHook with ``evaluate_on_origin`` tests the raw weights too; it
+    stays if the checkpoint has them.
 
     Args:
-        runner: The runner, which has not loaded the checkpoint.
+        runner: The runner before it loads the checkpoint.
         checkpoint: Content of the checkpoint.
-        option: A command-line option that changes the model, which no hook that stays can follow.
+        option: A command-line option that changes the model. A hook that stays cannot follow it.
 
     Raises:
-        UserInputError: If a hook stays and an option is given.
+        UserInputError: If a hook stays although an option is given.
     """
     averages = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
     has_raw = "ema_state_dict" in checkpoint
@@ -64,11 +101,11 @@ def remove_ema_hooks(runner: Runner, checkpoint: dict, option: str | None) -> No
             f"{option} tests the averaged weights alone: set evaluate_on_origin of the EMAHook to "
             "False."
         )
-    runner._hooks = [hook for hook in runner.hooks if hook not in averages or hook in stay]
+    runner.hooks[:] = [hook for hook in runner.hooks if hook not in averages or hook in stay]
 
 
 class _CompileHook(Hook):
-    """Compiles when the loop begins: what copies the model, such as EMA, has done so by then."""
+    """Compile when the loop begins, after hooks such as EMA have copied the model."""
 
     def __init__(self, options: dict) -> None:
         self.options = options
@@ -85,10 +122,10 @@ class _CompileHook(Hook):
 
 
 class DeployHook(Hook):
-    """Folds the model when a test begins, after the checkpoint has been loaded.
+    """Fold the model when a test begins, after the checkpoint has been loaded.
 
     Args:
-        what: Start of the message if it cannot be folded.
+        what: Start of the message if the model cannot be folded.
     """
 
     priority = "VERY_HIGH"  # before the networks are compiled
@@ -103,7 +140,7 @@ class DeployHook(Hook):
 
 
 class _StartHook(Hook):
-    """Notes that the loop has begun: from there on an error is not one of the config."""
+    """Note that the loop has begun: later errors are not errors of the config."""
 
     priority = "HIGHEST"
 
@@ -117,15 +154,15 @@ class _StartHook(Hook):
 
 
 def run(runner: Runner, action: str, what: str) -> Any:
-    """Train or test; the optimizer, schedulers, weights and so on are built only now.
+    """Train or test. The runner builds optimizer and schedulers and loads weights only now.
 
     Args:
         runner: The runner.
         action: 'train' or 'test'.
-        what: Start of the sentence, e.g. "config a.py cannot be started".
+        what: Start of the message, e.g. "config a.py cannot be started".
 
     Returns:
-        What the runner's method returns: the model, or the metrics.
+        Result of the runner's method: the model, or the metrics.
 
     Raises:
         UserInputError: On any error before the first iteration.
@@ -146,6 +183,6 @@ def run(runner: Runner, action: str, what: str) -> Any:
 def switch_to_deploy(model: nn.Module) -> None:
     """Call ``switch_to_deploy()`` on every part of a model that has it."""
     for module in list(model.modules()):
-        # a folded part may have been removed by the one that contained it: harmless
+        # its container may have removed it already: harmless
         if hasattr(module, "switch_to_deploy"):
             module.switch_to_deploy()

@@ -16,9 +16,12 @@ from wavemix_mm.models.layers.token_mixers import DWTMixer
 from wavemix_mm.models.layers.wavelet import HAAR, pad_to_even
 
 # LL, LH, HL, HH of a 2x2 cell as 2x2 filters, from the signs in ``wavelet.py``.
-_HAAR_FILTERS = 0.5 * torch.tensor(
-    [[[1, 1], [1, 1]], [[1, 1], [-1, -1]], [[1, -1], [1, -1]], [[1, -1], [-1, 1]]],
-    dtype=torch.float64,
+# No tensor: it would stay on the device that is the default when this module is imported.
+_HAAR_FILTERS = (
+    ((0.5, 0.5), (0.5, 0.5)),
+    ((0.5, 0.5), (-0.5, -0.5)),
+    ((0.5, -0.5), (0.5, -0.5)),
+    ((0.5, -0.5), (-0.5, 0.5)),
 )
 
 
@@ -133,7 +136,7 @@ class FoldedHaarConv(nn.Module):
             weight = conv.weight[:, :, 0, 0].double()
             details = weight[:, channels:bands].unflatten(1, (channels, 3))
             per_band = torch.cat((weight[:, :channels, None], details), dim=2)
-            filters = _HAAR_FILTERS.to(weight.device)
+            filters = torch.tensor(_HAAR_FILTERS, dtype=weight.dtype, device=weight.device)
             self.conv.weight.copy_(torch.einsum("ocb,bij->ocij", per_band, filters))
             self.conv.bias.copy_(conv.bias)
             if self.higher is not None:

@@ -1,12 +1,9 @@
-"""Data folders, numbers of classes and checkpoints, checked before a run."""
-
-from types import SimpleNamespace
+"""Data must be there, and results must not overwrite each other."""
 
 import pytest
 from mmengine.config import Config
-from torch import nn
 
-from wavemix_mm.engine.run import class_check, data_check
+from wavemix_mm.engine.run import data_check
 from wavemix_mm.errors import UserInputError
 
 
@@ -82,40 +79,23 @@ def test_dataset_that_downloads_itself_need_not_be_there():
         check_dataset(type="CIFAR10", data_root="/nowhere", download=False)
 
 
-def dataset_of(number):
-    return SimpleNamespace(metainfo=dict(classes=[str(i) for i in range(number)]))
+class Images:
+    def __init__(self, *paths):
+        self.paths = paths
+
+    def __len__(self):
+        return len(self.paths)
+
+    def get_data_info(self, i):
+        return dict(img_path=self.paths[i])
 
 
-def head_with(number):
-    head = nn.Identity()
-    head.num_classes = number
-    return head
-
-
-def model_with(**numbers):
-    model = nn.Module()
-    for name, number in numbers.items():
-        several = isinstance(number, list)
-        setattr(
-            model, name, nn.ModuleList(map(head_with, number)) if several else head_with(number)
-        )
-    return model
-
-
-@pytest.mark.parametrize(
-    "heads",
-    [dict(decode_head=19), dict(head=19), dict(decode_head=11, auxiliary_head=[11, 19])],
-)
-def test_number_of_classes_of_every_head(heads):
-    model = model_with(**heads)
-    with pytest.raises(UserInputError, match=r"a\.py: model\.\w+\.num_classes=19, .* 11 classes"):
-        class_check.check_num_classes(model, dataset_of(11), "a.py")
-    wrapper = nn.Module()  # as a model for test-time augmentation holds it
-    wrapper.module = model
-    with pytest.raises(UserInputError):
-        class_check.check_num_classes(wrapper, dataset_of(11), "a.py")
-
-
-def test_equal_or_unknown_number_of_classes_passes():
-    class_check.check_num_classes(model_with(decode_head=11), dataset_of(11), "a.py")
-    class_check.check_num_classes(model_with(decode_head=11), SimpleNamespace(), "a.py")
+def test_two_images_of_one_name():
+    with pytest.raises(UserInputError) as caught:
+        data_check.check_file_names(Images("a/0.jpg", "a/1.jpg", "b/1.png"), "--out")
+    assert str(caught.value).startswith(
+        "--out: images a/1.jpg and b/1.png have the same name: both would write 1.png."
+    )
+    data_check.check_file_names(Images("a/0.jpg", "b/1.jpg"), "--out")
+    data_check.check_file_names(Images("a/0.jpg", "a/0.jpg"), "--out")  # twice the same image
+    data_check.check_file_names(Images(None, None), "--out")

@@ -1,0 +1,121 @@
+"""Batches, validations and schedulers against the length of the run."""
+
+import pytest
+from mmengine.config import Config
+
+from wavemix_mm.engine.run.schedule_check import find_schedule_errors
+
+SWITCH = dict(type="wavemix_mm.SwitchOptimizerHook", last_epochs=4)
+
+
+def found(num_samples=None, **config):
+    cfg = Config(dict(train_cfg=dict(max_epochs=10)) | config)
+    return [(finding.text, finding.is_error) for finding in find_schedule_errors(cfg, num_samples)]
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "expected"),
+    [
+        (dict(end=4, begin=4), "ends at 4, but begins at 4."),
+        (dict(begin=12), "begins at 12, but max_epochs=10."),
+        (dict(end=30), "ends at 30, but max_epochs=10: it does not reach its end."),
+        (dict(end=8), "ends at 8, but max_epochs=10: the rate then stays as it is."),
+        (dict(milestones=[5, 10, 20]), "has the milestones [10, 20], but max_epochs=10: it does "
+         "not reach them."),
+        (dict(T_max=30), "has T_max=30, but takes 10 steps (max_epochs=10)."),
+        (dict(T_max=10, begin=2), "has T_max=10, but takes 8 steps (max_epochs=10)."),
+        # 10 epochs of 3 batches
+        (dict(by_epoch=False, end=50), "ends at 50, but max_epochs=10 is 30 iterations: it does "
+         "not reach its end."),
+        (dict(by_epoch=False, end=20), "ends at 20, but max_epochs=10 is 30 iterations: the rate "
+         "then stays as it is."),
+    ],
+)  # fmt: skip
+def test_scheduler(scheduler, expected):
+    loader = dict(batch_size=2)
+    scheduler = dict(type="mmengine.PolyLR") | scheduler
+    for given in (scheduler, [scheduler]):
+        ((text, is_error),) = found(5, param_scheduler=given, train_dataloader=loader)
+        assert text == f"param_scheduler PolyLR {expected}"
+        assert is_error == ("begins at 4" in expected)
+
+
+def test_schedulers_that_fit():
+    warmup = dict(type="LinearLR", end=3)
+    for schedulers in (
+        [warmup],
+        [warmup, dict(type="CosineAnnealingLR", begin=3, T_max=7)],
+        [warmup, dict(type="PolyLR", begin=3, end=10), dict(type="MultiStepLR", milestones=[9])],
+        [dict(type="PolyLR", by_epoch=False, end=99)],  # the number of iterations is unknown
+        dict(generator=[dict(type="PolyLR", end=99)]),
+        None,
+    ):
+        assert found(param_scheduler=schedulers) == []
+
+
+def test_the_switch_of_the_optimizer_ends_the_schedule():
+    def texts(end, **hook):
+        scheduler = dict(type="PolyLR", end=end)
+        return [text for text, _ in found(param_scheduler=scheduler, custom_hooks=[SWITCH | hook])]
+
+    assert texts(6) == []
+    for end, result in ((10, "it does not reach its end"), (5, "the rate then stays as it is")):
+        assert texts(end) == [
+            f"param_scheduler PolyLR ends at {end}, but SwitchOptimizerHook changes the schedule "
+            f"after epoch 6: {result}."
+        ]
+    assert texts(6, last_epochs=None, switch_epoch=6) == []
+    assert texts(10, last_epochs=50) == []  # the run is too short for the switch
+
+
+def test_epochs_in_a_run_that_counts_iterations():
+    train_cfg = dict(type="IterBasedTrainLoop", max_iters=100, val_interval=50)
+    scheduler = dict(type="PolyLR", end=100)
+    (text,) = found(train_cfg=train_cfg, param_scheduler=scheduler)
+    assert text[0].startswith(
+        "param_scheduler PolyLR counts epochs, but the run iterations: it never"
+    )
+    assert found(train_cfg=train_cfg, param_scheduler=scheduler | dict(by_epoch=False)) == []
+
+
+@pytest.mark.parametrize(
+    ("train_cfg", "expected"),
+    [
+        (dict(max_epochs=2, val_interval=3), "val_interval=3 is greater than max_epochs=2: only "
+         "the end is validated."),
+        (dict(max_epochs=2, val_begin=3), "val_begin=3 is greater than max_epochs=2: nothing is "
+         "validated."),
+        (dict(max_iters=20, val_interval=21), "val_interval=21 is greater than max_iters=20: only "
+         "the end is validated."),
+        (dict(max_epochs=0), "max_epochs=0: nothing is trained."),
+    ],
+)  # fmt: skip
+def test_validation(train_cfg, expected):
+    ((text, is_error),) = found(train_cfg=train_cfg, val_dataloader=dict())
+    assert text == f"train_cfg.{expected}" and is_error == ("max_epochs=0" in text)
+    assert found(train_cfg=dict(max_epochs=2, val_interval=2), val_dataloader=dict()) == []
+    assert found(train_cfg=dict(max_epochs=2, val_interval=3)) == []
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "drop_last", "expected"),
+    [(0, False, 1), (3, True, 3), (3, False, None), (4, True, None)],
+)
+def test_no_batch(num_samples, drop_last, expected):
+    texts = found(num_samples, train_dataloader=dict(batch_size=4, drop_last=drop_last))
+    if expected is None:
+        assert texts == []
+    else:
+        ((text, is_error),) = texts
+        assert is_error and text == (
+            f"train_dataloader has no batch: {num_samples} images, batch_size=4 and drop_last="
+            f"{drop_last}. Set batch_size to at most {expected}."
+        )
+
+
+def test_batches_of_several_processes(monkeypatch):
+    monkeypatch.setattr("wavemix_mm.engine.run.schedule_check.get_world_size", lambda: 2)
+    loader = dict(batch_size=4, drop_last=True)
+    assert found(7, train_dataloader=loader) == []  # one is taken twice
+    ((text, _),) = found(6, train_dataloader=loader)
+    assert "batch_size=4 in each of 2 processes and drop_last=True. Set batch_size to at" in text
