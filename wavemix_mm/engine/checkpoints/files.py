@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 from wavemix_mm.engine.checkpoints.content import keep_plain
 from wavemix_mm.engine.checkpoints.torch_files import read_torch_file
+from wavemix_mm.engine.messages import warn
+from wavemix_mm.errors import UserInputError
 
 POINTER = "last_checkpoint"
 _SIDECAR = ".sha256"
@@ -154,6 +156,40 @@ def find_newest_good(
             return path, damaged
         damaged.append((path, cause))
     return None, damaged
+
+
+def find_checkpoint(work_dir: str, *folders: str) -> Path | None:
+    """Find the newest whole checkpoint of a run, with a warning for each that is damaged.
+
+    Args:
+        work_dir: Folder of the run.
+        *folders: Other folders with checkpoints of the run.
+
+    Returns:
+        The checkpoint; None, with a warning, if the run has written none.
+
+    Raises:
+        UserInputError: If there are checkpoints, but none to resume from: a new start would
+            overwrite them.
+    """
+    newest, damaged = find_newest_good(work_dir, *folders)
+    causes = [f"{path}: {cause}" for path, cause in damaged]
+    if newest is None and not causes:
+        causes = [
+            f"{path}: it has no optimizer state"
+            for folder in (work_dir, *folders)
+            for path in sorted(Path(folder).glob("best_*.pth"))
+        ]
+    if newest is None and causes:
+        raise UserInputError(
+            f"work dir {work_dir} has no checkpoint to resume from ({'; '.join(causes)}); to start "
+            "anew, leave out --resume or take another work dir."
+        )
+    if newest is None:
+        warn(f"work dir {work_dir} has no checkpoint to resume from: starting anew.")
+    for cause in causes:
+        warn(f"damaged checkpoint {cause}; resuming from {newest}.")
+    return newest
 
 
 def _candidates(pointed: Path | None, *folders: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.optim import BaseOptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
-from wavemix_mm.engine.checkpoints.files import temporary_files
+from wavemix_mm.engine.checkpoints.files import find_checkpoint, temporary_files
 from wavemix_mm.engine.checkpoints.writer import CheckpointWriter, check_local, publish
 from wavemix_mm.engine.exact.progress import is_step_done, is_validation_due
 from wavemix_mm.engine.exact.schedule import changes_of_schedule, samples_seen_again
@@ -23,7 +23,6 @@ from wavemix_mm.engine.guard.stopping import (
     protect_all_workers,
 )
 from wavemix_mm.engine.messages import check_integers
-from wavemix_mm.engine.run.resume import find_checkpoint
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import HOOKS
 

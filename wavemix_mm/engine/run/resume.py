@@ -9,8 +9,12 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.dist import all_gather_object
 
-from wavemix_mm.engine.checkpoints.files import find_damage, find_newest_good, sidecar
-from wavemix_mm.engine.messages import warn
+from wavemix_mm.engine.checkpoints.files import (
+    find_checkpoint,
+    find_damage,
+    find_newest_good,
+    sidecar,
+)
 from wavemix_mm.engine.parallel.distributed import agree
 from wavemix_mm.errors import UserInputError
 
@@ -64,40 +68,6 @@ def _decide(cfg: Config, option: str | None, attempt: int) -> tuple[bool, str | 
 def _is_file(path: Path, option: str | None) -> bool:
     """Tell whether an option names this file; it may be an address, too."""
     return option is not None and os.path.exists(option) and path.samefile(option)
-
-
-def find_checkpoint(work_dir: str, *folders: str) -> Path | None:
-    """Find the newest whole checkpoint of a run, with a warning for each that is damaged.
-
-    Args:
-        work_dir: Folder of the run.
-        *folders: Other folders with checkpoints of the run.
-
-    Returns:
-        The checkpoint; None, with a warning, if the run has written none.
-
-    Raises:
-        UserInputError: If there are checkpoints, but none to resume from: a new start would
-            overwrite them.
-    """
-    newest, damaged = find_newest_good(work_dir, *folders)
-    causes = [f"{path}: {cause}" for path, cause in damaged]
-    if newest is None and not causes:
-        causes = [
-            f"{path}: it has no optimizer state"
-            for folder in (work_dir, *folders)
-            for path in sorted(Path(folder).glob("best_*.pth"))
-        ]
-    if newest is None and causes:
-        raise UserInputError(
-            f"work dir {work_dir} has no checkpoint to resume from ({'; '.join(causes)}); to start "
-            "anew, leave out --resume or take another work dir."
-        )
-    if newest is None:
-        warn(f"work dir {work_dir} has no checkpoint to resume from: starting anew.")
-    for cause in causes:
-        warn(f"damaged checkpoint {cause}; resuming from {newest}.")
-    return newest
 
 
 def out_dirs(cfg: Config) -> list[str]:
