@@ -82,6 +82,6 @@ def check_file_names(dataset: Any, option: str) -> None:
         if seen.setdefault(name, path) != path:
             raise UserInputError(
                 f"{option}: images {seen[name]} and {path} have the same name: both would write "
-                f"{name}.png. Test one folder at a time (test_dataloader.dataset.data_prefix), each "
-                "with another output folder."
+                f"{name}.png. Test one folder at a time (test_dataloader.dataset.data_prefix), "
+                "each with another output folder."
             )
