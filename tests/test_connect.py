@@ -67,11 +67,18 @@ print(*errors, sep="\\n")
 """
 
 
-# What connects the plugin to mmengine. All but the first three import OpenMMLab after wavemix_mm.
+# Orders of import, and what else connects the plugin to mmengine.
 @pytest.mark.parametrize(
     "code",
     [
+        "import wavemix_mm",
+        "import wavemix_mm; from mmengine.runner import Runner",
+        "import wavemix_mm, mmengine.runner.checkpoint",
+        "import wavemix_mm; from mmseg.apis import MMSegInferencer",
+        "import wavemix_mm; from mmpretrain import get_model",
+        "import wavemix_mm, mmengine.infer.infer",
         "import mmengine.runner, wavemix_mm",
+        "import mmengine.infer, wavemix_mm",
         "import torch, wavemix_mm",
         "from mmengine.registry import HOOKS; HOOKS.get('wavemix_mm.NonFiniteHook')",
         "import wavemix_mm; wavemix_mm.connect()",

@@ -1,8 +1,8 @@
 """WaveMix, the wavelet token-mixing network, as a plugin for OpenMMLab.
 
-The import registers the plugin in those parts of OpenMMLab that this process has imported, and
-imports no torch. Models and other types register themselves when a config names one
-(`wavemix_mm/registry.py`).
+The import registers the plugin in OpenMMLab and imports no torch: parts of mmengine that the
+process imports later follow then. Models and other types register themselves when a config names
+one (`wavemix_mm/registry.py`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import functools
 import sys
 import warnings
 from importlib.util import find_spec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .version import __version__
@@ -24,9 +25,9 @@ __all__ = ["__version__", "connect", "convert_official"]
 def connect(imported_only: bool = False) -> None:
     """Register the plugin in mmengine, and in mmpretrain if it is installed.
 
-    `import wavemix_mm` and the first use of one of our types do this for what the process has
-    imported by then. A program needs the call only if it imports `wavemix_mm` before OpenMMLab;
-    README says for what. A second call registers nothing again.
+    `import wavemix_mm` does this for the parts of mmengine that the process has imported, and for
+    the others as soon as the process imports them. A program needs the call only if it imports
+    mmpretrain later and asks it for our models by name. A second call registers nothing again.
 
     Args:
         imported_only: Leave out what would import torch or mmpretrain.
@@ -38,11 +39,33 @@ def connect(imported_only: bool = False) -> None:
     from .host.environment import check_stack
 
     check_stack()
+    import mmengine
+
     _register_configs()
-    if not imported_only or sys.modules.get("torch"):
+    mmengine.__class__ = _MMEngine
+    if not imported_only or hasattr(mmengine, "runner"):
         _register_checkpoints()
-    if sys.modules.get("mmpretrain.apis") or (not imported_only and find_spec("mmpretrain")):
+    if not imported_only or hasattr(mmengine, "infer"):
+        _register_inferencers()
+    if hasattr(sys.modules.get("mmpretrain"), "apis") or (
+        not imported_only and find_spec("mmpretrain")
+    ):
         _register_models()
+
+
+class _MMEngine(ModuleType):
+    """The module `mmengine`, which notes the import of its submodules.
+
+    Python binds a submodule to its package after the import. Checkpoints are thus read without
+    running their code from the first one on, and `import wavemix_mm` need not import torch.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "runner":
+            _register_checkpoints()
+        elif name == "infer":
+            _register_inferencers()
 
 
 @functools.cache  # once for each process
@@ -52,7 +75,7 @@ def _register_configs() -> None:
     from .host.bases import read_own_bases
 
     # `wavemix_mm::<config>` as a base of a config. A program that reads a config has imported what
-    # it uses, so that each base registers the plugin there too.
+    # it uses, so each base registers our models in mmpretrain, too.
     read_own_bases(before_reading=lambda: connect(imported_only=True))
     # `wavemix_mm::<config>` for mmengine.hub. The value is a module: both versions of mmengine then
     # take its folder, while 0.10.7 finds no editable install by the distribution's name.
@@ -61,16 +84,22 @@ def _register_configs() -> None:
 
 @functools.cache
 def _register_checkpoints() -> None:
-    from mmengine.infer import BaseInferencer
     from mmengine.runner import checkpoint
 
     from .engine.checkpoints.loading import register_finder, register_loaders
-    from .host.inferencers import explain_inferencers
     from .host.model_index import SCHEME, find_weights
 
     # checkpoints `wavemix_mm://<name>`, and files and addresses without running their code
     register_finder(SCHEME, find_weights)
     register_loaders(checkpoint)
+
+
+@functools.cache
+def _register_inferencers() -> None:
+    from mmengine.infer import BaseInferencer
+
+    from .host.inferencers import explain_inferencers
+
     # the message for weights without a config
     explain_inferencers(BaseInferencer)
 

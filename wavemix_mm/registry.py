@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import mmengine.runner  # noqa: F401  (imports torch, which our types need anyway)
 from mmengine import registry as roots
 from mmengine.registry import Registry
 
 from wavemix_mm import connect
 
-# The program uses one of our types: register what `import wavemix_mm` left out without torch.
+# The program uses one of our types: raise if the OpenMMLab packages do not fit together.
 connect(imported_only=True)
 
 
