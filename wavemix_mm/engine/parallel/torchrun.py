@@ -37,16 +37,22 @@ def note_user_error() -> None:
     if folder is None:
         return
     with contextlib.suppress(OSError):
-        (folder.parent / USER_ERROR).touch()
+        (folder.parent / USER_ERROR).write_text(folder.name)
     if has_agent_store():  # for the other machines; the store may be gone with the first one
         with contextlib.suppress(RuntimeError):
             agent_store(datetime.timedelta(seconds=5)).set(USER_ERROR, "")
 
 
 def is_after_user_error() -> bool:
-    """Tell whether a user's mistake on this machine has ended the job before this restart."""
+    """Tell whether a user's mistake has ended an earlier attempt of this job on this machine.
+
+    The other processes of the same attempt go on to the mistake themselves: if one of them ended
+    first, torchrun would end the process that is about to print the message.
+    """
     folder = _attempt_folder()
-    return folder is not None and (folder.parent / USER_ERROR).exists()
+    if folder is None or not (folder.parent / USER_ERROR).exists():
+        return False
+    return (folder.parent / USER_ERROR).read_text() not in ("", folder.name)
 
 
 def is_first_to_say(message: str) -> bool:
