@@ -4,6 +4,7 @@ from mmengine.device import get_device
 from mmengine.registry import OPTIM_WRAPPERS, init_default_scope
 from torch import nn
 
+from wavemix_mm.engine import optim_wrappers
 from wavemix_mm.engine.optim_wrappers import BFloat16OptimWrapper
 
 
@@ -20,7 +21,7 @@ def test_is_found_in_the_registry(scope):
 @pytest.fixture(autouse=True)
 def processor_with_bfloat16(monkeypatch):
     """The same tests on every processor."""
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.setattr(optim_wrappers, "is_cpu_fast_in_bfloat16", lambda: True)
 
 
 def test_forward_pass_runs_in_bfloat16_and_weights_stay_float32():
@@ -38,11 +39,15 @@ def test_forward_pass_runs_in_bfloat16_and_weights_stay_float32():
 
 
 @pytest.mark.skipif(get_device() != "cpu", reason="is about the CPU")
-def test_processor_without_bfloat16_runs_in_float32(monkeypatch):
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+def test_a_cpu_without_fast_bfloat16_trains_in_float32_and_one_warning_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(optim_wrappers, "is_cpu_fast_in_bfloat16", lambda: False)
+    optim_wrappers._warn_of_float32.cache_clear()
     model = nn.Linear(4, 3)
-    with _wrapper(model).optim_context(model):
+    wrapper, _ = _wrapper(model), _wrapper(model)  # SwitchOptimizerHook makes another
+    with wrapper.optim_context(model):
         assert model(torch.randn(2, 4)).dtype == torch.float32
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert warning.startswith("warning: this CPU has no fast bfloat16")
 
 
 def test_autocast_ends_with_an_error():
@@ -71,12 +76,3 @@ def test_is_close_to_float32():
     with _wrapper(model).optim_context(model):
         got = model(x)
     torch.testing.assert_close(got.float(), model(x), rtol=3e-2, atol=3e-2)
-
-
-def test_stays_in_float32_where_the_processor_has_no_bfloat16(monkeypatch):
-    if get_device() != "cpu":
-        pytest.skip("concerns a CPU")
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
-    model = nn.Linear(4, 3)
-    with _wrapper(model).optim_context(model):
-        assert model(torch.randn(2, 4)).dtype == torch.float32
