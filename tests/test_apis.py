@@ -109,6 +109,15 @@ def test_hosts_take_the_model(task, config, checkpoint, image):
     assert not torch.allclose(predict(task, random, image), scores)
 
 
+def test_optimized_model_in_the_hosts_functions(task, config, checkpoint, image):
+    scores = [
+        predict(task, init_model(config, checkpoint, device="cpu", optimize=optimized), image)
+        for optimized in (False, True)
+    ]
+    assert scores[1].dtype == torch.float32
+    torch.testing.assert_close(*scores, rtol=2e-2, atol=2e-2 * scores[0].abs().max().item())
+
+
 def test_config_object_is_left_alone(task, config, checkpoint, image):
     cfg = Config.fromfile(config)
     before = cfg.pretty_text

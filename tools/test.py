@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,6 +43,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--deploy",
         action="store_true",
         help="fold norms and the transform before the test; the checkpoint may be of either kind",
+    )
+    parser.add_argument(
+        "--optimize",
+        action="store_true",
+        help="--deploy, in a type that the device is fast in; on a GPU compiled, as CUDA graphs",
     )
     return parser.parse_args(argv)
 
@@ -109,6 +115,7 @@ def test(args: argparse.Namespace) -> None:
     from mmengine.dist import is_main_process
     from mmengine.evaluator import DumpResults
 
+    from wavemix_mm.apis import optimize
     from wavemix_mm.engine import messages
     from wavemix_mm.engine.checkpoints import fit, loading
     from wavemix_mm.engine.run import class_check, data_check, start
@@ -117,6 +124,8 @@ def test(args: argparse.Namespace) -> None:
         cfg = start.prepare(args, apply_args, "test_dataloader")
         cfg.load_from, cfg.resume = args.checkpoint, False
         loading.check_file(args.checkpoint)
+        # optimize() compiles in a way of its own
+        change = partial(optimize, compile=cfg.pop("compile", True)) if args.optimize else None
         with messages.building(f"config {args.config} cannot be built"):
             runner = start.build_runner(cfg)
             dataset = runner.test_loop.dataloader.dataset
@@ -129,14 +138,14 @@ def test(args: argparse.Namespace) -> None:
         content = loading.read_ahead(args.checkpoint)
         state = loading.get_state_dict(content, args.checkpoint)
         class_check.check_classes_of_checkpoint(content, dataset, args.checkpoint)
-        option = "--deploy" if args.deploy else "--tta" if args.tta else None
-        start.remove_ema_hooks(runner, content, option)
-        if args.deploy and fit.compare_state(runner.model, state).missing:
+        folding = "--optimize" if args.optimize else "--deploy" if args.deploy else None
+        start.remove_ema_hooks(runner, content, folding or ("--tta" if args.tta else None))
+        if folding and fit.compare_state(runner.model, state).missing:
             start.switch_to_deploy(runner.model)  # as when the checkpoint was saved
         fit.check_state_dict(runner.model, state, args.checkpoint)
-        if args.deploy:
-            what = f"--deploy: checkpoint {args.checkpoint} cannot be folded"
-            runner.register_hook(start.DeployHook(what))
+        if folding:
+            what = f"{folding}: checkpoint {args.checkpoint} cannot be folded"
+            runner.register_hook(start.DeployHook(what, change))
         dumped = args.out_item if args.out and not segmentation else None
         if dumped == "pred":
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))

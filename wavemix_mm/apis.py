@@ -23,6 +23,10 @@ from wavemix_mm.engine.checkpoints.loading import (
     read_checkpoint,
 )
 from wavemix_mm.errors import UserInputError
+from wavemix_mm.models.fast.optimize import optimize
+
+__all__ = ["init_model", "optimize"]
+_optimize = optimize  # init_model has an argument of that name
 
 # The imports above have imported torch: register what `import wavemix_mm` left out without it.
 connect(imported_only=True)
@@ -35,6 +39,7 @@ def init_model(
     cfg_options: dict[str, Any] | None = None,
     min_share: float = 1.0,
     trust_checkpoint: bool = False,
+    optimize: bool = False,
 ) -> nn.Module:
     """Build the model of a config, and load a checkpoint without running code that it may hold.
 
@@ -54,6 +59,7 @@ def init_model(
             a warning names them. Tensors that only the checkpoint has are ignored with a warning.
         trust_checkpoint: Unpickle in full a file that cannot be read otherwise. This runs any code
             in it.
+        optimize: Make the model fast by `wavemix_mm.apis.optimize`; it cannot be trained then.
 
     Returns:
         The model in eval mode.
@@ -97,7 +103,8 @@ def init_model(
         setattr(model, "dataset_meta", meta)  # noqa: B010, a plain attribute is typed as a Module
     else:
         setattr(model, "_dataset_meta", dataset_meta)  # noqa: B010
-    return model.to(device or get_device()).eval()
+    model = model.to(device or get_device()).eval()
+    return _optimize(model) if optimize else model
 
 
 def _build_segmentor(cfg: Config) -> nn.Module:

@@ -83,12 +83,18 @@ def test_images_of_one_name_do_not_overwrite_each_other(checkpoint, camvid_folde
 def test_deploy_and_tta_give_the_expected_miou(checkpoint, tmp_path):
     """Folding changes nothing; averaging over the flipped image does change the result."""
     config, path = checkpoint
+    ways = {"plain": [], "deploy": ["--deploy"], "tta": ["--tta"]}
+    # the option of training is for --optimize alone, and on a CPU nothing is compiled
+    ways["optimize"] = ["--optimize", "--cfg-options", "compile.backend=no_such_backend"]
     results = {}
-    for name, options in {"plain": [], "deploy": ["--deploy"], "tta": ["--tta"]}.items():
+    for name, options in ways.items():
         run_main("test", config, path, "--work-dir", tmp_path / name, *options)
         results[name] = miou(log_of(tmp_path / name))
     assert results["deploy"] == pytest.approx(results["plain"], abs=0.02)
     assert "SegTTAModel" in log_of(tmp_path / "tta")
+    # bfloat16 on some machines
+    assert results["optimize"] == pytest.approx(results["plain"], abs=1)
+    assert "optimize: EncoderDecoder runs as folded" in log_of(tmp_path / "optimize")
 
 
 EMA = """

@@ -126,17 +126,19 @@ class DeployHook(Hook):
 
     Args:
         what: Start of the message if the model cannot be folded.
+        change: Function that changes the model in place; None folds it.
     """
 
     priority = "VERY_HIGH"  # before the networks are compiled
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, change: Callable[[nn.Module], Any] | None = None) -> None:
         self.what = what
+        self.change = change or switch_to_deploy
 
     def before_test(self, runner: Runner) -> None:
-        """Fold norms and the transform."""
+        """Change the model."""
         with building(self.what):
-            switch_to_deploy(runner.model)
+            self.change(runner.model)
 
 
 class _StartHook(Hook):

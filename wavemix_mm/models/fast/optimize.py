@@ -1,0 +1,225 @@
+"""Make a model fast for inference by one call, and never slower than it was."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from operator import truediv
+from typing import Any, cast
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from wavemix_mm.errors import UserInputError
+from wavemix_mm.models.fast.fast_forward import FastForward, Ways
+from wavemix_mm.processor import is_cpu_fast_in_bfloat16
+
+# The parts of a segmentor or classifier that are networks and nothing else.
+_PARTS = ("backbone", "neck", "decode_head", "auxiliary_head", "head")
+# Largest difference to the plain model's output, over the largest value of that output.
+TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 2e-2}
+_ROUNDS, _ROUND_SECONDS = 9, 0.05
+PLAIN = Ways(dtype=None)
+
+
+def optimize(
+    model: nn.Module,
+    images: tuple[int, int, int] | None = None,
+    dtype: torch.dtype | None = None,
+    compile: bool | dict[str, Any] = True,
+) -> nn.Module:
+    """Make a model fast for inference, in place; see docs/gpu.md.
+
+    The networks of the model are folded and cast to a type that the device is fast in. On a GPU
+    their blocks are compiled, and each size of images that repeats runs as a CUDA graph; a bounded
+    number of sizes, others run eagerly. Inputs and outputs keep their type. Several threads may
+    call the model.
+
+    Afterwards the model cannot be trained, and it loads only a state dict of a model that was
+    optimized in the same way. A deep copy is optimized too.
+
+    Args:
+        model: A segmentor of mmseg, a classifier of mmpretrain, a wrapper with such a model as
+            `module`, or a network. Its checkpoint has been loaded, and it is on its device.
+        images: Shape (N, H, W) of the images to come. With it, ways to run the model are measured
+            in turns, and the fastest one is kept, which may be the plain model. Compiled blocks are
+            a candidate on a CPU too, if `images` is given.
+        dtype: Type of the weights. Defaults to bfloat16 on a GPU that has it, else float16; to
+            bfloat16 on a CPU that is fast in it, else float32.
+        compile: Whether torch.compile is used, or its arguments. If it does not work here, for
+            want of a C++ compiler for instance, the model runs without it and a warning says so.
+
+    Returns:
+        The model, in evaluation mode.
+
+    Raises:
+        UserInputError: If the model is optimized already, or `images` or `dtype` is none.
+    """
+    target = _unwrap(model)
+    parts = _find_parts(target)
+    if any(isinstance(vars(part).get("forward"), FastForward) for part in parts):
+        raise UserInputError("optimize: the model is optimized already.")
+    if dtype not in (None, *TOLERANCES):
+        raise UserInputError(f"optimize: dtype={dtype!r} is not one of {[*TOLERANCES]}.")
+    model.eval()
+    device = next(target.parameters()).device
+    options = {} if compile is True else dict(compile) if compile else None
+    use_graph = device.type == "cuda"
+    dtype = dtype or fast_dtype(device)
+    if images is None:
+        ways = Ways(True, dtype, options if use_graph else None, use_graph)
+        reason = "images are not given, so that nothing was measured"
+    else:
+        ways, reason = _measure(target, _make_images(target, images, device), dtype, options)
+    if ways != PLAIN:
+        apply(target, ways)
+    print_log(f"optimize: {type(target).__name__} runs as {ways} ({reason}).", logger="current")
+    return model
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """Return the type that a device is fastest in."""
+    if device.type == "cuda":
+        has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if has_bfloat16 else torch.float16
+    has_bfloat16 = device.type == "cpu" and is_cpu_fast_in_bfloat16()
+    return torch.bfloat16 if has_bfloat16 else torch.float32
+
+
+def apply(model: nn.Module, ways: Ways) -> None:
+    """Change the networks of a model, in place, to run in given ways.
+
+    Args:
+        model: A model in evaluation mode.
+        ways: How its networks are to run.
+    """
+    parts = _find_parts(model)
+    if ways.fold:
+        for module in list(model.modules()):
+            if hasattr(module, "switch_to_deploy"):
+                module.switch_to_deploy()
+    outer = [part for name, part in _named_parts(model) if "head" in name] or parts[-1:]
+    for part in parts:
+        out_dtype = _weight_dtype(model) if part in outer else None
+        part.forward = FastForward(part, ways, out_dtype)
+        part.register_load_state_dict_pre_hook(_check_keys)
+    for part in parts:
+        part.requires_grad_(False).to(ways.dtype)
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    while not any(True for _ in _named_parts(model)) and isinstance(
+        getattr(model, "module", None), nn.Module
+    ):
+        model = cast(nn.Module, model.module)
+    return model
+
+
+def _named_parts(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    for name in _PARTS:
+        part = getattr(model, name, None)
+        if isinstance(part, nn.ModuleList):  # several heads
+            yield from ((name, item) for item in part)
+        elif isinstance(part, nn.Module):
+            yield name, part
+
+
+def _find_parts(model: nn.Module) -> list[nn.Module]:
+    return [part for _, part in _named_parts(model)] or [model]
+
+
+def _weight_dtype(model: nn.Module) -> torch.dtype:
+    return next(model.parameters()).dtype
+
+
+def _check_keys(
+    part: nn.Module, state_dict: dict[str, Any], prefix: str, meta: Any, strict: bool, *rest: Any
+) -> None:
+    given = {key.removeprefix(prefix) for key in state_dict if key.startswith(prefix)}
+    if strict and given != set(part.state_dict()):
+        raise UserInputError(
+            f"the {type(part).__name__} was optimized, and the state dict is of one that was not: "
+            "load it before optimize()."
+        )
+
+
+def _make_images(model: nn.Module, shape: Any, device: torch.device) -> Tensor:
+    is_shape = isinstance(shape, tuple | list) and len(shape) == 3
+    if not is_shape or not all(isinstance(side, int) and side > 0 for side in shape):
+        raise UserInputError(f"optimize: images={shape!r} is not (N, H, W).")
+    convolutions = (m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d))
+    number, height, width = shape
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(number, next(convolutions, 3), height, width, generator=generator).to(device)
+
+
+def _measure(
+    model: nn.Module, images: Tensor, dtype: torch.dtype, options: dict[str, Any] | None
+) -> tuple[Ways, str]:
+    """Return the fastest ways whose output is equal to the plain model's, and their speedup."""
+    use_graph = images.is_cuda
+    candidates = [PLAIN, Ways(True, dtype, None, use_graph)]
+    if options is not None:
+        candidates.append(Ways(True, dtype, options, use_graph))
+    calls: list[tuple[Ways, Callable[[], Tensor]]] = []
+    expected = _run(model, images)
+    for ways in candidates:
+        network = model
+        if ways != PLAIN:
+            apply(network := copy.deepcopy(model), ways)
+        was_compiled = ways.compile is not None
+        for _ in range(3):  # the second call compiles
+            output = _run(network, images)
+        difference = _difference(output, expected)
+        if was_compiled and ways.compile is None:
+            continue  # torch.compile does not work: the candidate before is the same
+        if not difference <= TOLERANCES[ways.dtype or torch.float32]:
+            print_log(f"optimize: {ways} is off by {difference:.1e}.", logger="current")
+            continue
+        calls.append((ways, partial(_run, network, images)))
+    times = _interleave([call for _, call in calls], images.is_cuda)
+    ratios = [statistics.median(map(truediv, times[0], own)) for own in times]
+    best = max(range(len(calls)), key=lambda k: ratios[k])
+    tried = ", ".join(f"{r:.2f} as {ways}" for (ways, _), r in zip(calls, ratios, strict=True))
+    size = "x".join(map(str, (len(images), *images.shape[2:])))
+    return calls[best][0], f"times as fast as the plain model at {size}: {tried}"
+
+
+def _interleave(calls: list[Callable[[], Tensor]], is_cuda: bool) -> list[list[float]]:
+    """Return the seconds of a call in each round. The calls take turns."""
+    numbers = [min(max(int(_ROUND_SECONDS / _time(call, 1, is_cuda)), 1), 100) for call in calls]
+    times: list[list[float]] = [[] for _ in calls]
+    for i in range(_ROUNDS):
+        for j in range(len(calls)):
+            k = (i + j) % len(calls)
+            times[k].append(_time(calls[k], numbers[k], is_cuda))
+    return times
+
+
+def _run(model: nn.Module, images: Tensor) -> Tensor:
+    arguments = dict(mode="tensor") if hasattr(model, "data_preprocessor") else {}
+    with torch.no_grad():
+        output = model(images, **arguments)
+    while not isinstance(output, Tensor):
+        output = output[-1]
+    return output
+
+
+def _difference(output: Tensor, expected: Tensor) -> float:
+    largest = expected.abs().max().clamp(min=1e-30)
+    return ((output - expected).abs().max() / largest).item()
+
+
+def _time(call: Callable[[], Tensor], number: int, is_cuda: bool) -> float:
+    if is_cuda:
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(number):
+        call()
+    if is_cuda:
+        torch.cuda.synchronize()
+    return (time.perf_counter() - start) / number
