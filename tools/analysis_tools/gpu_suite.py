@@ -1,0 +1,125 @@
+"""Measure what the speed targets are about on a GPU, and run the tests that need one.
+
+The most important parts come first. Each part runs in a process of its own, so that one that fails
+or hangs costs only its own figures. DIR holds results.csv (complete after each part), suite.log
+(all output and tracebacks) and results.md (the table that is printed last).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import subprocess
+import sys
+import time
+import traceback
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
+    sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import torch
+from gpu_parts import Settings, list_parts
+from measuring import report
+
+from wavemix_mm.engine.messages import error_message
+from wavemix_mm.errors import UserInputError
+
+COLUMNS = ("part", "way", "value", "unit", "target", "times authors", "note")
+
+
+def run_parts(names: list[str], settings: Settings) -> None:
+    """Run parts in this process; a part that fails leaves a row and its traceback."""
+    parts = list_parts(settings)
+    for name in names:
+        print(f"=== {name}", flush=True)
+        try:
+            for row in parts[name][1](name):
+                append(settings.out, row)
+        except Exception as error:
+            traceback.print_exc()
+            append(settings.out, dict(part=name, way="failed", note=error_message(error)))
+        torch.compiler.reset()
+
+
+def append(out: Path, row: dict[str, Any]) -> None:
+    """Add a row to results.csv."""
+    path = out / "results.csv"
+    is_new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
+    print(row, flush=True)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the tool."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--minutes", type=float, default=8, help="parts that find no time left are not run")
+    add("--out", type=Path, required=True, metavar="DIR")
+    add("--device", choices=["cuda", "cpu"], default="cuda", help="on a CPU float32 is measured")
+    add("--tiny", action="store_true", help="tiny networks, to try the script itself")
+    add("--parts", nargs="+", metavar="NAME", help="some parts alone")
+    add("--child", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    settings = Settings(args.device, args.tiny, args.out.resolve())
+    parts = list_parts(settings)
+    names = args.parts or [*parts]
+    if unknown := set(names) - set(parts):
+        parser.error(f"--parts {' '.join(sorted(unknown))}: the parts are {' '.join(parts)}")
+    if args.child:
+        torch.backends.cudnn.benchmark = True  # sizes do not change
+        run_parts(names, settings)
+        return
+    try:
+        report.choose_device(args.device, None)
+        report.make_folder(settings.out, "results.csv")
+    except UserInputError as error:
+        sys.exit(f"error: {error}")
+    (settings.out / "results.csv").unlink(missing_ok=True)
+    end = time.monotonic() + 60 * args.minutes
+    # a process for each part; starting one takes longer than a tiny part
+    for group in [names] if args.tiny else [[name] for name in names]:
+        limit = min(end - time.monotonic(), sum(parts[name][0] for name in group))
+        run_child(group, settings, limit)
+    write_table(settings, argv)
+
+
+def run_child(names: list[str], settings: Settings, limit: float) -> None:
+    """Run parts in another process, and stop it after `limit` seconds."""
+    if limit < 10:
+        append(settings.out, dict(part=names[0], way="not run", note="no time left"))
+        return
+    command = [sys.executable, __file__, "--child", "--out", settings.out]
+    command += ["--device", settings.device, *["--tiny"] * settings.tiny, "--parts", *names]
+    with (settings.out / "suite.log").open("ab") as log:
+        try:
+            status = subprocess.run(command, stdout=log, stderr=log, timeout=limit).returncode
+            note = f"exit status {status}" if status else ""
+        except subprocess.TimeoutExpired:
+            note = f"stopped after {limit:.0f} s"
+    if note:
+        append(settings.out, dict(part=names[0], way="failed", note=note))
+
+
+def write_table(settings: Settings, argv: list[str] | None) -> None:
+    """Print all results, and write them to results.md."""
+    facts = report.describe_machine(settings.device, argv)
+    with (settings.out / "results.csv").open(newline="", encoding="utf-8") as file:
+        results = [*csv.DictReader(file)]
+    columns = {name: itemgetter(name) for name in COLUMNS}
+    lines = [f"- {key}: {value}" for key, value in facts.items()]
+    text = "\n".join([*lines, "", *report.table(results, columns), ""])
+    (settings.out / "results.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
