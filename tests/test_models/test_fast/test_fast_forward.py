@@ -135,7 +135,7 @@ def test_graphs_on_a_gpu(plain, dtype, monkeypatch):
     monkeypatch.setattr(fast_forward, "MAX_SIZES", 2)
     plain.cuda()
     apply(network := copy.deepcopy(plain), Ways(True, dtype, None, graph=True))
-    tolerance = 1e-3 if dtype == torch.float32 else 2e-2  # TF32
+    tolerance = 5e-3 if dtype == torch.float32 else 2e-2  # TF32
     for _ in range(4):
         for size in SIZES:
             assert_close(network, plain, images(size, 2).cuda(), tolerance)
@@ -161,7 +161,7 @@ def test_threads_on_a_gpu(plain):
 
     def call(i):
         with torch.cuda.stream(torch.cuda.Stream()):
-            assert_close(network, plain, images(SIZES[i % 3]).cuda(), 1e-3)
+            assert_close(network, plain, images(SIZES[i % 3]).cuda(), 5e-3)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(call, range(60)))
