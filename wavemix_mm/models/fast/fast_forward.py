@@ -22,6 +22,8 @@ from wavemix_mm.errors import UserInputError
 
 # Sizes that are compiled and captured; each takes seconds and memory.
 MAX_SIZES = 8
+# PyTorch captures one graph at a time in a process.
+_CAPTURING = threading.Lock()
 
 
 @dataclass
@@ -187,7 +189,7 @@ class CUDAGraph:
             self._graph = torch.cuda.CUDAGraph()
             # another thread may bring images to the GPU meanwhile
             capture = torch.cuda.graph(self._graph, turn.memory, capture_error_mode="thread_local")
-            with capture:
+            with _CAPTURING, capture:
                 self._outputs = run(*self._args)
 
     def __call__(self, *args: Any) -> Any:
