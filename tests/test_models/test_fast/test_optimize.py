@@ -185,7 +185,7 @@ def test_a_compiler_that_does_not_work_is_no_candidate(randomize_norms, monkeypa
     optimize(plain, (1, 32, 48), torch.float32, dict(backend=fail))
     text = logged(capsys)
     assert text.count("torch.compile does not work here") == 1
-    assert "as folded, float32)" in text
+    assert text.count("as folded, float32") == 1
 
 
 @pytest.mark.parametrize(("is_fast", "expected"), [(True, torch.bfloat16), (False, torch.float32)])

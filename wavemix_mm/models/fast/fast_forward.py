@@ -10,6 +10,7 @@ import copy
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -24,6 +25,11 @@ from wavemix_mm.errors import UserInputError
 MAX_SIZES = 8
 # PyTorch captures one graph at a time in a process.
 _CAPTURING = threading.Lock()
+# Held while compiled code runs: TorchDynamo's cache is one for all blocks of all models.
+_COMPILED = threading.RLock()
+# PyTorch built for CUDA, on a machine without a GPU, crashes if one thread compiles after another
+# that compiled has ended (torch 2.11). So one thread, which never ends, compiles for all.
+_COMPILER = ThreadPoolExecutor(1, "wavemix_mm-compiler")
 
 
 @dataclass
@@ -55,7 +61,7 @@ class FastForward:
 
     A size is compiled and captured when it comes the second time, because many sizes come only
     once. Sizes beyond `MAX_SIZES` run eagerly. Several threads may call the network: they take
-    turns with a graph. A copy of the network compiles and captures anew.
+    turns with compiled code and with a graph. A copy of the network compiles and captures anew.
 
     Args:
         network: A network in evaluation mode.
@@ -136,9 +142,10 @@ class FastForward:
         if self.ways.compile is not None and can_compile(self.network):
             compiled = compile_network(self.network, self.ways.compile)
             try:
-                # the bound of sizes is MAX_SIZES here, not that of all models of the process
-                with torch._dynamo.config.patch(recompile_limit=2**16):
-                    compiled(*args)
+                if use_graph:
+                    _compile(compiled, args)
+                else:
+                    _COMPILER.submit(_compile, compiled, args, torch.get_num_threads()).result()
                 run = compiled
             except Exception as error:  # a C++ compiler is missing, for instance
                 self.ways.compile = None
@@ -151,6 +158,15 @@ class FastForward:
                 _warn(f"no CUDA graph of this size: {_first_line(error)}")
                 torch.cuda.empty_cache()
         return run
+
+
+def _compile(run: Callable, args: tuple, threads: int | None = None) -> None:
+    if threads:  # part of what the compiled code is for
+        torch.set_num_threads(threads)
+    # the bound of sizes is MAX_SIZES here, not TorchDynamo's, which is one for all models
+    limit = torch._dynamo.config.patch(recompile_limit=2**16)
+    with limit, torch.no_grad():
+        run(*args)
 
 
 class Turn:
@@ -219,12 +235,18 @@ def compile_network(network: nn.Module, options: dict[str, Any]) -> Callable:
     """
     options = dict(dynamic=False, fullgraph=True) | options
     forward, view = type(network).forward, copy.copy(network)
+    run: Callable = torch.compile(partial(forward, network), **options)
     blocks = getattr(network, "blocks", None)
-    if not isinstance(blocks, nn.ModuleList):
-        return torch.compile(partial(forward, network), **options)
-    compiled = nn.ModuleList(cast(nn.Module, torch.compile(b, **options)) for b in blocks)
-    view.__dict__["_modules"] = dict(network._modules, blocks=compiled)
-    return partial(forward, view)
+    if isinstance(blocks, nn.ModuleList):
+        compiled = nn.ModuleList(cast(nn.Module, torch.compile(b, **options)) for b in blocks)
+        view.__dict__["_modules"] = dict(network._modules, blocks=compiled)
+        run = partial(forward, view)
+
+    def call(*args: Any) -> Any:
+        with _COMPILED:
+            return run(*args)
+
+    return call
 
 
 def _leaves(value: Any) -> Iterator[Any]:
