@@ -76,7 +76,7 @@ def rows(part: str, timings: dict[str, Timing], batch: int, target: str, notes: 
     for way, timing in timings.items():
         row = dict(part=part, way=way, unit="images/s", note=timing.error or notes.get(way, ""))
         if not timing.error:
-            row["value"] = f"{batch / timing.median:,.1f}"
+            row["value"] = f"{batch / timing.median:.1f}"
             row["note"] = f"{1e3 * timing.median:.2f} ms; {row['note']}".rstrip("; ")
             if authors is not None and not authors.error:
                 row["times authors"] = f"{timing.speedup(authors)['speedup']:.2f}"

@@ -13,7 +13,7 @@ import wavemix_mm  # noqa: F401  (connects the plugin to mmengine)
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.models.fast import optimize as module
 from wavemix_mm.models.fast.fast_forward import FastForward, Ways
-from wavemix_mm.models.fast.optimize import TOLERANCES, apply, fast_dtype, optimize
+from wavemix_mm.models.fast.optimize import PLAIN, TOLERANCES, apply, fast_dtype, optimize
 
 BACKBONE = dict(type="wavemix_mm.WaveMix", embed_dims=8, depth=2, levels=2)
 HEAD = dict(type="wavemix_mm.TransposedConvHead", in_channels=8, mid_channels=8, channels=8)
@@ -193,6 +193,17 @@ def test_type_of_a_cpu(is_fast, expected, monkeypatch):
     monkeypatch.setattr(module, "is_cpu_fast_in_bfloat16", lambda: is_fast)
     assert fast_dtype(torch.device("cpu")) == expected
     assert fast_dtype(torch.device("meta")) == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("compile", "expected"),
+    [(True, {}), ({}, {}), (dict(mode="x"), dict(mode="x")), (False, None), (None, None)],
+)
+def test_whether_it_compiles(compile, expected, monkeypatch):
+    seen = []
+    monkeypatch.setattr(module, "_measure", lambda *args: seen.append(args[-1]) or (PLAIN, ""))
+    optimize(WrongFold(), (1, 8, 8), compile=compile)
+    assert seen == [expected]
 
 
 def test_state_dicts(randomize_norms):

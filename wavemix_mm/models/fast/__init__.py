@@ -1,4 +1,4 @@
-"""The same results in less time: layers that stand in for PyTorch's, and folding for inference.
+"""The same results in less time: layers in place of PyTorch's, folding, whole models.
 
 `speed_up` exchanges layers by their type and knows no class of the network. Each file begins with
 its measured gain.

@@ -69,7 +69,7 @@ def optimize(
         raise UserInputError(f"optimize: dtype={dtype!r} is not one of {[*TOLERANCES]}.")
     model.eval()
     device = next(target.parameters()).device
-    options = {} if compile is True else dict(compile) if compile else None
+    options = _compile_options(compile)
     use_graph = device.type == "cuda"
     dtype = dtype or fast_dtype(device)
     if images is None:
@@ -111,6 +111,12 @@ def apply(model: nn.Module, ways: Ways) -> None:
         part.register_load_state_dict_pre_hook(_check_keys)
     for part in parts:
         part.requires_grad_(False).to(ways.dtype)
+
+
+def _compile_options(compile: bool | dict[str, Any] | None) -> dict[str, Any] | None:
+    if isinstance(compile, dict):  # an empty one compiles too
+        return dict(compile)
+    return {} if compile else None
 
 
 def _unwrap(model: nn.Module) -> nn.Module:
