@@ -142,7 +142,7 @@ class FastForward:
         if self.ways.compile is not None and can_compile(self.network):
             compiled = compile_network(self.network, self.ways.compile)
             try:
-                if use_graph:
+                if next(_leaves(args)).is_cuda:
                     _compile(compiled, args)
                 else:
                     _COMPILER.submit(_compile, compiled, args, torch.get_num_threads()).result()
