@@ -22,11 +22,11 @@ from wavemix_mm.engine.checkpoints.loading import (
     get_state_dict,
     read_checkpoint,
 )
+from wavemix_mm.engine.optim_wrappers import is_cpu_fast_in_bfloat16
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.models.fast.optimize import optimize
+from wavemix_mm.models.fast import optimize as fast
 
 __all__ = ["init_model", "optimize"]
-_optimize = optimize  # init_model has an argument of that name
 
 # The imports above have imported torch: register what `import wavemix_mm` left out without it.
 connect(imported_only=True)
@@ -105,6 +105,46 @@ def init_model(
         setattr(model, "_dataset_meta", dataset_meta)  # noqa: B010
     model = model.to(device or get_device()).eval()
     return _optimize(model) if optimize else model
+
+
+def optimize(
+    model: nn.Module,
+    images: tuple[int, int, int] | None = None,
+    dtype: torch.dtype | None = None,
+    compile: bool | dict[str, Any] = True,
+) -> nn.Module:
+    """Make a model fast for inference, in place; see docs/gpu.md.
+
+    The networks of the model are folded and cast to a type that the device is fast in. On a GPU
+    their blocks are compiled, and each size of images that repeats runs as a CUDA graph; a bounded
+    number of sizes, others run eagerly. Inputs and outputs keep their type. Several threads may
+    call the model.
+
+    Afterwards the model cannot be trained, and it loads only a state dict of a model that was
+    optimized in the same way. A deep copy is optimized too.
+
+    Args:
+        model: A segmentor of mmseg, a classifier of mmpretrain, a wrapper with such a model as
+            `module`, or a network. Its checkpoint has been loaded, and it is on its device.
+        images: Shape (N, H, W) of the images to come. With it, ways to run the model are measured
+            in turns, and the fastest one is kept, which may be the plain model. Compiled blocks are
+            a candidate on a CPU too, if `images` is given.
+        dtype: Type of the weights. Defaults to bfloat16 on a GPU that has it, else float16; to
+            bfloat16 on a CPU that is fast in it, else float32.
+        compile: Whether torch.compile is used, or its arguments. If it does not work here, for
+            want of a C++ compiler for instance, the model runs without it and a warning says so.
+
+    Returns:
+        The model, in evaluation mode.
+
+    Raises:
+        UserInputError: If the model is optimized already, or `images` or `dtype` is invalid.
+    """
+    cpu_dtype = torch.bfloat16 if is_cpu_fast_in_bfloat16() else torch.float32
+    return fast.optimize(model, images, dtype, compile, cpu_dtype)
+
+
+_optimize = optimize  # `init_model` has an argument of this name
 
 
 def _build_segmentor(cfg: Config) -> nn.Module:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,8 +14,11 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 
 from wavemix_mm.engine.messages import warn
-from wavemix_mm.processor import is_cpu_fast_in_bfloat16
 from wavemix_mm.registry import OPTIM_WRAPPERS
+
+# Instructions that multiply bfloat16 numbers. Without them oneDNN converts to float32 and back, and
+# a network takes up to ten times as long as in float32.
+_BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -49,3 +53,22 @@ def _warn_of_float32() -> None:
         "this CPU has no fast bfloat16 (AMX or AVX-512 BF16): BFloat16OptimWrapper trains in "
         "float32."
     )
+
+
+@cache
+def is_cpu_fast_in_bfloat16() -> bool:
+    """Tell whether the CPU has instructions for products of bfloat16 numbers (AMX or AVX-512).
+
+    Others, such as those of ARM, count as slow: they have not been measured.
+    """
+    return not _BFLOAT16_FLAGS.isdisjoint(_cpu_flags())
+
+
+def _cpu_flags() -> Collection[str]:
+    if hasattr(torch.cpu, "get_capabilities"):
+        return [name for name, value in torch.cpu.get_capabilities().items() if value is True]
+    with contextlib.suppress(OSError):  # older PyTorch; there is such a file on Linux alone
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("flags"):
+                return line.split()
+    return []

@@ -13,7 +13,7 @@ import wavemix_mm  # noqa: F401  (connects the plugin to mmengine)
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.models.fast import optimize as module
 from wavemix_mm.models.fast.fast_forward import FastForward, Ways
-from wavemix_mm.models.fast.optimize import PLAIN, TOLERANCES, apply, fast_dtype, optimize
+from wavemix_mm.models.fast.optimize import PLAIN, TOLERANCES, apply, optimize
 
 BACKBONE = dict(type="wavemix_mm.WaveMix", embed_dims=8, depth=2, levels=2)
 HEAD = dict(type="wavemix_mm.TransposedConvHead", in_channels=8, mid_channels=8, channels=8)
@@ -188,11 +188,10 @@ def test_a_compiler_that_does_not_work_is_no_candidate(randomize_norms, monkeypa
     assert text.count("as folded, float32") == 1
 
 
-@pytest.mark.parametrize(("is_fast", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_type_of_a_cpu(is_fast, expected, monkeypatch):
-    monkeypatch.setattr(module, "is_cpu_fast_in_bfloat16", lambda: is_fast)
-    assert fast_dtype(torch.device("cpu")) == expected
-    assert fast_dtype(torch.device("meta")) == torch.float32
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_type_of_a_cpu(dtype, randomize_norms, capsys):
+    optimize(build("segmentor", randomize_norms), cpu_dtype=dtype)
+    assert f"runs as folded, {str(dtype).removeprefix('torch.')}" in logged(capsys)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.models.fast.fast_forward import FastForward, Ways
-from wavemix_mm.processor import is_cpu_fast_in_bfloat16
 
 # The parts of a segmentor or classifier that are networks and nothing else.
 _PARTS = ("backbone", "neck", "decode_head", "auxiliary_head", "head")
@@ -33,33 +32,13 @@ def optimize(
     images: tuple[int, int, int] | None = None,
     dtype: torch.dtype | None = None,
     compile: bool | dict[str, Any] = True,
+    cpu_dtype: torch.dtype = torch.float32,
 ) -> nn.Module:
-    """Make a model fast for inference, in place; see docs/gpu.md.
-
-    The networks of the model are folded and cast to a type that the device is fast in. On a GPU
-    their blocks are compiled, and each size of images that repeats runs as a CUDA graph; a bounded
-    number of sizes, others run eagerly. Inputs and outputs keep their type. Several threads may
-    call the model.
-
-    Afterwards the model cannot be trained, and it loads only a state dict of a model that was
-    optimized in the same way. A deep copy is optimized too.
+    """Make a model fast for inference, in place: `wavemix_mm.apis.optimize`.
 
     Args:
-        model: A segmentor of mmseg, a classifier of mmpretrain, a wrapper with such a model as
-            `module`, or a network. Its checkpoint has been loaded, and it is on its device.
-        images: Shape (N, H, W) of the images to come. With it, ways to run the model are measured
-            in turns, and the fastest one is kept, which may be the plain model. Compiled blocks are
-            a candidate on a CPU too, if `images` is given.
-        dtype: Type of the weights. Defaults to bfloat16 on a GPU that has it, else float16; to
-            bfloat16 on a CPU that is fast in it, else float32.
-        compile: Whether torch.compile is used, or its arguments. If it does not work here, for
-            want of a C++ compiler for instance, the model runs without it and a warning says so.
-
-    Returns:
-        The model, in evaluation mode.
-
-    Raises:
-        UserInputError: If the model is optimized already, or `images` or `dtype` is invalid.
+        model, images, dtype, compile: As in `wavemix_mm.apis.optimize`.
+        cpu_dtype: Type that the CPU is fast in, float32 or bfloat16.
     """
     target = _unwrap(model)
     parts = _find_parts(target)
@@ -71,7 +50,7 @@ def optimize(
     device = next(target.parameters()).device
     options = _compile_options(compile)
     use_graph = device.type == "cuda"
-    dtype = dtype or fast_dtype(device)
+    dtype = dtype or _fast_dtype(device, cpu_dtype)
     if images is None:
         ways = Ways(True, dtype, options if use_graph else None, use_graph)
         reason = "images are not given, so that nothing was measured"
@@ -83,13 +62,11 @@ def optimize(
     return model
 
 
-def fast_dtype(device: torch.device) -> torch.dtype:
-    """Return the type that a device is fastest in."""
+def _fast_dtype(device: torch.device, cpu_dtype: torch.dtype) -> torch.dtype:
     if device.type == "cuda":
         has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if has_bfloat16 else torch.float16
-    has_bfloat16 = device.type == "cpu" and is_cpu_fast_in_bfloat16()
-    return torch.bfloat16 if has_bfloat16 else torch.float32
+    return cpu_dtype if device.type == "cpu" else torch.float32
 
 
 def apply(model: nn.Module, ways: Ways) -> None:

@@ -1,11 +1,11 @@
-"""wavemix_mm/processor.py: whether the CPU is fast in bfloat16."""
+"""Whether a CPU is fast in bfloat16."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
-from wavemix_mm.processor import is_cpu_fast_in_bfloat16
+from wavemix_mm.engine.optim_wrappers import is_cpu_fast_in_bfloat16
 
 CASES = [
     ("fma avx2", False),
