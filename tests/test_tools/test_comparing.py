@@ -249,9 +249,14 @@ time.sleep(60)
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
+    # a shell starts a job in the background with SIGINT ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=send).start()
-    with pytest.raises(KeyboardInterrupt):
-        start(program, tmp_path / "ready")
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            start(program, tmp_path / "ready")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capfd.readouterr().out == "saved\n"
 
 
