@@ -134,3 +134,18 @@ def test_a_second_connect_leaves_what_others_have_registered_since(monkeypatch):
     wavemix_mm.connect()
     assert CheckpointLoader._schemes["https://"] is replacement
     assert all(getattr(*owner) is replacement for owner in owners)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from wavemix_mm.engine.checkpoints.loading import read_checkpoint\n"
+        "read_checkpoint('wavemix_mm://mnist_8-10')",
+        "import runpy; sys.argv = ['publish', 'wavemix_mm://mnist_8-10', sys.argv[1]]\n"
+        "runpy.run_path('tools/model_converters/publish.py', run_name='__main__')",
+    ],
+    ids=["reader", "publish"],
+)
+def test_shipped_weights_by_name_without_mmengines_runner(code, tmp_path):
+    lines = run(f"import sys\n{code}\nprint('done')", tmp_path / "a.safetensors")
+    assert lines[-1] == "done"

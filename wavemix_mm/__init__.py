@@ -41,7 +41,7 @@ def connect(imported_only: bool = False) -> None:
     check_stack()
     import mmengine
 
-    _register_configs()
+    _register_names()
     mmengine.__class__ = _MMEngine
     if not imported_only or hasattr(mmengine, "runner"):
         _register_checkpoints()
@@ -69,10 +69,12 @@ class _MMEngine(ModuleType):
 
 
 @functools.cache  # once for each process
-def _register_configs() -> None:
+def _register_names() -> None:
     from mmengine.config.utils import MODULE2PACKAGE
 
+    from .engine.checkpoints.finders import register_finder
     from .host.bases import read_own_bases
+    from .host.model_index import SCHEME, find_weights
 
     # `wavemix_mm::<config>` as a base of a config. A program that reads a config has imported what
     # it uses, so each base registers our models in mmpretrain, too.
@@ -80,17 +82,17 @@ def _register_configs() -> None:
     # `wavemix_mm::<config>` for mmengine.hub. The value is a module: both versions of mmengine then
     # take its folder, while 0.10.7 finds no editable install by the distribution's name.
     MODULE2PACKAGE.setdefault(__name__, "wavemix_mm.version")
+    # checkpoints `wavemix_mm://<name>` for our own reader, and for mmengine's loaders later
+    register_finder(SCHEME, find_weights)
 
 
 @functools.cache
 def _register_checkpoints() -> None:
     from mmengine.runner import checkpoint
 
-    from .engine.checkpoints.loading import register_finder, register_loaders
-    from .host.model_index import SCHEME, find_weights
+    from .engine.checkpoints.loading import register_loaders
 
-    # checkpoints `wavemix_mm://<name>`, and files and addresses without running their code
-    register_finder(SCHEME, find_weights)
+    # files, addresses and `wavemix_mm://<name>`, without running their code
     register_loaders(checkpoint)
 
 

@@ -15,7 +15,6 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from torch import nn
 
-from wavemix_mm import connect
 from wavemix_mm.engine.checkpoints.fit import load_fitting
 from wavemix_mm.engine.checkpoints.loading import (
     allow_unsafe_pickle,
@@ -27,9 +26,6 @@ from wavemix_mm.errors import UserInputError
 from wavemix_mm.models.fast import optimize as fast
 
 __all__ = ["init_model", "optimize"]
-
-# The imports above have imported torch: register what `import wavemix_mm` left out without it.
-connect(imported_only=True)
 
 
 def init_model(

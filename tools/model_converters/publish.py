@@ -36,14 +36,12 @@ def publish(checkpoint: str, out: Path) -> str:
     """
     import torch
 
-    import wavemix_mm
     from wavemix_mm.engine.checkpoints import loading
     from wavemix_mm.engine.checkpoints.safetensors_files import write_safetensors
     from wavemix_mm.errors import UserInputError
 
     if out.suffix != ".safetensors":
         raise UserInputError(f"{out} must end in .safetensors.")
-    wavemix_mm.connect(imported_only=True)  # the checkpoint may be wavemix_mm://<name>
     content = loading.read_checkpoint(checkpoint)
     state = loading.get_state_dict(content, checkpoint)
     meta = content.get("meta") or {}

@@ -16,7 +16,7 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,6 +27,7 @@ from mmengine.dist import get_dist_info
 from torch import Tensor
 
 from wavemix_mm.engine.checkpoints.content import keep_plain
+from wavemix_mm.engine.checkpoints.finders import FINDERS
 from wavemix_mm.engine.checkpoints.safe_globals import Unreadable
 from wavemix_mm.engine.checkpoints.safetensors_files import load_from_safetensors
 from wavemix_mm.engine.checkpoints.torch_files import read_torch_file
@@ -37,7 +38,6 @@ _ADDRESSES = ("http://", "https://")
 _MODEL_ZOOS = ("open-mmlab://", "openmmlab://", "torchvision://", "modelzoo://", "mmcls://")
 TRUST_ADVICE = "; --trust-checkpoint loads the file of someone you trust"
 _unsafe_pickle_allowed = False
-_finders: dict[str, Callable[[str], Path]] = {}  # by prefix
 _read_ahead: tuple[object, Any] | None = None  # what identifies a checkpoint, and its content
 
 
@@ -77,7 +77,7 @@ def read_checkpoint(path: str, map_location: Any = "cpu") -> Any:
     device = map_location if isinstance(map_location, str | torch.device) else "cpu"
     if path.startswith(_ADDRESSES):
         return _read_address(path, device)
-    for prefix, find in _finders.items():
+    for prefix, find in FINDERS.items():
         if path.startswith(prefix):
             return _read_file(str(find(path.removeprefix(prefix))), path, device)
     if path.startswith(_MODEL_ZOOS):
@@ -276,16 +276,6 @@ def load_from_wavemix_mm(filename: str, map_location: Any = None, *_: Any, **__:
     return read_checkpoint(filename, map_location)
 
 
-def register_finder(prefix: str, find: Callable[[str], Path]) -> None:
-    """Let a prefix and a name, such as 'wavemix_mm://mnist_8-10', stand for a file.
-
-    Args:
-        prefix: The prefix, with its '://'. mmengine knows it too if `register_loaders` comes after.
-        find: Function that returns the file of a name, or raises a `UserInputError`.
-    """
-    _finders[prefix] = find
-
-
 def register_loaders(checkpoint_module: ModuleType) -> None:
     """Let mmengine read files, addresses and names of `register_finder` through this module.
 
@@ -295,6 +285,6 @@ def register_loaders(checkpoint_module: ModuleType) -> None:
     Args:
         checkpoint_module: The module mmengine.runner.checkpoint.
     """
-    prefixes = ["", *_ADDRESSES, *_finders]
+    prefixes = ["", *_ADDRESSES, *FINDERS]
     checkpoint_module.CheckpointLoader.register_scheme(prefixes, load_from_wavemix_mm, force=True)
     checkpoint_module.load_from_http = load_from_wavemix_mm  # type: ignore[attr-defined]
