@@ -63,6 +63,18 @@ def config_text(camvid_folder) -> str:
     return CONFIG.format(base=base, data=str(camvid_folder))
 
 
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, config_text) -> tuple[Path, Path]:
+    """A file with that config, and a checkpoint after one of two epochs, with its SHA-256."""
+    folder = tmp_path_factory.mktemp("trained")
+    config = folder / "tiny.py"
+    config.write_text(config_text)
+    from test_train import run_main  # it imports the tools
+
+    run_main("train", config, "--work-dir", folder, "--cfg-options", "train_cfg.max_epochs=1")
+    return config, folder / "epoch_1.pth"
+
+
 @pytest.fixture
 def tiny_config(tmp_path, config_text) -> Path:
     """A file with that config."""

@@ -27,16 +27,6 @@ class Counted(io.BufferedReader):
         return number
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, config_text):
-    """Path of a config, and a checkpoint after one of two epochs, with its SHA-256."""
-    folder = tmp_path_factory.mktemp("trained")
-    config = folder / "tiny.py"
-    config.write_text(config_text)
-    run_main("train", config, "--work-dir", folder, "--cfg-options", "train_cfg.max_epochs=1")
-    return config, folder / "epoch_1.pth"
-
-
 @pytest.mark.parametrize(
     ("way", "opens", "passes"),
     # --resume alone looks into each checkpoint for its iteration first; a pass is a hash or a read

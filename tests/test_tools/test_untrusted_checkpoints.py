@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_train import run_main, sentence
+from test_train import sentence
 
 from wavemix_mm.engine.checkpoints.loading import read_checkpoint
 
@@ -31,16 +31,6 @@ class Payload:
         return Path.touch, (self.path,)
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, config_text):
-    """A checkpoint after one of two epochs."""
-    folder = tmp_path_factory.mktemp("trained")
-    config = folder / "tiny.py"
-    config.write_text(config_text)
-    run_main("train", config, "--work-dir", folder, "--cfg-options", "train_cfg.max_epochs=1")
-    return folder / "epoch_1.pth"
-
-
 @pytest.fixture
 def marker(tmp_path):
     return tmp_path / "marker"
@@ -49,7 +39,7 @@ def marker(tmp_path):
 @pytest.fixture
 def forged(trained, tmp_path, marker):
     """The same with a payload, and with the text of a config that does what the payload does."""
-    content = read_checkpoint(str(trained))
+    content = read_checkpoint(str(trained[1]))
     text = f"open({str(marker)!r}, 'w').close()\n"
     content["meta"].update(cfg=text, config=text)
     content["message_hub"]["runtime_info"]["cfg"] = text
@@ -155,7 +145,7 @@ def test_status_of_the_process(tiny_config, forged, marker, tmp_path):
 )
 def test_damaged_files(way, content, expected, tiny_config, trained, tmp_path):
     path = tmp_path / "bad.pth"
-    whole = trained.read_bytes()
+    whole = trained[1].read_bytes()
     path.write_bytes(whole[: len(whole) // 2] if content is None else content)
     with pytest.raises(SystemExit) as caught:
         run_tool(*in_folder(commands(tiny_config, path, tmp_path)[way], tmp_path))
