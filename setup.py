@@ -20,6 +20,8 @@ AUTHORS = ["wavemix==0.2.4", "einops"]
 DATASETS = ["scipy", "h5py"]
 # torch.onnx.export needs the first two, and onnxruntime runs its graphs.
 EXPORT = ["onnx", "onnxscript", "onnxruntime"]
+# wavemix_mm.timm, and tools on timm's encoders.
+TIMM = ["timm>=1.0.20"]
 # The doctor reads the same lists.
 LISTS = runpy.run_path(str(ROOT / PACKAGE / "host" / "requirements.py"))
 EXTRAS = {
@@ -28,6 +30,7 @@ EXTRAS = {
     "wavelets": WAVELETS,
     "datasets": DATASETS,
     "export": EXPORT,
+    "timm": TIMM,
     # setuptools 70.1 is the first that builds wheels without the package `wheel`.
     "test": [
         *WAVELETS,
@@ -39,9 +42,11 @@ EXTRAS = {
         *AUTHORS,
         *DATASETS,
         *EXPORT,
+        *TIMM,
+        "segmentation-models-pytorch>=0.5",
     ],
     # tools/analysis_tools/benchmark.py and benchmark_dwt.py compare with these.
-    "benchmark": [*WAVELETS, *AUTHORS, "ptwt", "timm"],
+    "benchmark": [*WAVELETS, *AUTHORS, *TIMM, "ptwt"],
     "dev": ["ruff", "codespell", "mypy", "pre-commit"],
 }
 

@@ -112,6 +112,7 @@ def test_root_of_the_package():
     assert names == {
         *("__init__.py", "__main__.py", "apis.py"),
         *("errors.py", "registry.py", "version.py"),
+        *("hub.py", "timm.py"),
     }
 
 
