@@ -21,7 +21,7 @@ STAMP_OPENMMLAB := $(VENV_OPENMMLAB)/.installed
 PIP_INSTALL := -m pip --disable-pip-version-check install --quiet $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-reliability lint format test-openmmlab doctor clean
+.PHONY: help env demo test test-reliability lint format test-openmmlab docs doctor clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ format: $(STAMP)  ## format the code with ruff and apply its fixes
 test-reliability: $(STAMP)  ## kill a training 120 times and resume it (minutes)
 	$(VENV)/bin/python tests/reliability/kill_test.py --kills 120
 
+docs: $(STAMP)  ## build the documentation into site/
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build
+
 doctor: $(STAMP)  ## print the versions in .venv and their conflicts
 	$(VENV)/bin/python -m wavemix_mm doctor
 
@@ -54,7 +57,7 @@ test-openmmlab: $(STAMP_OPENMMLAB)  ## the test suite with the original OpenMMLa
 	$(VENV_OPENMMLAB)/bin/python $(PYTEST) $(PYTEST_ARGS)
 
 clean:  ## remove the output of builds and demos, but not the environments
-	rm -rf build dist *.egg-info demo_output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build dist site *.egg-info demo_output .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 $(STAMP): setup.py pyproject.toml $(CONSTRAINTS)

@@ -22,6 +22,8 @@ DATASETS = ["scipy", "h5py"]
 EXPORT = ["onnx", "onnxscript", "onnxruntime"]
 # wavemix_mm.timm, and tools on timm's encoders.
 TIMM = ["timm>=1.0.20"]
+# `make docs`, and the tutorial in the tests.
+DOCS = ["mkdocs-material>=9.6", "mkdocstrings[python]", "mkdocs-jupyter", "nbclient", "ipykernel"]
 # The doctor reads the same lists.
 LISTS = runpy.run_path(str(ROOT / PACKAGE / "host" / "requirements.py"))
 EXTRAS = {
@@ -31,6 +33,7 @@ EXTRAS = {
     "datasets": DATASETS,
     "export": EXPORT,
     "timm": TIMM,
+    "docs": DOCS,
     # setuptools 70.1 is the first that builds wheels without the package `wheel`.
     "test": [
         *WAVELETS,
@@ -43,6 +46,7 @@ EXTRAS = {
         *DATASETS,
         *EXPORT,
         *TIMM,
+        *DOCS,
         "segmentation-models-pytorch>=0.5",
     ],
     # tools/analysis_tools/benchmark.py and benchmark_dwt.py compare with these.

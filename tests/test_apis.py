@@ -330,6 +330,18 @@ def test_share_that_must_fit(config, checkpoint, tmp_path):
         init_model(config, other, device="cpu")
 
 
+@pytest.mark.parametrize("task", ["segmentation"])
+def test_steps_are_those_of_the_test_dataset(config, task, image):
+    """A config may have inherited a `test_pipeline` that its own test dataset does not use."""
+    cfg = Config.fromfile(config)
+    resize = dict(type="Resize", scale=(30, 30), keep_ratio=False)
+    cfg.test_dataloader.dataset.pipeline[1] = resize
+    model = init_model(cfg, device="cpu")
+    steps = [step["type"] for step in model.cfg.test_pipeline]
+    assert steps == [step["type"] for step in cfg.test_dataloader.dataset.pipeline]
+    assert mmseg.apis.inference_model(model, image).img_shape == (30, 30)
+
+
 def test_mistakes(tmp_path, config):
     with pytest.raises(UserInputError, match=r"none\.py does not exist"):
         init_model(tmp_path / "none.py")

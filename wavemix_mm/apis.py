@@ -147,9 +147,11 @@ def _build_segmentor(cfg: Config) -> nn.Module:
     from mmseg.apis import init_model as init_segmentor
 
     model = init_segmentor(cfg, device="cpu")
-    # mmseg's inference_model looks for the steps here, and changes the list.
-    if "test_pipeline" not in cfg and "test_dataloader" in cfg:
-        cfg.test_pipeline = copy.deepcopy(cfg.test_dataloader.dataset.pipeline)
+    # mmseg's inference_model looks for the steps here, and changes the list. A config on top of
+    # another one may have inherited a `test_pipeline` that its own data set does not use.
+    dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
+    if "pipeline" in dataset:
+        cfg.test_pipeline = copy.deepcopy(dataset.pipeline)
     _set_scope(cfg.get("test_pipeline") or [], "mmseg")
     return model
 

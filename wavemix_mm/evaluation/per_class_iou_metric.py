@@ -14,9 +14,7 @@ class PerClassIoUMetric(IoUMetric):
     In percent, rounded to two digits as there; nan for a class that neither the labels nor the
     predictions hold, unless ``nan_to_num`` says otherwise.
 
-    Args:
-        *args: See IoUMetric.
-        **kwargs: See IoUMetric.
+    The arguments are those of IoUMetric.
 
     Example:
         >>> test_evaluator = dict(type='wavemix_mm.PerClassIoUMetric', ignore_index=11)

@@ -1,0 +1,77 @@
+"""Hook of MkDocs: collect the pages of the site, and write the model zoo.
+
+The pages keep their places in the repository, so that their links to each other, to configs and to
+sources hold on the site too.
+"""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("configs", "docs", "tests", "tools", "wavemix_mm")
+FILES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "setup.py",
+         "model-index.yml", "pyproject.toml")  # fmt: skip
+# Of the folders, what pages show or link to.
+SUFFIXES = {".md", ".ipynb", ".png", ".svg", ".py", ".sh", ".csv", ".yml", ".txt", ".safetensors"}
+
+
+def on_config(config: Any) -> Any:
+    """Let MkDocs read a folder with copies of the pages and of the files that they link to."""
+    staging = Path(tempfile.mkdtemp(prefix="wavemix_mm_site_"))
+    atexit.register(shutil.rmtree, staging, ignore_errors=True)
+    for name in FILES:
+        shutil.copy(ROOT / name, staging)
+    for folder in FOLDERS:
+        for path in (ROOT / folder).rglob("*"):
+            inside = path.relative_to(ROOT)
+            if path.suffix in SUFFIXES and not {".mim", "__pycache__"} & set(inside.parts):
+                (staging / inside).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, staging / inside)
+    metafile = yaml.safe_load((ROOT / "configs" / "wavemix" / "metafile.yml").read_text())
+    (staging / "model-zoo.md").write_text(make_zoo(metafile["Models"]), encoding="utf-8")
+    config.docs_dir = str(staging)
+    return config
+
+
+def make_zoo(models: list[dict[str, Any]]) -> str:
+    """Return the model zoo as Markdown.
+
+    Args:
+        models: `Models` of metafile.yml.
+    """
+    lines = [
+        "# Model zoo",
+        "",
+        "Figures marked *published* are the paper's, *converted* those of the authors' weights",
+        "evaluated here; others were trained and evaluated here. Multiply-adds are of one image at",
+        "the config's size. Load weights as `wavemix_mm://<name>`.",
+    ]
+    tasks = dict.fromkeys(model["Results"][0]["Task"] for model in models)
+    for task in tasks:
+        lines += [
+            "",
+            f"## {task}",
+            "",
+            "| model | data | parameters, M | multiply-adds, G | figure | weights |",
+            "|---|---|---:|---:|---|---|",
+        ]
+        for model in models:
+            result = model["Results"][0]
+            if result["Task"] != task:
+                continue
+            costs = model["Metadata"]
+            figures = ", ".join(f"{key} {value}" for key, value in result["Metrics"].items())
+            weights = f"[in the package]({model['Weights']})" if model.get("Weights") else ""
+            lines.append(
+                f"| [{model['Name']}]({model['Config']}) | {result['Dataset']} "
+                f"| {costs['Parameters'] / 1e6:.3g} | {costs['FLOPs'] / 1e9:.3g} "
+                f"| {figures} | {weights} |"
+            )
+    return "\n".join(lines) + "\n"
