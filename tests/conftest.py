@@ -1,5 +1,6 @@
 """What every test gets: fixed seeds, one thread, and none of mmengine's global state."""
 
+import gc
 import random
 
 import numpy as np
@@ -22,6 +23,11 @@ _utils.MP_STATUS_CHECK_INTERVAL = 0.1
 # Their instances outlive the test that made them: the default scope of one test would decide what
 # a type without a prefix means in the next, and a logger would write to a closed stream.
 _GLOBAL_CLASSES = (DefaultScope, MessageHub, MMLogger, Visualizer)
+
+
+def pytest_collection_finish():
+    """Exempt what the tests import from garbage collection, which each dataset of mmengine runs."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -27,10 +27,8 @@ SIZE = 6
 
 
 @pytest.fixture(params=PAIRS, ids=lambda pair: pair[1].__name__)
-def make(request, tmp_path, monkeypatch):
+def make(request, tmp_path):
     """A function that makes the toolbox's dataset and ours with the same arguments."""
-    # mmengine collects garbage whenever it serializes: most of the time of these tests
-    monkeypatch.setattr("gc.collect", lambda: 0)
     is_seg = issubclass(request.param[0], seg.BaseSegDataset)
     for folder in ("img", "ann", "cls/a", "cls/b", "cls/c"):
         (tmp_path / folder).mkdir(parents=True)
@@ -155,8 +153,7 @@ def corner(results):
     ("tiny_imagenet", ours.TinyImageNet, {}),
     ("galaxy10", ours.Galaxy10DECaLS, {}),
 ])  # fmt: skip
-def test_access_to_datasets_that_no_toolbox_has(name, kind, arguments, tiny_data, monkeypatch):
-    monkeypatch.setattr("gc.collect", lambda: 0)
+def test_access_to_datasets_that_no_toolbox_has(name, kind, arguments, tiny_data):
     init_default_scope("mmpretrain")
     arguments = arguments | dict(data_root=tiny_data(name), indices=SIZE)
     load = [dict(type="LoadImageFromFile")] if kind is ours.TinyImageNet else []
