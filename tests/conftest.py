@@ -3,6 +3,7 @@
 import gc
 import random
 
+import config_text  # noqa: F401
 import numpy as np
 import pytest
 import torch
