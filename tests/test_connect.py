@@ -75,6 +75,7 @@ ORDERS = [
     "import wavemix_mm; from mmpretrain import get_model",
     "import mmengine.runner, wavemix_mm",
     "import mmengine.infer, wavemix_mm",
+    "import mmpretrain, wavemix_mm; assert mmpretrain.list_models('wavemix/mnist_8-10')",
     "from mmengine.registry import HOOKS; HOOKS.get('wavemix_mm.NonFiniteHook')",
     "import wavemix_mm; wavemix_mm.connect()",
     "import wavemix_mm, mmengine.runner\n"

@@ -103,7 +103,6 @@ ACCESS = dict(
     slice=lambda d: d[1:3],
     name=lambda d: d["img"],
     fraction=lambda d: d[1.5],
-    membership=lambda d: d[3] in [d[i] for i in range(0)],
     subset=lambda d: list(d.get_subset([4, 0, 2])),
     subset_of_first=lambda d: list(d.get_subset(2)),
     subset_of_last=lambda d: list(d.get_subset(-2)),
@@ -200,20 +199,6 @@ def test_a_pipeline_that_refuses_a_sample(make):
         expected = outcome(lambda d: d[0], datasets[0])
         np.random.seed(0)
         assert outcome(lambda d: d[0], datasets[1]) == expected
-
-
-def test_another_pipeline(make):
-    for pipeline in ([], [lambda results: dict(seen=results["sample_idx"])]):
-        expected, found = (list(d) for d in make(pipeline=pipeline))
-        assert plain(found) == plain(expected)
-    _, dataset = make()
-    dataset.pipeline = lambda results: results["sample_idx"]
-    assert list(dataset) == list(range(SIZE))
-
-
-def test_filter_cfg_reaches_the_base(make):
-    plain_dataset, dataset = make(filter_cfg=dict(size=32))
-    assert dataset.filter_cfg == plain_dataset.filter_cfg == dict(size=32)
 
 
 def test_replacements_of_a_subset(make, tmp_path):
