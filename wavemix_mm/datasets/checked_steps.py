@@ -52,7 +52,10 @@ def put_checks(pipeline: Any) -> tuple[Any, list[str]]:
 
 
 def find_steps(pipeline: Any, kind: type) -> Iterator[Any]:
-    """Yield the steps of a class or its subclasses in a pipeline, also those inside other steps."""
+    """Yield the steps of a class or its subclasses in a pipeline, also those inside other steps.
+
+    Instead of a step in a `CheckedLoader`, yield the `CheckedLoader`.
+    """
     seen: set[int] = set()
     pending = [pipeline]
     while pending:
@@ -60,9 +63,10 @@ def find_steps(pipeline: Any, kind: type) -> Iterator[Any]:
         if id(node) in seen:
             continue
         seen.add(id(node))
-        if isinstance(node, kind):
+        if isinstance(node.step if isinstance(node, CheckedLoader) else node, kind):
             yield node
-        pending += [inner for _, inner in _inner(node)]
+        else:
+            pending += [inner for _, inner in _inner(node)]
 
 
 class CheckedLoader(BaseTransform):
