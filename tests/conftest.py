@@ -1,22 +1,34 @@
 """What every test gets: fixed seeds, one thread, and none of mmengine's global state."""
 
+import gc
 import random
 
+import config_text  # noqa: F401
 import numpy as np
 import pytest
 import torch
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
+from torch.utils.data import _utils
 
 import wavemix_mm
 from wavemix_mm.official import networks
 
 wavemix_mm.connect()  # some tests import mmpretrain after wavemix_mm, and ask it for our models
 
+# An error leaves an iterator over a data loader in a reference cycle. The garbage collector closes
+# the queues of its workers before it asks the workers to end: PyTorch then waits so long for each.
+_utils.MP_STATUS_CHECK_INTERVAL = 0.1
+
 # Their instances outlive the test that made them: the default scope of one test would decide what
 # a type without a prefix means in the next, and a logger would write to a closed stream.
 _GLOBAL_CLASSES = (DefaultScope, MessageHub, MMLogger, Visualizer)
+
+
+def pytest_collection_finish():
+    """Exempt what the tests import from garbage collection, which each dataset of mmengine runs."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

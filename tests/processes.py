@@ -11,6 +11,7 @@ from unittest import mock
 
 # Imported once, by a server without threads from which the processes are forked.
 _PRELOADED = [
+    "config_text",
     "matplotlib.pyplot",
     "mmpretrain.apis",
     "setuptools",

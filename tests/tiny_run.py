@@ -12,7 +12,6 @@ from mmengine.runner import Runner
 from torch import nn
 
 _NAMES = itertools.count()
-BATCHES = 4  # of an epoch
 
 
 @MODELS.register_module(name="TinyRunNet")

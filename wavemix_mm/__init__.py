@@ -43,10 +43,9 @@ def connect(imported_only: bool = False) -> None:
 
     _register_names()
     mmengine.__class__ = _MMEngine
-    if not imported_only or hasattr(mmengine, "runner"):
-        _register_checkpoints()
-    if not imported_only or hasattr(mmengine, "infer"):
-        _register_inferencers()
+    for submodule, register in _SUBMODULES.items():
+        if not imported_only or hasattr(mmengine, submodule):
+            register()
     if hasattr(sys.modules.get("mmpretrain"), "apis") or (
         not imported_only and find_spec("mmpretrain")
     ):
@@ -62,10 +61,8 @@ class _MMEngine(ModuleType):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name == "runner":
-            _register_checkpoints()
-        elif name == "infer":
-            _register_inferencers()
+        if name in _SUBMODULES:
+            _SUBMODULES[name]()
 
 
 @functools.cache  # once for each process
@@ -104,6 +101,10 @@ def _register_inferencers() -> None:
 
     # the message for weights without a config
     explain_inferencers(BaseInferencer)
+
+
+# Submodule of mmengine -> what to register once the process has imported it.
+_SUBMODULES = {"runner": _register_checkpoints, "infer": _register_inferencers}
 
 
 @functools.cache

@@ -179,7 +179,7 @@ def epoch_of(dataset: torch.utils.data.Dataset, sampler: type) -> Callable[[], N
 def time_seeding() -> float:
     """Return the seconds that StatelessSampler adds to a sample."""
     functions = {kind: epoch_of(Draws(), kind) for kind in (DefaultSampler, StatelessSampler)}
-    timings, _ = interleave(functions, "cpu", ROUNDS, SECONDS)
+    timings = interleave(functions, "cpu", ROUNDS, SECONDS)
     seconds = (timings[StatelessSampler].median - timings[DefaultSampler].median) / len(Draws())
     print(f"StatelessSampler: {1e6 * seconds:.1f} microseconds a sample", flush=True)
     return seconds

@@ -6,7 +6,6 @@ from multiprocessing.reduction import ForkingPickler
 import cv2
 import numpy as np
 import pytest
-from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from torch.utils.data import DataLoader
 
@@ -62,16 +61,6 @@ def message(root, i=2, **kwargs):
     with pytest.raises(BadSampleError) as error:
         camvid(root, **kwargs)[i]
     return str(error.value)
-
-
-def test_samples_are_those_of_mmseg(root):
-    with DefaultScope.overwrite_default_scope("mmseg"):
-        plain = Compose(PIPELINE)
-    dataset = camvid(root)
-    expected, sample = plain(dataset.get_data_info(3)), dataset[3]
-    assert set(sample) == set(expected)
-    for key in ("img", "gt_seg_map"):
-        assert np.array_equal(sample[key], expected[key]) and sample[key].dtype == np.uint8
 
 
 def test_a_dataset_without_labels(root):

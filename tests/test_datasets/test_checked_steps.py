@@ -19,11 +19,11 @@ from wavemix_mm.datasets import CheckedSegDataset
 from wavemix_mm.datasets.checked_steps import CheckedLoader, find_steps, put_checks
 from wavemix_mm.errors import BadSampleError, UserInputError
 
-LABELS = {
-    "16 bits": np.full((8, 8), 258, np.uint16),
-    "a value": np.full((8, 8), 77, np.uint8),
-    "channels": np.zeros((8, 8, 3), np.uint8),
-}
+WRONG_LABELS = (  # of 16 bits, with a value that is no class, with several channels
+    np.full((8, 8), 258, np.uint16),
+    np.full((8, 8), 77, np.uint8),
+    np.zeros((8, 8, 3), np.uint8),
+)
 
 
 class OwnImage(LoadImageFromFile):
@@ -107,19 +107,20 @@ def dataset(root, pipeline):
 
 @pytest.mark.parametrize("how", PIPELINES)
 def test_each_spelling(root, how):
-    sound = dataset(root, PIPELINES[how]())[0]
-    if how != "TestTimeAug":
-        assert np.array_equal(sound["gt_seg_map"], np.ones((8, 8)))
-    for what, label in LABELS.items():
-        assert cv2.imwrite(str(root / "ann/0.png"), label)
+    checked = dataset(root, PIPELINES[how]())
+    found = checked[0]["gt_seg_map"]
+    assert np.array_equal(found[0] if how == "TestTimeAug" else found, np.ones((8, 8)))
+    label, image = root / "ann/0.png", root / "img/0.jpg"
+    sound, data = label.read_bytes(), image.read_bytes()
+    for wrong in WRONG_LABELS:
+        assert cv2.imwrite(str(label), wrong)
         with pytest.raises(BadSampleError, match="ann/0.png"):
-            print(what, dataset(root, PIPELINES[how]())[0])
-    assert cv2.imwrite(str(root / "ann/0.png"), np.ones((8, 8), np.uint8))
-    data = (root / "img/0.jpg").read_bytes()
+            checked[0]
+    label.write_bytes(sound)
     for wrong in (data[:-20], b"", b"no image"):
-        (root / "img/0.jpg").write_bytes(wrong)
+        image.write_bytes(wrong)
         with pytest.raises(BadSampleError, match="img/0.jpg"):
-            dataset(root, PIPELINES[how]())[0]
+            checked[0]
 
 
 def test_a_loader_of_ones_own_keeps_its_work(root):
@@ -174,6 +175,12 @@ def test_what_a_user_built_is_not_changed():
     assert put_checks(same)[0] is same
     own.parts["all"] = (own,)  # holds itself
     assert put_checks([own])[1] == [] and list(find_steps(own, CheckedLoader)) == []
+
+
+def test_a_label_of_another_size_before_a_loader_of_ones_own(root):
+    assert cv2.imwrite(str(root / "ann/0.png"), np.ones((4, 8), np.uint8))
+    with pytest.raises(BadSampleError, match="is 8x4 pixels, but its image"):
+        dataset(root, PIPELINES["subclasses"]())[0]
 
 
 def test_a_replaced_pipeline_is_checked_and_the_log_names_what_stands_in(root, capfd):

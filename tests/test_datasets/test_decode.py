@@ -63,23 +63,20 @@ def test_valid_files_of_unusual_make():
     assert decode_image(encoded(picture()[..., 0]), "a").shape == (40, 56, 3)  # gray
 
 
-@pytest.mark.parametrize("make", [lambda data: data, with_thumbnail])
-@pytest.mark.parametrize("cut", [1, 2, 100, 400])
-def test_a_truncated_jpeg(make, cut):
+@pytest.mark.parametrize("make", [lambda data: data, with_thumbnail, several_images])
+def test_a_truncated_jpeg(make):
     data = make(encoded(picture()))
-    assert "is truncated: the mark of its end" in cause(decode_image, data[:-cut])
-
-
-def test_a_truncated_jpeg_of_several_images():
-    data = several_images(encoded(picture()))
-    assert "is truncated: the mark of its end" in cause(decode_image, data[: len(data) // 2])
+    # the first of several images is complete if the file lacks a few bytes
+    ends = (len(data) // 2,) if make is several_images else (-1, -2, -100, -400)
+    for end in ends:
+        assert "is truncated: the mark of its end" in cause(decode_image, data[:end])
 
 
 @pytest.mark.parametrize("decode", [decode_image, decode_label])
-@pytest.mark.parametrize("cut", [10, 20, 100])
-def test_a_truncated_png(decode, cut):
+def test_a_truncated_png(decode):
     data = encoded(picture()[..., 0], ".png")
-    assert "is truncated: the mark of its end" in cause(decode, data[:-cut])
+    for cut in (10, 20, 100):
+        assert "is truncated: the mark of its end" in cause(decode, data[:-cut])
 
 
 @pytest.mark.parametrize("decode", [decode_image, decode_label])

@@ -9,6 +9,8 @@ from mmengine.registry import init_default_scope
 pytest.importorskip("mmseg")
 pytest.importorskip("mmpretrain")
 
+from mmseg.datasets.transforms import LoadAnnotations
+
 from wavemix_mm.datasets import CheckedSegDataset, CustomDataset
 from wavemix_mm.datasets.label_counts import sample_labels
 
@@ -60,6 +62,16 @@ def test_bad_labels_are_left_out_and_wrapped_datasets_are_read(tmp_path):
     assert sample_labels(one).read == 1
     assert sample_labels(RepeatDataset(one, 2)).absent() == ["obj"]
     assert sample_labels(ConcatDataset([one, two])).absent() == []
+
+
+def test_a_bad_label_before_a_loader_of_ones_own_is_left_out(tmp_path):
+    class Own(LoadAnnotations):
+        pass
+
+    dataset = segmentation(tmp_path, [BINARY] * 2)
+    dataset.pipeline = [Own()]
+    (tmp_path / "ann/0.png").write_bytes(b"no image")
+    assert sample_labels(dataset).read == 1
 
 
 def test_classes_of_images(tmp_path):

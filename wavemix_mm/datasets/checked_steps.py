@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -17,19 +15,26 @@ from mmcv.transforms import BaseTransform
 from mmcv.transforms import LoadAnnotations as MMCVLoadAnnotations
 from mmcv.transforms import LoadImageFromFile as MMCVLoadImageFromFile
 
-from wavemix_mm.datasets.decode import check_file, check_label_values, read_bytes
+from wavemix_mm.datasets.decode import (
+    check_file,
+    check_label_size,
+    check_label_values,
+    decode_label,
+    naming,
+    read_bytes,
+)
 from wavemix_mm.datasets.transforms.load_image import LoadImageFromFile
 from wavemix_mm.errors import BadSampleError, UserInputError
 
-_MMCV_LOADERS = (MMCVLoadImageFromFile, MMCVLoadAnnotations)
+_MMCV, _MMSEG = "mmcv.transforms.loading", "mmseg.datasets.transforms.loading"
 
 
 def put_checks(pipeline: Any) -> tuple[Any, list[str]]:
     """Replace the loaders in a pipeline, inside Compose, TestTimeAug, RandomChoice and so on too.
 
     mmcv's LoadImageFromFile and mmseg's LoadAnnotations become `wavemix_mm.LoadImageFromFile` and
-    `wavemix_mm.LoadAnnotations` with the same settings. A subclass of these keeps its own methods
-    and gets a `CheckedLoader` around it.
+    `wavemix_mm.LoadAnnotations` with the same settings. Any other loader of these toolboxes, and
+    any subclass, keeps its own methods and gets a `CheckedLoader` around it.
 
     Args:
         pipeline: A step, or a list or object that holds steps. It is not changed: what holds a
@@ -47,7 +52,10 @@ def put_checks(pipeline: Any) -> tuple[Any, list[str]]:
 
 
 def find_steps(pipeline: Any, kind: type) -> Iterator[Any]:
-    """Yield the steps of a class or its subclasses in a pipeline, also those inside other steps."""
+    """Yield the steps of a class or its subclasses in a pipeline, also those inside other steps.
+
+    Instead of a step in a `CheckedLoader`, yield the `CheckedLoader`.
+    """
     seen: set[int] = set()
     pending = [pipeline]
     while pending:
@@ -55,19 +63,20 @@ def find_steps(pipeline: Any, kind: type) -> Iterator[Any]:
         if id(node) in seen:
             continue
         seen.add(id(node))
-        if isinstance(node, kind):
+        if isinstance(node.step if isinstance(node, CheckedLoader) else node, kind):
             yield node
-        pending += [inner for _, inner in _inner(node)]
+        else:
+            pending += [inner for _, inner in _inner(node)]
 
 
 class CheckedLoader(BaseTransform):
     """Wrap a loader of another class: check its file before, and its label after.
 
-    A loader that decodes as mmcv or mmseg does has its file decoded once more, by
-    `wavemix_mm.LoadImageFromFile` or `wavemix_mm.LoadAnnotations`. For any other subclass of mmcv's
-    loaders, the file must exist, must not be empty and, as JPEG or PNG, must be whole. mmseg's
-    loaders of volumes and geodata read their files themselves. In each case an error of the loader
-    names the file, and a label must hold nothing but classes and ``ignore_index``.
+    The file of a subclass of mmcv's loaders must exist, must not be empty and, as JPEG or PNG, must
+    be whole. A label that is decoded as mmseg does is decoded once more, as
+    `wavemix_mm.LoadAnnotations` does. mmseg's loaders of volumes and geodata read their files
+    themselves. In each case an error of the loader names the file, and a label must hold nothing
+    but classes and ``ignore_index``.
 
     Args:
         step: A loader of mmcv or mmseg, or an instance of a subclass.
@@ -78,35 +87,38 @@ class CheckedLoader(BaseTransform):
 
     def __init__(self, step: Any) -> None:
         self.step = step
-        self.what, self.key = next(
-            name for kind, name in _loaders().items() if isinstance(step, kind)
-        )
-        self.full_check = _full_check(step)
+        kind = _toolbox_class(step).__name__
+        self.what, self.key = "image", "img_path"
+        if "Depth" in kind:
+            self.what, self.key = "depth map", "depth_map_path"
+        elif "Annotation" in kind:
+            self.what, self.key = "label", "seg_map_path"
 
     def transform(self, results: dict) -> dict | None:
         """Load as the loader does."""
         if getattr(self.step, "ignore_empty", False):
             return self.step(results)
         path = results.get(self.key)
-        if self.full_check is not None and isinstance(path, str):
-            seg_fields = list(results.get("seg_fields", ()))
-            self.full_check.transform(results | dict(seg_fields=seg_fields))
-        elif isinstance(self.step, _MMCV_LOADERS) and isinstance(path, str):
-            data = read_bytes(path, self.what, getattr(self.step, "backend_args", None))
-            check_file(data, f"{self.what} {path}")
-        try:
+        is_file = isinstance(self.step, MMCVLoadImageFromFile | MMCVLoadAnnotations)
+        if is_file and isinstance(path, str):
+            self._check_file(path, results)
+        with naming(f"{self.what} {path} cannot be loaded by {type(self.step).__name__}"):
             loaded = self.step(results)
-        except (MemoryError, UserInputError):
-            raise
-        # A loader may be any class of any package.
-        except Exception as error:
-            text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-            raise BadSampleError(
-                f"{self.what} {path} cannot be loaded by {type(self.step).__name__}: {text}."
-            ) from error
         if self.what == "label" and loaded is not None and "gt_seg_map" in loaded:
             self._check_label(loaded, str(path))
         return loaded
+
+    def _check_file(self, path: str, results: dict) -> None:
+        data = read_bytes(path, self.what, self.step.backend_args)
+        host, name = _toolbox_class(self.step), "_load_seg_map"
+        if not _loads_mmseg_label(host) or getattr(type(self.step), name) is not getattr(
+            host, name
+        ):
+            check_file(data, f"{self.what} {path}")
+            return
+        label = decode_label(data, path, self.step.imdecode_backend)
+        if "ori_shape" in results:
+            check_label_size(label.shape, path, results["ori_shape"], results.get("img_path", ""))
 
     def _check_label(self, results: dict, path: str) -> None:
         label = np.asarray(results["gt_seg_map"])
@@ -119,53 +131,38 @@ class CheckedLoader(BaseTransform):
             check_label_values(label, label, path, results["num_classes"], results["ignore_index"])
 
 
-@cache
-def _loaders() -> dict[type, tuple[str, str]]:
-    """Classes that load a file, with the name of that file in messages and in the results."""
-    image, label = ("image", "img_path"), ("label", "seg_map_path")
-    found: dict[type, tuple[str, str]] = {MMCVLoadImageFromFile: image, MMCVLoadAnnotations: label}
-    if find_spec("mmseg") is not None:
-        from mmseg.datasets.transforms import loading
-
-        found |= {
-            loading.LoadBiomedicalImageFromFile: image,
-            loading.LoadBiomedicalAnnotation: label,
-            loading.LoadBiomedicalData: image,
-            loading.LoadSingleRSImageFromFile: image,
-            loading.LoadMultipleRSImageFromFile: image,
-            loading.LoadDepthAnnotation: ("depth map", "depth_map_path"),
-        }
-    return found
-
-
-@cache
-def _stand_ins() -> dict[type, type]:
-    found: dict[type, type] = {MMCVLoadImageFromFile: LoadImageFromFile}
-    if find_spec("mmseg") is not None:
-        from mmseg.datasets.transforms import LoadAnnotations as MMSegLoadAnnotations
-
-        from wavemix_mm.datasets.transforms.load_annotations import LoadAnnotations
-
-        found[MMSegLoadAnnotations] = LoadAnnotations
-    return found
-
-
-def _full_check(step: Any) -> Any:
-    """Ours with the settings of a loader, if that decodes as its base of a toolbox does."""
-    for host, ours in _stand_ins().items():
-        method = "transform" if ours is LoadImageFromFile else "_load_seg_map"
-        if isinstance(step, host) and getattr(type(step), method) is getattr(host, method):
-            return _with_settings_of(step, ours)
+def _toolbox_class(step: Any) -> Any:
+    """Return the loader of mmcv or mmseg from which a step derives; None for ours and others."""
+    for kind in type(step).__mro__:
+        if kind.__module__ in (_MMCV, _MMSEG) and kind.__name__.startswith("Load"):
+            return kind
+        if kind.__module__.startswith("wavemix_mm."):
+            break
     return None
 
 
-def _with_settings_of(step: Any, ours: type) -> Any:
+def _loads_mmseg_label(kind: type) -> bool:
+    return kind.__module__ == _MMSEG and kind.__name__ == "LoadAnnotations"
+
+
+def _stand_in(step: Any, replaced: list[str]) -> Any:
+    host = _toolbox_class(step)
+    if host is None:
+        return step
     if getattr(step, "file_client_args", None) is not None:
         raise UserInputError(
             f"{type(step).__name__} takes backend_args, not file_client_args, which is deprecated."
         )
-    new: Any = object.__new__(ours)
-    new.__dict__.update(step.__dict__)
+    ours: Any = None
+    if type(step) is MMCVLoadImageFromFile:
+        ours = LoadImageFromFile
+    elif type(step) is host and _loads_mmseg_label(host):
+        from wavemix_mm.datasets.transforms.load_annotations import LoadAnnotations as ours
+    new = object.__new__(ours) if ours else CheckedLoader(step)
+    if ours:
+        vars(new).update(vars(step))
+    name = f"wavemix_mm.{ours.__name__}" if ours else "the same in a wavemix_mm.CheckedLoader"
+    replaced.append(f"{name} for {type(step).__module__}.{type(step).__name__}")
     return new
 
 
@@ -186,22 +183,8 @@ def _walk(node: Any, done: dict[int, Any], replaced: list[str]) -> Any:
     return new
 
 
-def _stand_in(node: Any, replaced: list[str]) -> Any:
-    ours = _stand_ins().get(type(node))
-    new: Any = node
-    if ours is not None:
-        new = _with_settings_of(node, ours)
-        name = f"wavemix_mm.{ours.__name__}"
-    elif isinstance(node, tuple(_loaders())) and not isinstance(node, tuple(_stand_ins().values())):
-        new = CheckedLoader(node)
-        name = "the same in a wavemix_mm.CheckedLoader"
-    if new is not node:
-        replaced.append(f"{name} for {type(node).__module__}.{type(node).__name__}")
-    return new
-
-
 def _inner(node: Any) -> list[tuple[Any, Any]]:
-    """What a list, dict or step holds, with its place there."""
+    """Return what a list, dict or step holds, with its place there."""
     if type(node) in (list, tuple):
         items: Any = enumerate(node)
     elif type(node) is dict:
@@ -217,7 +200,7 @@ def _changed(node: Any, changes: dict) -> Any:
     if isinstance(node, tuple):
         return tuple(changes.get(i, item) for i, item in enumerate(node))
     new = copy.copy(node)
-    target = new if isinstance(new, list | dict) else new.__dict__
+    target = new if isinstance(new, list | dict) else vars(new)
     for key, step in changes.items():
         target[key] = step
     return new

@@ -6,19 +6,35 @@ from release to release: a truncated JPEG, a label of 16 bits, a header that cla
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import mmcv
 import numpy as np
 from mmengine import fileio
 from PIL import Image, JpegImagePlugin
 
-from wavemix_mm.errors import BadSampleError
+from wavemix_mm.errors import BadSampleError, UserInputError
 
 # How the bytes of a JPEG and a PNG begin and end.
 _MARKS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND"}
 _MAX_LISTED = 8
+
+
+@contextlib.contextmanager
+def naming(problem: str) -> Iterator[None]:
+    """Turn any error but a lack of memory into a BadSampleError: the problem, then the cause.
+
+    A file backend, a decoder or a loader may be any class of any package, and what it raises
+    depends on where a file is damaged.
+    """
+    try:
+        yield
+    except (MemoryError, UserInputError):
+        raise
+    except Exception as error:
+        raise BadSampleError(f"{problem}: {_cause(error)}.") from error
 
 
 def read_bytes(path: str, what: str, backend_args: dict | None = None) -> bytes:
@@ -32,15 +48,11 @@ def read_bytes(path: str, what: str, backend_args: dict | None = None) -> bytes:
     Raises:
         BadSampleError: If it does not exist, cannot be read or is empty.
     """
-    try:
-        data = fileio.get(path, backend_args=backend_args)
-    except MemoryError:
-        raise
-    except FileNotFoundError:
-        raise BadSampleError(f"{what} {path} does not exist.") from None
-    # A backend may be any class of any package.
-    except Exception as error:
-        raise BadSampleError(f"{what} {path} cannot be read: {_first_line(error)}.") from error
+    with naming(f"{what} {path} cannot be read"):
+        try:
+            data = fileio.get(path, backend_args=backend_args)
+        except FileNotFoundError:
+            raise BadSampleError(f"{what} {path} does not exist.") from None
     if data is None:  # how mmengine's LMDB answers
         raise BadSampleError(f"{what} {path} does not exist in the database.")
     if not len(data):
@@ -70,11 +82,6 @@ def decode_image(
 
 def decode_label(data: bytes, path: str, backend: str = "pillow") -> np.ndarray:
     """Decode the label of a segmentation image; palette images are their indices.
-
-    Args:
-        data: The file's bytes.
-        path: Its path, for the error.
-        backend: mmcv's decoder.
 
     Returns:
         (H, W), uint8.
@@ -106,8 +113,8 @@ def check_label_values(
     """Check that each pixel is a class or ignored.
 
     Args:
-        label: (H, W), uint8, as the file has it.
-        mapped: (H, W), uint8, what training gets of it.
+        label: (H, W), as the file has it.
+        mapped: (H, W), what training gets of it.
         path: The file, for the error.
         num_classes: Number of classes.
         ignore_index: Label of pixels that do not count.
@@ -116,9 +123,10 @@ def check_label_values(
         BadSampleError: If not; it names the values in the file and counts their pixels.
     """
     outside = mapped >= num_classes
-    if mapped.dtype != np.uint8:  # of a loader that is not ours
-        outside |= mapped < 0
-    outside &= mapped != (ignore_index % 256 if mapped.dtype == np.uint8 else ignore_index)
+    if mapped.dtype == np.uint8:
+        outside &= mapped != ignore_index % 256
+    else:  # of a loader that is not ours
+        outside = (outside | (mapped < 0)) & (mapped != ignore_index)
     if not outside.any():
         return
     values = np.unique(label[outside])
@@ -147,10 +155,10 @@ def check_label_size(
 
 
 def label_table(reduce_zero_label: bool, label_map: Mapping[int, int] | None) -> np.ndarray | None:
-    """What mmseg's LoadAnnotations makes of each of the 256 values that a label can have.
+    """Map each of the 256 values that a label can have as mmseg's LoadAnnotations does.
 
     Args:
-        reduce_zero_label: 0 becomes 255, as 255 stays; the others are one less.
+        reduce_zero_label: Whether 0 becomes 255, as 255 stays, and the others become one less.
         label_map: New index of each old one, then.
 
     Returns:
@@ -185,7 +193,7 @@ def check_file(data: bytes, name: str) -> None:
         header_end = buffer.tell()
     except Image.DecompressionBombError as error:
         raise BadSampleError(
-            f"{name} claims too many pixels: {_first_line(error)} (PIL.Image.MAX_IMAGE_PIXELS). "
+            f"{name} claims too many pixels: {_cause(error)} (PIL.Image.MAX_IMAGE_PIXELS). "
             "Its header is damaged, or the image must be cut."
         ) from error
     except Exception:  # a format that Pillow does not know may have another decoder
@@ -198,30 +206,22 @@ def check_file(data: bytes, name: str) -> None:
 
 def _decode(data: bytes, name: str, flag: str, backend: str) -> np.ndarray:
     check_file(data, name)
-    cause = "it is damaged, or of a kind that OpenCV cannot read"
     try:
-        array = mmcv.imfrombytes(data, flag=flag, backend=backend)
-    except MemoryError:
+        with naming(f"{name} cannot be decoded"):
+            array = mmcv.imfrombytes(data, flag=flag, backend=backend)
+            if array is None or not array.size:
+                raise ValueError("it is damaged, or of a kind that OpenCV cannot read")
+    except BadSampleError:
+        # Pillow's message is clearer than OpenCV's
+        with naming(f"{name} cannot be decoded"):
+            Image.open(io.BytesIO(data)).load()
         raise
-    # What a decoder raises depends on where a file is damaged.
-    except Exception as error:
-        array, cause = None, _first_line(error)
-    if array is None or not array.size:
-        raise BadSampleError(f"{name} cannot be decoded: {_cause_of_pillow(data) or cause}.")
     return array
 
 
-def _cause_of_pillow(data: bytes) -> str:
-    """Return Pillow's message, which is clearer than OpenCV's."""
-    try:
-        Image.open(io.BytesIO(data)).load()
-    except Exception as error:
-        text = _first_line(error)
-        return "it is no image" if "cannot identify image" in text else text
-    return ""
-
-
-def _first_line(error: Exception) -> str:
+def _cause(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "it is no image"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -11,7 +11,8 @@ import numpy as np
 from mmpretrain.datasets import BaseDataset
 
 from wavemix_mm.datasets.checked_dataset import CheckedDataset
-from wavemix_mm.errors import BadSampleError, UserInputError
+from wavemix_mm.datasets.decode import naming
+from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import DATASETS
 
 
@@ -66,9 +67,7 @@ class Galaxy10DECaLS(CheckedDataset, BaseDataset):
         if split not in ("train", "val"):
             raise UserInputError(f"Galaxy10DECaLS: split={split!r} is neither 'train' nor 'val'.")
         if not 0 < val_fraction < 1:
-            raise UserInputError(
-                f"Galaxy10DECaLS: val_fraction={val_fraction} is not within (0, 1)."
-            )
+            raise UserInputError(f"Galaxy10DECaLS: val_fraction={val_fraction} is not in (0, 1).")
         self.split = split
         self.path = os.path.join(data_root, filename)
         self.val_fraction = val_fraction
@@ -77,13 +76,22 @@ class Galaxy10DECaLS(CheckedDataset, BaseDataset):
 
     def load_data_list(self) -> list[dict]:
         """Return index in the file and label of each galaxy of the split."""
-        with self._open() as file:
-            try:
-                labels = np.asarray(file["ans"])
-                images_shape = file["images"].shape
-            # h5py raises any of these, depending on where the file is damaged
-            except (KeyError, OSError, RuntimeError) as error:
-                raise self._problem("it lacks a readable 'images' or 'ans'") from error
+        if not find_spec("h5py"):
+            raise UserInputError(
+                "Galaxy10 DECaLS is an HDF5 file, read with h5py: pip install h5py"
+            )
+        import h5py
+
+        cause = "it is truncated or not an HDF5 file"
+        try:
+            with h5py.File(self.path, "r") as file:
+                cause = "it lacks a readable 'images' or 'ans'"
+                labels, images_shape = np.asarray(file["ans"]), file["images"].shape
+        except FileNotFoundError as error:
+            raise self._problem("the file does not exist") from error
+        # h5py raises any of these, depending on where the file is damaged
+        except (KeyError, OSError, RuntimeError) as error:
+            raise self._problem(cause) from error
         if len(images_shape) != 4 or len(labels) != images_shape[0]:
             raise self._problem(f"'images' is {images_shape} and 'ans' is {labels.shape}")
         if not np.isin(labels, np.arange(10)).all():
@@ -95,27 +103,11 @@ class Galaxy10DECaLS(CheckedDataset, BaseDataset):
         """Read one image and pass it through the pipeline."""
         info = self.get_data_info(idx)
         self._check_class(info)
-        try:
+        with naming(f"image {info['index']} of {self.path} is damaged"):
             pixels = _images(self.path, os.getpid())[info["index"]]
-        except (OSError, RuntimeError) as error:
-            raise BadSampleError(f"image {info['index']} of {self.path} is damaged.") from error
         pixels = np.ascontiguousarray(pixels[..., ::-1])
         info.update(img=pixels, img_shape=pixels.shape[:2], ori_shape=pixels.shape[:2])
         return self.pipeline(info)
-
-    def _open(self) -> Any:
-        if not find_spec("h5py"):
-            raise UserInputError(
-                "Galaxy10 DECaLS is an HDF5 file, read with h5py: pip install h5py"
-            )
-        import h5py
-
-        if not os.path.isfile(self.path):
-            raise self._problem("the file does not exist")
-        try:
-            return h5py.File(self.path, "r")
-        except OSError as error:
-            raise self._problem("it is truncated or not an HDF5 file") from error
 
     def _problem(self, cause: str) -> UserInputError:
         return UserInputError(

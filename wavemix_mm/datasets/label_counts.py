@@ -82,37 +82,34 @@ def sample_labels(dataset: Any, seconds: float = 5) -> LabelCounts | None:
     loaders = [_label_loader(part) for part in parts]
     if ignore_index is not None and None in loaders:
         return None
-    counts = LabelCounts(
-        classes,
-        ignore_index,
-        sum(len(part) for part in parts),
-        counts=np.zeros(256 if ignore_index is not None else len(classes), np.int64),
-    )
-    end = time.monotonic() + seconds
     numbers = [len(part) for part in parts]
-    ranks = np.concatenate([_ranks(number) for number in numbers])
+    size = len(classes) if ignore_index is None else 256
+    counts = LabelCounts(classes, ignore_index, sum(numbers), counts=np.zeros(size, np.int64))
+    # multiples of the golden ratio lie evenly over a dataset, however many of them are taken
+    ranks = np.concatenate([np.arange(number) * 0.6180339887498949 % 1 for number in numbers])
     starts = np.cumsum([0, *numbers])
+    end = time.monotonic() + seconds
     for place in np.argsort(ranks):
-        k = int(np.searchsorted(starts, place, side="right")) - 1
-        part, loader, index = parts[k], loaders[k], int(place - starts[k])
         if time.monotonic() > end:
             break
+        k = int(np.searchsorted(starts, place, side="right")) - 1
         try:
-            info = part.get_data_info(index)
-            if loader is not None:
-                info.setdefault("seg_fields", [])
-                loader(info)
-                values = np.asarray(info["gt_seg_map"]).ravel().astype(np.int64)
-            else:
-                values = np.atleast_1d(info["gt_label"]).astype(np.int64)
+            values = _values(parts[k], loaders[k], int(place - starts[k]))
         except (BadSampleError, KeyError):
             continue  # training will report it, or there is no label
-        values = values[(values >= 0) & (values < len(counts.counts))]
-        counts.counts += np.bincount(values, minlength=len(counts.counts))
+        counts.counts += np.bincount(values[(values >= 0) & (values < size)], minlength=size)
         counts.read += 1
         if counts.counts[: len(classes)].all():
             break
     return counts
+
+
+def _values(dataset: Any, loader: Any, index: int) -> np.ndarray:
+    info = dataset.get_data_info(index)
+    if loader is None:
+        return np.atleast_1d(info["gt_label"]).astype(np.int64)
+    info.setdefault("seg_fields", [])
+    return np.asarray(loader(info)["gt_seg_map"]).ravel().astype(np.int64)
 
 
 def _inner_datasets(dataset: Any) -> list[Any]:
@@ -130,9 +127,3 @@ def _label_loader(dataset: Any) -> Any:
     from mmseg.datasets.transforms import LoadAnnotations
 
     return next(find_steps(getattr(dataset, "pipeline", None), LoadAnnotations), None)
-
-
-def _ranks(number: int) -> np.ndarray:
-    """A rank for each index; indices of the lowest ranks lie evenly over the dataset."""
-    # multiples of the golden ratio lie evenly, however many of them there are
-    return np.arange(number) * 0.6180339887498949 % 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from mmpretrain.datasets import BaseDataset
@@ -47,7 +49,7 @@ class TinyImageNet(CheckedDataset, BaseDataset):
         names = {line[0]: line[1] for line in self._lines("words.txt", 2)}
         self._metainfo.setdefault("classes", tuple(names.get(wnid, wnid) for wnid in wnids))
         label_of = {wnid: label for label, wnid in enumerate(wnids)}
-        samples = self._train(wnids) if self.split == "train" else self._val()
+        samples = list(self._train(wnids) if self.split == "train" else self._val())
         unknown = sorted({wnid for _, wnid in samples} - set(label_of))
         if unknown:
             raise UserInputError(
@@ -56,21 +58,17 @@ class TinyImageNet(CheckedDataset, BaseDataset):
             )
         return [dict(img_path=path, gt_label=label_of[wnid]) for path, wnid in samples]
 
-    def _train(self, wnids: list[str]) -> list[tuple[str, str]]:
-        samples = []
+    def _train(self, wnids: list[str]) -> Iterator[tuple[str, str]]:
         for wnid in wnids:
-            folder = os.path.join(self.data_root, "train", wnid, "images")
-            names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-            images = [name for name in names if name.lower().endswith((".jpeg", ".jpg"))]
+            folder = Path(self.data_root, "train", wnid, "images")
+            images = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".jpeg", ".jpg"))
             if not images:
                 raise self._problem(f"{folder} holds no images")
-            samples += [(os.path.join(folder, name), wnid) for name in images]
-        return samples
+            yield from ((str(path), wnid) for path in images)
 
-    def _val(self) -> list[tuple[str, str]]:
-        folder = os.path.join(self.data_root, "val", "images")
-        lines = self._lines(os.path.join("val", "val_annotations.txt"), 2)
-        return [(os.path.join(folder, line[0]), line[1]) for line in lines]
+    def _val(self) -> Iterator[tuple[str, str]]:
+        for line in self._lines(os.path.join("val", "val_annotations.txt"), 2):
+            yield os.path.join(self.data_root, "val", "images", line[0]), line[1]
 
     def _lines(self, name: str, columns: int) -> list[list[str]]:
         """Return the tab-separated columns of each line of a text file that is not empty."""

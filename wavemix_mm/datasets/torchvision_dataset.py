@@ -13,7 +13,8 @@ import torchvision.datasets
 from mmpretrain.datasets import BaseDataset
 
 from wavemix_mm.datasets.checked_dataset import CheckedDataset
-from wavemix_mm.errors import BadSampleError, UserInputError
+from wavemix_mm.datasets.decode import naming
+from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import DATASETS
 
 # Files expected in data_root, for the datasets that the configs use.
@@ -102,17 +103,10 @@ class TorchvisionDataset(CheckedDataset, BaseDataset):
         return self.pipeline(info)
 
     def _read(self, index: int) -> np.ndarray:
-        try:
+        name = f"image {index} of {self.name} in {self.data_root}{self._file(index)}"
+        with naming(f"{name} cannot be read"):
             image = self._source[index][0]
             pixels = np.array(image.convert("RGB" if self.color_type == "color" else "L"))
-        except MemoryError:
-            raise
-        # What Pillow raises depends on where a file is damaged.
-        except Exception as error:
-            raise BadSampleError(
-                f"image {index} of {self.name} in {self.data_root}{self._file(index)} cannot be "
-                f"read: {error}."
-            ) from error
         if self._is_emnist:
             pixels = pixels.swapaxes(0, 1)
         return np.ascontiguousarray(pixels[..., ::-1] if pixels.ndim == 3 else pixels)

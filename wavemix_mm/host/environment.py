@@ -92,14 +92,15 @@ def find_stack_problems(installed: Installed) -> list[Finding]:
         The findings. A stack that is absent or mixed is the only finding, because its fix replaces
         all packages that other findings would be about.
     """
-    owners = {name: _OWNERS[name] for name in sorted(_OWNERS) if name in installed.versions}
+    versions = installed.versions
+    owners = {name: _OWNERS[name] for name in sorted(_OWNERS) if name in versions}
     whole_stack = _install(*FAMILIES["onedl"])
     if not owners and not installed.modules:
         return [Finding("no OpenMMLab packages are installed", whole_stack, blocks_import=True)]
 
     families = {family for family, _ in owners.values()}
     if len(families) > 1:
-        listed = ", ".join(f"{name} {installed.versions[name]}" for name in owners)
+        listed = ", ".join(f"{name} {versions[name]}" for name in owners)
         problem = f"two OpenMMLab stacks are installed over each other ({listed})"
         command = f"{_pip('uninstall', '-y', *owners)} && {whole_stack}"
         return [Finding(problem, command, blocks_import=True)]
@@ -108,69 +109,55 @@ def find_stack_problems(installed: Installed) -> list[Finding]:
     family = families.pop() if families else "onedl"
     gone = [name for name, (_, module) in owners.items() if module not in installed.modules]
     if gone:
-        pins = [f"{name}=={installed.versions[name]}" for name in gone]
-        findings.append(
-            Finding(
-                f"the files of {', '.join(gone)} are gone (uninstalling another package that "
-                "installs the same modules removes them)",
-                _install("--force-reinstall", "--no-deps", *pins),
-                blocks_import="mmengine" not in installed.modules,
-            )
+        problem = (
+            f"the files of {', '.join(gone)} are gone (uninstalling another package that installs "
+            "the same modules removes them)"
         )
-    owned = {module for _, module in owners.values()}
-    missing = [m for m in MODULES if m not in installed.modules and m not in owned]
+        pins = [f"{name}=={versions[name]}" for name in gone]
+        command = _install("--force-reinstall", "--no-deps", *pins)
+        findings.append(Finding(problem, command, "mmengine" not in installed.modules))
+    present = {*installed.modules, *(module for _, module in owners.values())}
+    missing = [module for module in MODULES if module not in present]
     if missing:
-        requirements = [STACKS[family][module] for module in missing]
-        findings.append(
-            Finding(
-                f"the OpenMMLab stack is incomplete: {', '.join(missing)} missing",
-                _install(*requirements, *UNDECLARED[family]),
-                blocks_import="mmengine" in missing,
-            )
-        )
-    return findings + _find_unfit_versions(installed, family)
-
-
-def _find_unfit_versions(installed: Installed, family: str) -> list[Finding]:
-    if "packaging" not in installed.versions:
-        return []  # `find_missing_requirements` reports it.
-    from packaging.specifiers import SpecifierSet
-
-    findings = []
+        problem = f"the OpenMMLab stack is incomplete: {', '.join(missing)} missing"
+        command = _install(*map(STACKS[family].get, missing), *UNDECLARED[family])
+        findings.append(Finding(problem, command, "mmengine" in missing))
     for requirement in STACKS[family].values():
         name = _name(requirement)
-        version, bounds = installed.versions.get(name), requirement.removeprefix(name)
-        if version is None or SpecifierSet(bounds).contains(version, prereleases=True):
-            continue
-        problem = f"{name} {version} does not fit, {bounds} is needed"
-        segmentation = installed.versions.get("mmsegmentation")
-        if name == "mmcv" and segmentation:
-            problem += f" (mmsegmentation {segmentation} asserts it on import)"
-        findings.append(Finding(problem, _install(requirement)))
+        bounds = requirement.removeprefix(name)
+        if name in versions and not _fits(installed, name, bounds):
+            problem = f"{name} {versions[name]} does not fit, {bounds} is needed"
+            if name == "mmcv" and (segmentation := versions.get("mmsegmentation")):
+                problem += f" (mmsegmentation {segmentation} asserts it on import)"
+            findings.append(Finding(problem, _install(requirement)))
     return findings
 
 
-def release(version: str) -> tuple[int, int]:
+def _fits(installed: Installed, name: str, bounds: str) -> bool:
+    if "packaging" not in installed.versions:
+        return True  # its absence is a finding
+    from packaging.specifiers import SpecifierSet
+
+    return SpecifierSet(bounds).contains(installed.versions[name], prereleases=True)
+
+
+def _release(version: str) -> tuple[int, int]:
     """Return major and minor number."""
     major, minor = re.findall(r"\d+", version)[:2]
     return int(major), int(minor)
 
 
-def find_torch_problems(installed: Installed) -> list[Finding]:
-    """Find torch or torchvision missing, broken, or not of the same release: at most one finding.
-
-    Args:
-        installed: The environment, `import_errors` filled.
-    """
+def _find_torch_problems(installed: Installed) -> list[Finding]:
+    """Find torch or torchvision missing, broken or of other releases: at most one finding."""
     torch, torchvision = map(installed.versions.get, ("torch", "torchvision"))
     if torch is None:
         return [Finding("torch is not installed", _install("torch", "torchvision"))]
-    major, minor = release(torch)
+    major, minor = _release(torch)
     # torch 2.0 came with torchvision 0.15, and every release since raised both by one.
     partner = f"torchvision==0.{minor + 15}.*" if major == 2 else "torchvision"
     if torchvision is None:
         return [Finding("torchvision is not installed", _install(f"torch=={torch}", partner))]
-    if major == 2 and release(torchvision) != (0, minor + 15):
+    if major == 2 and _release(torchvision) != (0, minor + 15):
         problem = f"torch {torch} and torchvision {torchvision} do not belong together"
         return [Finding(problem, _install(f"torch=={torch}", partner))]
     for module, other in (("torch", "machine"), ("torchvision", "torch")):
@@ -185,43 +172,34 @@ def find_torch_problems(installed: Installed) -> list[Finding]:
     return []
 
 
-def find_pkg_resources_problems(installed: Installed) -> list[Finding]:
-    """Find setuptools without `pkg_resources` if an installed package needs that."""
-    users = [name for name in ("pytorch-wavelets", "mmengine") if name in installed.versions]
-    if installed.has_pkg_resources or not users:
-        return []
-    version = installed.versions.get("setuptools")
-    state = f"setuptools {version} has no" if version else "setuptools is not installed, so no"
-    problem = f"{state} pkg_resources, which {' and '.join(users)} cannot do without"
-    return [Finding(problem, _install("setuptools<82"))]
-
-
-def find_missing_requirements(installed: Installed) -> list[Finding]:
-    """Find other requirements of this package that are not installed, in one finding."""
-    others = [name for name in REQUIRED if name not in ("torch", "torchvision")]
-    missing = [name for name in others if _name(name) not in installed.versions]
-    if not missing:
-        return []
-    return [Finding(f"{', '.join(missing)} not installed", _install(*missing))]
-
-
 def find_problems(installed: Installed) -> list[Finding]:
-    """Return all findings about an environment, the stack's first; none if all is well."""
-    return [
-        *find_stack_problems(installed),
-        *find_torch_problems(installed),
-        *find_pkg_resources_problems(installed),
-        *find_missing_requirements(installed),
-    ]
+    """Return all findings about an environment, the stack's first; none if all is well.
+
+    Args:
+        installed: The environment, `import_errors` filled.
+    """
+    findings = [*find_stack_problems(installed), *_find_torch_problems(installed)]
+    versions = installed.versions
+    users = [name for name in ("pytorch-wavelets", "mmengine") if name in versions]
+    if users and not installed.has_pkg_resources:
+        version = versions.get("setuptools")
+        state = f"setuptools {version} has no" if version else "setuptools is not installed, so no"
+        problem = f"{state} pkg_resources, which {' and '.join(users)} cannot do without"
+        findings.append(Finding(problem, _install("setuptools<82")))
+    others = [name for name in REQUIRED if name not in ("torch", "torchvision")]
+    missing = [name for name in others if _name(name) not in versions]
+    if missing:
+        findings.append(Finding(f"{', '.join(missing)} not installed", _install(*missing)))
+    return findings
 
 
 def find_warnings(installed: Installed) -> list[Finding]:
     """Find what works but is unsafe: at most a torch that reads checkpoints with known faults."""
     version = installed.versions.get("torch")
-    if version is None or release(version) >= SAFE_TORCH:
+    if version is None or _release(version) >= SAFE_TORCH:
         return []
     problem = f"torch {version} reads checkpoints with faults that 2.10 does not have"
-    if release(version) < (2, 6):
+    if _release(version) < (2, 6):
         problem += ", and no training can be resumed with it"
     floor = ".".join(map(str, SAFE_TORCH))
     return [Finding(problem, _install("--upgrade", f"torch>={floor}", "torchvision"))]
