@@ -108,7 +108,7 @@ def test_other_upsamplings_keep_the_size(size, levels, upsample):
 def test_idwt_upsampling_takes_the_wavelet_of_the_mixer():
     mixer = dict(type="wavemix_mm.DWTMixer", wavelet="db2")
     block = WaveMixBlock(8, levels=1, ff_channels=16, token_mixer=mixer, upsample="idwt")
-    assert block.paths[0].upsample.idwt.wavelet == block.token_mixer.wavelet == "db2"
+    assert block.paths[0].upsample.idwt[0].wavelet == block.token_mixer.wavelet == "db2"
 
 
 def test_norm_and_activation_configs():
