@@ -139,45 +139,41 @@ def config_options(variant: Variant, model: Mapping[str, Any]) -> dict[str, Any]
         variant: The architecture to build.
         model: `model` of a config in configs/wavemix/.
     """
-    backbone = model["backbone"]
-    wanted: dict[str, Any] = dict(
+    stem = dict(type="wavemix_mm.StridedStem", stride=variant.stride)
+    if variant.patch_size:
+        stem = dict(type="wavemix_mm.PatchStem", patch_size=variant.patch_size)
+    backbone: dict[str, Any] = dict(
         arch=variant.arch,
         in_channels=variant.in_channels,
         ff_channels=variant.ff_channels,
         mlp_ratio=variant.mlp_ratio,
+        stem=stem,
     )
-    have = dict(in_channels=3, ff_channels=variant.embed_dims, mlp_ratio=2) | backbone
-    options = _differences("backbone", wanted, have)
-    if variant.patch_size:
-        stem = dict(type="wavemix_mm.PatchStem", patch_size=variant.patch_size)
-    else:
-        stem = dict(type="wavemix_mm.StridedStem", stride=variant.stride)
-    if backbone.get("stem") or stem != _DEFAULT_STEM:
-        options |= _exchange("backbone.stem", stem, backbone.get("stem"))
-
+    defaults = dict(in_channels=3, ff_channels=variant.embed_dims, mlp_ratio=2, stem=_DEFAULT_STEM)
+    for key, value in defaults.items():
+        if key not in model["backbone"] and backbone[key] == value:
+            del backbone[key]
+    wanted: dict[str, Any] = dict(backbone=backbone)
     head: dict[str, Any] = dict(num_classes=variant.num_classes, in_channels=variant.embed_dims)
     if variant.is_segmentation:
         head |= zip(("mid_channels", "channels"), variant.head, strict=True)
-        options |= _differences("decode_head", head, model["decode_head"])
-    else:
-        neck: dict[str, Any] = dict(type="GlobalAveragePooling")
-        if variant.head:
-            (width,) = variant.head
-            neck = dict(type="wavemix_mm.ChannelMixing", in_channels=variant.embed_dims)
-            neck["out_channels"] = head["in_channels"] = width
-        options |= _exchange("neck", neck, model["neck"])
-        options |= _differences("head", head, model["head"])
-    return {f"model.{key}": value for key, value in options.items()}
+        return _differences("model", wanted | dict(decode_head=head), model)
+    neck: dict[str, Any] = dict(type="GlobalAveragePooling")
+    if variant.head:
+        (width,) = variant.head
+        neck = dict(type="wavemix_mm.ChannelMixing", in_channels=variant.embed_dims)
+        neck["out_channels"] = head["in_channels"] = width
+    return _differences("model", wanted | dict(neck=neck, head=head), model)
 
 
 def _differences(name: str, wanted: Mapping[str, Any], have: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{name}.{key}": value for key, value in wanted.items() if have.get(key) != value}
-
-
-def _exchange(
-    name: str, wanted: Mapping[str, Any], have: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """Return the options that give a part of the model another type, or only other arguments."""
-    if have and have["type"] == wanted["type"]:
-        return _differences(name, wanted, have)
-    return ({f"{name}._delete_": True} if have else {}) | _differences(name, wanted, {})
+    """Return the options that change a dict of a config. Another type replaces all of it."""
+    options: dict[str, Any] = {}
+    if have and "type" in wanted and have["type"] != wanted["type"]:
+        options[f"{name}._delete_"], have = True, {}
+    for key, value in wanted.items():
+        if isinstance(value, dict):
+            options |= _differences(f"{name}.{key}", value, have.get(key) or {})
+        elif have.get(key) != value:
+            options[f"{name}.{key}"] = value
+    return options

@@ -21,6 +21,21 @@ def old_name(key):
     return f"{head}{NAMES[layer]}.{rest}" if head else key
 
 
+def old_state(state):
+    """The state dict of version 0.1.0: a folded path had a convolution for each of its inputs."""
+    old = {}
+    for key, value in state.items():
+        name = old_name(key)
+        old[name.replace(".cells.", ".conv.")] = value
+        if name.endswith(".cells.weight"):
+            cells, higher = value.split([16, value.shape[1] - 16], dim=1)
+            cells = cells[..., 0, 0].unflatten(1, (2, 2, 4)).permute(0, 3, 1, 2)
+            old[name.replace(".cells.", ".conv.")] = cells
+            if higher.shape[1]:
+                old[name.replace(".cells.", ".higher.")] = higher
+    return old
+
+
 @pytest.mark.parametrize("deploy", [False, True])
 @pytest.mark.parametrize("prefix", ["", "backbone."])
 @pytest.mark.parametrize(
@@ -33,7 +48,7 @@ def test_old_names_load_strictly(kwargs, prefix, deploy):
     if deploy:
         net.switch_to_deploy()
         other.switch_to_deploy()
-    state = {prefix + old_name(key): value for key, value in net.state_dict().items()}
+    state = {prefix + key: value for key, value in old_state(net.state_dict()).items()}
     before = list(state)
     model = torch.nn.ModuleDict(dict(backbone=other)) if prefix else other
     model.load_state_dict(state, strict=True)

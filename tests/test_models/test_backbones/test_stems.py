@@ -3,8 +3,6 @@ import torch
 from torch import nn
 
 from wavemix_mm.models.backbones.wavemix import PatchStem, StridedStem
-from wavemix_mm.models.fast import fold_stem, speed_up
-from wavemix_mm.models.fast.composed_convs import FusedConvs
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -49,28 +47,3 @@ def test_patch_stem_pads_a_small_image_with_zeros_after_the_first_convolutions()
     x = torch.randn(1, 3, 2, 3)
     padded = nn.functional.pad(stem.conv2(stem.conv1(x)), (0, 1, 0, 2))
     torch.testing.assert_close(stem(x), stem.norm(stem.act(stem.patch_conv(padded))))
-
-
-def test_patch_stem_takes_norm_and_activation():
-    stem = PatchStem(3, 8, norm_cfg=dict(type="GN", num_groups=2), act_cfg=dict(type="ReLU"))
-    assert isinstance(stem.norm, nn.GroupNorm) and isinstance(stem.act, nn.ReLU)
-
-
-@pytest.mark.parametrize("size", [(16, 24), (7, 5), (1, 1), (4, 9)], ids=str)
-@pytest.mark.parametrize(
-    "build",
-    [lambda: StridedStem(3, 8), lambda: StridedStem(1, 8, stride=1), lambda: PatchStem(3, 8)],
-    ids=["strided", "stride 1", "patch"],
-)
-def test_deploy_gives_the_same_and_reloads(build, size):
-    stem, other = build().double().eval(), build().double().eval()
-    for module in (stem, other):
-        speed_up(module)
-    x = torch.randn(2, stem.conv1.in_channels, *size, dtype=torch.float64)
-    expected = stem(x)
-    for module in (stem, other):
-        fold_stem(module)
-        assert type(module.in_turn) is FusedConvs
-    torch.testing.assert_close(stem(x), expected)
-    other.load_state_dict(stem.state_dict())
-    assert torch.equal(other(x), stem(x))

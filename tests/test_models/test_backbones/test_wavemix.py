@@ -1,4 +1,5 @@
 import copy
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,13 +10,14 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.models.backbones.wavemix import PatchStem, StridedStem, WaveMix
+from wavemix_mm.models.backbones.wavemix import PatchStem, WaveMix
 
 ROOT = Path(__file__).resolve().parents[3]
 STRIDED = dict(type="wavemix_mm.StridedStem", stride=1)
 STRIDED2 = dict(type="wavemix_mm.StridedStem")
 PATCH = dict(type="wavemix_mm.PatchStem", patch_size=4)
 TINY = dict(embed_dims=8, depth=3, levels=2, dropout=0.0)
+BAD_OUT_INDICES = [3, -4, (), (0, 5), (1, 0), (2, -1)]
 
 
 def _run(code: str) -> str:
@@ -72,13 +74,6 @@ def test_out_indices(out_indices, blocks):
     assert all(torch.equal(got, outputs[i]) for got, i in zip(result, blocks, strict=True))
 
 
-@pytest.mark.parametrize("out_indices", [3, -4, (), (0, 5), (1, 0), (2, -1)])
-def test_bad_out_indices_are_named(out_indices):
-    with pytest.raises(UserInputError) as error:
-        WaveMix(out_indices=out_indices, **TINY)
-    assert f"out_indices={out_indices!r}" in str(error.value)
-
-
 @pytest.mark.parametrize("frozen", [-1, 0, 2, 3])
 def test_frozen_stages(frozen):
     net = WaveMix(frozen_stages=frozen, **TINY).train()
@@ -100,12 +95,6 @@ def test_frozen_stages(frozen):
         assert stage.training != is_frozen
     net.eval()
     assert not any(module.training for module in net.modules())
-
-
-@pytest.mark.parametrize("frozen", [-2, 4])
-def test_bad_frozen_stages_are_named(frozen):
-    with pytest.raises(UserInputError, match=f"frozen_stages={frozen} "):
-        WaveMix(frozen_stages=frozen, **TINY)
 
 
 @pytest.mark.parametrize("momentum", [0.1, None])
@@ -167,19 +156,20 @@ def test_arch(arch, expected):
     assert (net.embed_dims, net.depth, net.blocks[0].levels) == expected
 
 
-def test_explicit_arguments_override_the_arch():
+@pytest.mark.parametrize(
+    "kwargs, expected",
+    [
+        (dict(arch="256/16-l4", embed_dims=64, depth=2, levels=(2,)), (64, 2, (2,))),
+        # the default values of other archs too
+        (dict(arch="256/16-l4", embed_dims=192, levels=3), (192, 16, (1, 2, 3))),
+        (dict(arch="lite-128/8", depth=16), (128, 16, (1,))),
+    ],
+)
+def test_explicit_arguments_override_the_arch(kwargs, expected):
     with torch.device("meta"):
-        net = WaveMix(arch="256/16-l4", embed_dims=64, depth=2, levels=(2,), ff_channels=32)
-    assert (net.embed_dims, net.depth, net.blocks[0].levels) == (64, 2, (2,))
+        net = WaveMix(ff_channels=32, **kwargs)
+    assert (net.embed_dims, net.depth, net.blocks[0].levels) == expected
     assert net.blocks[0].paths[0].project.out_channels == 32
-
-
-def test_explicit_arguments_override_the_arch_with_the_default_values_too():
-    with torch.device("meta"):
-        net = WaveMix(arch="256/16-l4", embed_dims=192, levels=3)
-        small = WaveMix(arch="lite-128/8", depth=16)
-    assert (net.embed_dims, net.depth, net.blocks[0].levels) == (192, 16, (1, 2, 3))
-    assert (small.embed_dims, small.depth, small.blocks[0].levels) == (128, 16, (1,))
 
 
 @pytest.mark.parametrize(
@@ -204,16 +194,19 @@ def test_unknown_arch_names_near_matches(arch, near):
     [
         (dict(embed_dims=10), "embed_dims=10"),
         (dict(levels=0), "levels=0"),
-        (dict(levels=(1, 1)), r"levels=\(1, 1\)"),
+        (dict(levels=(1, 1)), "levels=(1, 1)"),
         (dict(token_mixer=dict(type="wavemix_mm.DWTMixer", wavelet="haarr")), "mean haar"),
         (dict(upsample="nearest"), "'nearest'"),
         (dict(depth=0), "depth 0"),
+        *((dict(out_indices=value), f"out_indices={value!r}") for value in BAD_OUT_INDICES),
+        (dict(frozen_stages=-2), "frozen_stages=-2 "),
+        (dict(frozen_stages=4), "frozen_stages=4 "),
         (dict(arch="192"), "arch '192'"),
     ],
 )
 def test_mistakes_in_a_config_are_named(kwargs, message):
     init_default_scope("mmseg")
-    with pytest.raises(UserInputError, match=message):
+    with pytest.raises(UserInputError, match=re.escape(message)):
         MODELS.build(dict(type="wavemix_mm.WaveMix") | TINY | kwargs)
 
 
@@ -230,21 +223,6 @@ def test_norm_and_activation_reach_stem_and_blocks():
 def test_a_stem_without_type_is_refused():
     with pytest.raises(KeyError, match="must contain the key"):
         WaveMix(stem=dict(patch_size=5), **TINY)
-
-
-@pytest.mark.parametrize("stem", [STRIDED, STRIDED2, PATCH], ids=str)
-def test_any_size(stem):
-    net = WaveMix(embed_dims=8, depth=1, levels=3, stem=stem).eval()
-    for height in range(1, 34, 2):
-        for width in (1, 2, 3, 4, 7, 8, 16, 33, height):
-            with torch.no_grad():
-                out = net(torch.randn(1, 3, height, width))[0]
-            if isinstance(net.stem, StridedStem):
-                sides = tuple(-(-side // net.stem.stride) for side in (height, width))
-            else:
-                sides = tuple(max(side // 4, 1) for side in (height, width))
-            assert out.shape == (1, 8, *sides)
-            assert torch.isfinite(out).all()
 
 
 @pytest.mark.parametrize("stem", [STRIDED2, PATCH], ids=str)
@@ -285,39 +263,6 @@ def test_compiles_without_graph_breaks(stem):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("stem", [STRIDED2, PATCH], ids=str)
-def test_switch_to_deploy(stem, randomize_norms):
-    net = WaveMix(stem=stem, **TINY)
-    randomize_norms(net)
-    x = torch.randn(2, 3, 20, 28)
-    expected = net.eval()(x)[0]
-    net.train().switch_to_deploy()
-    assert not net.training
-    assert (net(x)[0] - expected).abs().max() <= 1e-5 * expected.abs().max()
-
-
-def test_a_switched_state_dict_loads_into_a_switched_network(randomize_norms):
-    net, other = WaveMix(**TINY), WaveMix(**TINY)
-    randomize_norms(net)
-    net.switch_to_deploy()
-    other.switch_to_deploy()
-    other.load_state_dict(net.state_dict(), strict=True)
-    x = torch.randn(1, 3, 20, 28)
-    assert torch.equal(other(x)[0], net(x)[0])
-
-
-def test_init_weights_loads_a_pretrained_backbone(tmp_path):
-    source = WaveMix(**TINY)
-    path = tmp_path / "classifier.pth"
-    state = {f"backbone.{name}": value for name, value in source.state_dict().items()}
-    torch.save(dict(state_dict=state | {"head.fc.weight": torch.zeros(1)}), path)
-    init_cfg = dict(type="Pretrained", checkpoint=str(path), prefix="backbone.")
-    net = WaveMix(init_cfg=init_cfg, **TINY)
-    net.init_weights()
-    for name, value in net.state_dict().items():
-        assert torch.equal(source.state_dict()[name], value), name
-
-
 def test_the_backbone_runs_without_a_toolbox():
     out = _run(
         "import sys\n"
@@ -329,12 +274,11 @@ def test_the_backbone_runs_without_a_toolbox():
     assert out.splitlines()[-1] == "(1, 8, 2, 2)"
 
 
-@pytest.mark.parametrize("scope", ["mmseg", "mmpretrain"])
-def test_type_is_found_without_an_import_by_the_user(scope):
+def test_type_is_found_without_an_import_by_the_user():
     out = _run(
-        f"from {scope}.registry import MODELS\n"
+        "from mmseg.registry import MODELS\n"
         "from mmengine.registry import init_default_scope\n"
-        f"init_default_scope({scope!r})\n"
+        "init_default_scope('mmseg')\n"
         "net = MODELS.build(dict(type='wavemix_mm.WaveMix', embed_dims=8, depth=1))\n"
         "print(type(net).__module__)"
     )

@@ -11,20 +11,29 @@ from wavemix_mm.models.fast.batch_norm import BatchNorm2d
 SHAPE = (3, 8, 24, 20)
 
 
-def make_norm(**kwargs):
-    torch.manual_seed(0)
-    norm = BatchNorm2d(SHAPE[1], **kwargs)
-    if norm.affine:
-        nn.init.uniform_(norm.weight, 0.5, 2)
-        nn.init.normal_(norm.bias)
-    return norm
+@pytest.fixture
+def make_pair(randomize_norms):
+    """A function that returns our layer, and PyTorch's in float64 with the same parameters."""
+
+    def make(**kwargs):
+        norm, reference = BatchNorm2d(SHAPE[1], **kwargs), nn.BatchNorm2d(SHAPE[1], **kwargs)
+        if not kwargs:
+            randomize_norms(norm)
+        reference.load_state_dict(norm.state_dict())
+        return norm, reference.double()
+
+    return make
+
+
+def channels_last(x):
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def make_gradient(kind):
     """As they come: of a convolution, of a global pooling (expanded), nearly constant."""
     if kind == "pooled":
         return torch.randn(*SHAPE[:2], 1, 1).expand(SHAPE)
-    grad = torch.randn(SHAPE).contiguous(memory_format=torch.channels_last)
+    grad = channels_last(torch.randn(SHAPE))
     return grad if kind == "dense" else 5 + 0.01 * grad
 
 
@@ -36,43 +45,31 @@ def run(norm, x, grad):
 
 
 @pytest.mark.parametrize("kind", ["dense", "pooled", "nearly constant"])
-def test_gradients(kind):
-    norm = make_norm()
-    reference = nn.BatchNorm2d(SHAPE[1]).double()
-    reference.load_state_dict(norm.state_dict())
-    x = (3 + 2 * torch.randn(SHAPE)).contiguous(memory_format=torch.channels_last)
-    grad = make_gradient(kind)
-    expected = run(reference, x.double(), grad.double())
-    for i, (a, b) in enumerate(zip(run(norm, x, grad), expected, strict=True)):
+def test_gradients(kind, make_pair):
+    norm, reference = make_pair()
+    x, grad = channels_last(3 + 2 * torch.randn(SHAPE)), make_gradient(kind)
+    actual, expected = run(norm, x, grad), run(reference, x.double(), grad.double())
+    for i, (a, b) in enumerate(zip(actual, expected, strict=True)):
         # taking the mean of the gradient off costs what its spread is smaller
         tolerance = 2e-4 if kind == "nearly constant" and i == 1 else 2e-6
         assert (a - b).norm() <= tolerance * b.norm(), i
-    torch.testing.assert_close(norm.running_mean, reference.running_mean.float())
-    torch.testing.assert_close(norm.running_var, reference.running_var.float())
-    assert norm.num_batches_tracked == 1
+    assert actual[1].is_contiguous(memory_format=torch.channels_last)
+    for name, value in reference.state_dict().items():
+        torch.testing.assert_close(norm.state_dict()[name], value, check_dtype=False)
 
 
-def test_statistics_of_all_batches():
-    norm = make_norm(momentum=None)
+def test_statistics_of_all_batches(make_pair):
+    norm, _ = make_pair(momentum=None)
     batches = torch.randn(3, *SHAPE)
     for x in batches:
-        norm(x.contiguous(memory_format=torch.channels_last).requires_grad_())
+        norm(channels_last(x).requires_grad_())
     torch.testing.assert_close(norm.running_mean, batches.mean((0, 1, 3, 4)))
 
 
-def test_gradient_is_dense_and_channels_last():
-    x = torch.randn(SHAPE).contiguous(memory_format=torch.channels_last)
-    grad = run(make_norm(), x, make_gradient("pooled"))[1]
-    assert grad.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_second_derivative():
-    norm = make_norm()
-    reference = nn.BatchNorm2d(SHAPE[1]).double()
-    reference.load_state_dict(norm.state_dict())
+def test_second_derivative(make_pair):
     results = []
-    images = torch.randn(SHAPE).contiguous(memory_format=torch.channels_last)
-    for layer, dtype in ((norm, torch.float32), (reference, torch.float64)):
+    images = channels_last(torch.randn(SHAPE))
+    for layer, dtype in zip(make_pair(), (torch.float32, torch.float64), strict=True):
         x = images.to(dtype).requires_grad_()
         (grad,) = torch.autograd.grad(layer(x).pow(3).sum(), x, create_graph=True)
         results.append(torch.autograd.grad(grad.square().sum(), [x, layer.weight]))
@@ -81,24 +78,24 @@ def test_second_derivative():
 
 
 @pytest.mark.parametrize(
-    "change",
+    "change, kwargs",
     [
-        lambda norm, x: (norm.eval(), x),
-        lambda norm, x: (norm.double(), x.double()),
-        lambda norm, x: (norm, x.contiguous()),
-        lambda norm, x: (make_norm(track_running_stats=False), x),
-        lambda norm, x: (make_norm(affine=False), x),
+        (lambda norm, x: (norm.eval(), x), {}),
+        (lambda norm, x: (norm.double(), x.double()), {}),
+        (lambda norm, x: (norm, x.contiguous()), {}),
+        (lambda norm, x: (norm, x), dict(affine=False)),
+        (lambda norm, x: (norm, x), dict(track_running_stats=False)),
     ],
-    ids=["eval", "float64", "NCHW", "no statistics", "not affine"],
+    ids=["eval", "float64", "NCHW", "not affine", "no statistics"],
 )
-def test_all_else_is_pytorchs(change):
-    norm, x = change(make_norm(), torch.randn(SHAPE).contiguous(memory_format=torch.channels_last))
+def test_all_else_is_pytorchs(change, kwargs, make_pair):
+    norm, x = change(make_pair(**kwargs)[0], channels_last(torch.randn(SHAPE)))
     other = copy.deepcopy(norm)
-    x.requires_grad_()
-    assert "_BatchNormFunction" not in norm(x).grad_fn.name()
-    assert torch.equal(norm(x), nn.BatchNorm2d.forward(other, x))
+    out = norm(x.requires_grad_())
+    assert "_BatchNormFunction" not in out.grad_fn.name()
+    assert torch.equal(out, nn.BatchNorm2d.forward(other, x))
 
 
 def test_one_value_for_each_channel_is_pytorchs_error():
     with pytest.raises(ValueError, match="more than 1 value per channel"):
-        make_norm()(torch.randn(1, 8, 1, 1, requires_grad=True))
+        BatchNorm2d(8)(torch.randn(1, 8, 1, 1, requires_grad=True))

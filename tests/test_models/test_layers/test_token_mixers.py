@@ -2,7 +2,6 @@ import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
-from wavemix_mm.errors import UserInputError
 from wavemix_mm.models.layers.token_mixers import DWTMixer
 from wavemix_mm.models.layers.wavelet import DWT2d
 
@@ -27,12 +26,3 @@ def test_contract(wavelet, size):
     single, _ = mixer(x[:, 1:2])
     torch.testing.assert_close(mixed[:, 1:2], single[:, :1])
     assert not list(mixer.parameters())
-
-
-def test_default_is_haar():
-    assert DWTMixer().wavelet == "haar"
-
-
-def test_unknown_wavelet_is_named():
-    with pytest.raises(UserInputError, match=r"did you mean .*db2"):
-        MODELS.build(dict(type="wavemix_mm.DWTMixer", wavelet="dbb2"))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import pywt
 import torch
+import torch.nn.functional as F
 from pytorch_wavelets import DWTForward, DWTInverse
 
 from wavemix_mm.errors import UserInputError
@@ -24,50 +25,41 @@ def _pywt_bands(x, wavelet):
     return torch.from_numpy(np.concatenate((ll, details), axis=1))
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("wavelet", WAVELETS)
-def test_equals_pywavelets(wavelet, size):
-    x = torch.randn(2, 3, *size, dtype=torch.float64)
-    torch.testing.assert_close(
-        DWT2d(wavelet).double()(x), _pywt_bands(x, wavelet), rtol=0, atol=1e-12
-    )
+def test_equals_pywavelets(wavelet):
+    transform, inverse = DWT2d(wavelet).double(), IDWT2d(wavelet).double()
+    for height, width in SIZES:
+        x = torch.randn(2, 3, height, width, dtype=torch.float64)
+        bands = transform(x)
+        torch.testing.assert_close(bands, _pywt_bands(x, wavelet), rtol=0, atol=1e-12)
+        # an odd side is extended by zeros or by its last sample, and comes back extended
+        mode = "constant" if wavelet == "haar" else "replicate"
+        x = F.pad(x, (0, width % 2, 0, height % 2), mode=mode)
+        torch.testing.assert_close(inverse(bands), x, rtol=0, atol=1e-10)
 
 
 # Its periodization wraps around once only: it is right where a side, made even, is not shorter than
 # the filter. Shorter sides are compared with PyWavelets above.
-LONG_SIZES = [(8, 12), (16, 10), (7, 9), (8, 15)]
-
-
 @pytest.mark.parametrize(
-    "wavelet, size",
-    [("haar", size) for size in SIZES] + [(w, size) for w in WAVELETS[1:] for size in LONG_SIZES],
+    "wavelet, size", [("haar", (7, 5)), ("haar", (1, 6)), ("db4", (16, 10)), ("bior1.3", (7, 9))]
 )
 def test_equals_pytorch_wavelets(wavelet, size):
     x = torch.randn(2, 3, *size)
     low, (high,) = DWTForward(J=1, wave=wavelet, mode=_mode(wavelet))(x)
-    expected = torch.cat((low, high.flatten(1, 2)), dim=1)
-    torch.testing.assert_close(DWT2d(wavelet)(x), expected, rtol=0, atol=2e-6)
-
-
-@pytest.mark.parametrize("wavelet", WAVELETS)
-def test_inverse_equals_pytorch_wavelets(wavelet):
-    bands = torch.randn(2, 12, 6, 8)
-    inverse = DWTInverse(wave=wavelet, mode=_mode(wavelet))
-    expected = inverse((bands[:, :3], [bands[:, 3:].unflatten(1, (3, 3))]))
+    bands = torch.cat((low, high.flatten(1, 2)), dim=1)
+    torch.testing.assert_close(DWT2d(wavelet)(x), bands, rtol=0, atol=2e-6)
+    expected = DWTInverse(wave=wavelet, mode=_mode(wavelet))((low, [high]))
     torch.testing.assert_close(IDWT2d(wavelet)(bands), expected, rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize("wavelet", pywt.wavelist(kind="discrete"))
 def test_every_discrete_wavelet(wavelet):
-    x = torch.randn(1, 2, 6, 7, dtype=torch.float64)
-    x_even = x[..., :6]
-    if wavelet not in ("db1", "bior1.1", "rbio1.1", "haar"):
-        expected = _pywt_bands(x, wavelet)
-        torch.testing.assert_close(DWT2d(wavelet).double()(x), expected, rtol=0, atol=1e-10)
+    x = torch.randn(1, 2, 6, 6, dtype=torch.float64)
+    bands = DWT2d(wavelet).double()(x)
+    torch.testing.assert_close(bands, _pywt_bands(x, wavelet), rtol=0, atol=1e-10)
     # dmey is the truncation of a filter without end, and does not reconstruct exactly
     tolerance = 5e-2 if wavelet == "dmey" else 1e-9
-    back = IDWT2d(wavelet).double()(DWT2d(wavelet).double()(x_even))
-    torch.testing.assert_close(back, x_even, rtol=0, atol=tolerance)
+    torch.testing.assert_close(IDWT2d(wavelet).double()(bands), x, rtol=0, atol=tolerance)
 
 
 def test_two_by_two_by_hand():
@@ -100,32 +92,14 @@ def test_odd_sides_are_padded_with_zeros_at_the_bottom_and_right():
     assert torch.equal(DWT2d()(x), expected)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("wavelet", WAVELETS)
-def test_perfect_reconstruction(wavelet, size):
-    height, width = size
-    if wavelet != "haar" and (height % 2 or width % 2):
-        # an odd side is extended by its last sample: the extended image is what comes back
-        x = torch.randn(2, 3, height, width, dtype=torch.float64)
-        x = torch.cat((x, x[..., -1:, :]), dim=-2) if height % 2 else x
-        x = torch.cat((x, x[..., -1:]), dim=-1) if width % 2 else x
-        bands = DWT2d(wavelet).double()(x[..., :height, :width])
-        torch.testing.assert_close(IDWT2d(wavelet).double()(bands), x, rtol=0, atol=1e-10)
-    x = torch.randn(2, 3, height, width, dtype=torch.float64)
-    back = IDWT2d(wavelet).double()(DWT2d(wavelet).double()(x))
-    assert back.shape[-2:] == (height + height % 2, width + width % 2)
-    torch.testing.assert_close(back[..., :height, :width], x, rtol=0, atol=1e-10)
-
-
-@pytest.mark.parametrize("size", [(4, 6), (3, 5), (1, 1)], ids=str)
+@pytest.mark.parametrize("size", [(3, 4), (1, 1)], ids=str)
 @pytest.mark.parametrize("wavelet", ["haar", "db2", "bior1.3"])
 def test_gradients(wavelet, size):
     x = torch.randn(1, 2, *size, dtype=torch.float64, requires_grad=True)
     bands = torch.randn(1, 8, *size, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(DWT2d(wavelet).double(), x)
     assert torch.autograd.gradcheck(IDWT2d(wavelet).double(), bands)
-    if size == (4, 6):
-        assert torch.autograd.gradgradcheck(DWT2d(wavelet).double(), x)
+    assert torch.autograd.gradgradcheck(DWT2d(wavelet).double(), x)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -142,11 +116,10 @@ def test_half_precision(wavelet, dtype):
     assert DWT2d(wavelet)(x).dtype == IDWT2d(wavelet)(bands).dtype == dtype
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("wavelet", ["haar", "db2"])
-def test_autocast(wavelet, dtype):
+def test_autocast(wavelet):
     x = torch.randn(2, 3, 6, 8, requires_grad=True)
-    with torch.autocast("cpu", dtype):
+    with torch.autocast("cpu", torch.bfloat16):
         bands = DWT2d(wavelet)(x)
         back = IDWT2d(wavelet)(bands)
     torch.testing.assert_close(bands.float(), DWT2d(wavelet)(x), rtol=2e-2, atol=6e-2)
@@ -155,12 +128,10 @@ def test_autocast(wavelet, dtype):
     assert x.grad.dtype == torch.float32 and torch.isfinite(x.grad).all()
 
 
-@pytest.mark.parametrize("size", [(8, 6), (7, 5), (1, 1)], ids=str)
+@pytest.mark.parametrize("size", [(7, 5), (1, 1)], ids=str)
 @pytest.mark.parametrize("wavelet", ["haar", "db2"])
 def test_compiles_without_graph_breaks(wavelet, size):
     torch._dynamo.reset()
-    x = torch.randn(1, 2, *size, requires_grad=True)
-    y = x.detach().clone().requires_grad_()
     transform, inverse = DWT2d(wavelet), IDWT2d(wavelet)
 
     def there_and_back(x):
@@ -168,18 +139,13 @@ def test_compiles_without_graph_breaks(wavelet, size):
 
     # aot_eager: the backward pass too, and no C++ compiler
     compiled = torch.compile(there_and_back, fullgraph=True, backend="aot_eager")
-    got, expected = compiled(x), there_and_back(y)
-    torch.testing.assert_close(got, expected)
-    got.square().sum().backward()
-    expected.square().sum().backward()
-    torch.testing.assert_close(x.grad, y.grad)
-
-
-@pytest.mark.parametrize("wavelet", ["haar", "db2"])
-def test_exports(wavelet):
-    x = torch.randn(2, 3, 7, 8)
-    program = torch.export.export(DWT2d(wavelet), (x,))
-    torch.testing.assert_close(program.module()(x), DWT2d(wavelet)(x))
+    images = torch.randn(1, 2, *size)
+    results = []
+    for function in (compiled, there_and_back):
+        x = images.clone().requires_grad_()
+        out = function(x)
+        results.append((out, *torch.autograd.grad(out.square().sum(), x)))
+    torch.testing.assert_close(*results)
 
 
 @pytest.mark.parametrize("wavelet", ["haar", "db2"])
@@ -188,7 +154,7 @@ def test_exports_with_dynamic_sides(wavelet):
     transform, inverse = DWT2d(wavelet), IDWT2d(wavelet)
     program = torch.export.export(transform, (torch.randn(2, 3, 10, 12),), dynamic_shapes=(sides,))
     back = torch.export.export(inverse, (torch.randn(2, 12, 10, 12),), dynamic_shapes=(sides,))
-    for size in [(10, 12), (33, 17), (8, 9), (4, 4)]:
+    for size in [(10, 12), (33, 17), (4, 4)]:
         x = torch.randn(2, 3, *size)
         bands = program.module()(x)
         torch.testing.assert_close(bands, transform(x))
@@ -204,15 +170,10 @@ def test_a_change_of_type_gives_exact_filters(wavelet):
     assert inverse.filters.tolist() == [reference.rec_lo, reference.rec_hi]
 
 
-@pytest.mark.parametrize("wavelet", ["haar", "db2"])
-def test_filters_stay_out_of_the_state_dict(wavelet):
-    assert not DWT2d(wavelet).state_dict() and not IDWT2d(wavelet).state_dict()
-    assert not list(DWT2d(wavelet).parameters())
-
-
-def test_filters_of_a_module_built_on_meta_are_there_after_to_empty():
+def test_filters_stay_out_of_the_state_dict_and_of_meta():
     with torch.device("meta"):
         transform = DWT2d("db2")
+    assert not transform.state_dict() and not list(transform.parameters())
     x = torch.randn(1, 1, 4, 4)
     assert torch.equal(transform.to_empty(device="cpu")(x), DWT2d("db2")(x))
 

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 
 from wavemix_mm.errors import UserInputError
 
-_ARCH = re.compile(r"lite-(?P<lite>\d+/\d+)|(?P<full>\d+/\d+)-l(?P<levels>\d+)")
-_ARCH_EXAMPLES = ("256/16-l4", "192/16-l3", "lite-128/8")
-
 
 def parse_arch(arch: str) -> tuple[int, int, int]:
     """Return embed_dims, depth and levels that 'C/D-lL' or 'lite-C/D' (one level) names.
@@ -17,16 +14,16 @@ def parse_arch(arch: str) -> tuple[int, int, int]:
     Raises:
         UserInputError: If it cannot be read; the message names the nearest that can.
     """
-    match = _ARCH.fullmatch(str(arch))
-    if match:
-        embed_dims, depth = map(int, (match["lite"] or match["full"]).split("/"))
-        return embed_dims, depth, int(match["levels"] or 1)
     numbers = re.findall(r"\d+", str(arch))
-    near = {2: "lite-{0}/{1}", 3: "{0}/{1}-l{2}"}.get(len(numbers))
-    hint = f"did you mean {near.format(*numbers)}?" if near else ""
+    spellings = {2: "lite-{}/{}", 3: "{}/{}-l{}"}
+    near = spellings.get(len(numbers), "").format(*numbers)
+    if near and arch == near:
+        embed_dims, depth, *levels = map(int, numbers)
+        return embed_dims, depth, levels[0] if levels else 1
+    hint = f"did you mean {near}?" if near else "examples are 256/16-l4, 192/16-l3, lite-128/8."
     raise UserInputError(
         f"arch {arch!r} is neither 'C/D-lL' (channels, depth, levels) nor 'lite-C/D' (one level); "
-        + (hint or f"examples are {', '.join(_ARCH_EXAMPLES)}.")
+        + hint
     )
 
 
@@ -37,11 +34,9 @@ def normalize_levels(levels: int | Sequence[int]) -> tuple[int, ...]:
         UserInputError: If it is neither an int nor a sequence of ints, is empty, or names a level
             below 1 or one level twice.
     """
-    if isinstance(levels, int):
-        used = tuple(range(1, levels + 1))
-    else:
-        named = tuple(levels) if isinstance(levels, Sequence) else ()
-        used = tuple(sorted(named)) if all(isinstance(level, int) for level in named) else ()
+    named = range(1, levels + 1) if isinstance(levels, int) else levels
+    is_sequence = isinstance(named, Sequence) and all(isinstance(level, int) for level in named)
+    used = tuple(sorted(named)) if is_sequence else ()
     if not used or used[0] < 1 or len(set(used)) < len(used):
         raise UserInputError(
             f"levels={levels!r} does not name at least one level, each an integer of 1 or more "

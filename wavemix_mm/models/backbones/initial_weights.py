@@ -40,23 +40,24 @@ def _log_taken(module: BaseModule, path: str, prefix: str) -> None:
         for key, value in checkpoint.get("state_dict", checkpoint).items()
         if key.removeprefix("module.").startswith(prefix)
     }
-    parts: dict[str, list[bool]] = {}
-    missing = []
-    for key, value in module.state_dict().items():
-        taken = there.get(key) == value.shape
-        names = key.split(".")
-        part = ".".join(names[: 2 if names[0] == "blocks" else 1])
-        parts.setdefault(part, []).append(taken)
-        if not taken:
-            missing.append(key)
-    number, total = (sum(map(count, parts.values())) for count in (sum, len))
-    if not number:
+    state = module.state_dict()
+    missing = [key for key, value in state.items() if there.get(key) != value.shape]
+    if len(missing) == len(state):
         raise UserInputError(
             f"checkpoint {path} has no tensor that fits {type(module).__name__}; its first is "
             f"{next(iter(there), 'of another part')}."
         )
-    counts = ", ".join(f"{part} {sum(taken)}/{len(taken)}" for part, taken in parts.items())
-    message = f"{type(module).__name__} takes {number} of {total} tensors from {path}: {counts}"
+    parts: dict[str, list[str]] = {}
+    for key in state:
+        names = key.split(".")
+        parts.setdefault(".".join(names[: 2 if names[0] == "blocks" else 1]), []).append(key)
+    counts = ", ".join(
+        f"{part} {len(set(keys).difference(missing))}/{len(keys)}" for part, keys in parts.items()
+    )
+    message = (
+        f"{type(module).__name__} takes {len(state) - len(missing)} of {len(state)} tensors from "
+        f"{path}: {counts}"
+    )
     if missing:
         more = f" and {len(missing) - _SHOWN_KEYS} more" if len(missing) > _SHOWN_KEYS else ""
         message += f"; as initialized stay {', '.join(missing[:_SHOWN_KEYS])}{more}"

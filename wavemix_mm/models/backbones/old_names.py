@@ -1,4 +1,4 @@
-"""Map the names of parameters in version 0.1.0, which were positions, to today's names."""
+"""Map the names of parameters in older versions to today's names."""
 
 from __future__ import annotations
 
@@ -6,26 +6,35 @@ import re
 from collections.abc import MutableMapping
 from typing import Any
 
-_POSITION = re.compile(r"(blocks\.\d+\.paths\.\d+)\.(\d)\.(.+)")
-_LAYERS = {"0": "expand", "3": "project", "4": "upsample", "5": "norm"}
-_INTERPOLATED = re.compile(r"(blocks\.\d+\.paths\.\d+)\.4\.0\.(.+)")
-_FOLDED_STEM = re.compile(r"stem\.composed\.([0-3])")
-_FOLDED = ("following_weight", "following_bias", "fused_weight", "fused_bias")
+import torch
+
+# Version 0.1.0 named the layers of a path, and the tensors of a folded stem, by their positions.
+_PATH = r"(blocks\.\d+\.paths\.\d+\.)"
+_RENAMED = [
+    (_PATH + r"0\.(.+)", r"\1expand.\2"),
+    (_PATH + r"3\.(.+)", r"\1project.\2"),
+    (_PATH + r"4\.0\.(.+)", r"\1upsample.project.\2"),
+    (_PATH + r"4\.(.+)", r"\1upsample.\2"),
+    (_PATH + r"5\.(.+)", r"\1norm.\2"),
+    (r"stem\.composed\.0", "stem.in_turn.following_weight"),
+    (r"stem\.composed\.1", "stem.in_turn.following_bias"),
+    (r"stem\.composed\.2", "stem.in_turn.fused_weight"),
+    (r"stem\.composed\.3", "stem.in_turn.fused_bias"),
+]
 
 
 def current_name(key: str) -> str:
     """Return today's name of a parameter or buffer of `WaveMix`; other names come back as is."""
-    if match := _INTERPOLATED.fullmatch(key):
-        return f"{match[1]}.upsample.project.{match[2]}"
-    if (match := _POSITION.fullmatch(key)) and match[2] in _LAYERS:
-        return f"{match[1]}.{_LAYERS[match[2]]}.{match[3]}"
-    if match := _FOLDED_STEM.fullmatch(key):
-        return f"stem.in_turn.{_FOLDED[int(match[1])]}"
+    for pattern, name in _RENAMED:
+        if match := re.fullmatch(pattern, key):
+            return match.expand(name)
     return key
 
 
 def rename_old_keys(state_dict: MutableMapping[str, Any], prefix: str = "") -> None:
     """Give the values of a state dict today's names, in place.
+
+    A folded path of 0.1.0 had two convolutions, which are one today (`fold_haar`).
 
     Args:
         state_dict: State dict of a model.
@@ -35,3 +44,10 @@ def rename_old_keys(state_dict: MutableMapping[str, Any], prefix: str = "") -> N
         name = prefix + current_name(key.removeprefix(prefix))
         if name != key:
             state_dict[name] = state_dict.pop(key)
+    for key in [key for key in state_dict if key.endswith(".expand.conv.weight")]:
+        path = key.removesuffix("conv.weight")
+        weights = [state_dict.pop(key).permute(0, 2, 3, 1).flatten(1)[..., None, None]]
+        if f"{path}higher.weight" in state_dict:
+            weights.append(state_dict.pop(f"{path}higher.weight"))
+        state_dict[f"{path}cells.weight"] = torch.cat(weights, dim=1)
+        state_dict[f"{path}cells.bias"] = state_dict.pop(f"{path}conv.bias")

@@ -6,6 +6,7 @@ some layers are in ``wavemix_mm/models/fast``.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,11 +23,10 @@ from wavemix_mm.models.backbones.arguments import (
 )
 from wavemix_mm.models.backbones.initial_weights import log_taken
 from wavemix_mm.models.backbones.old_names import rename_old_keys
-from wavemix_mm.models.fast import fold_block, fold_stem, speed_up
-from wavemix_mm.models.layers.combine import Add, Concat, InTurn
+from wavemix_mm.models.fast import channels_last_gradient, fold_block, fold_stem, speed_up
+from wavemix_mm.models.layers.convs import InTurn, PatchConv
 from wavemix_mm.models.layers.inputs import check_not_empty, check_trains_batch_norm
 from wavemix_mm.models.layers.norm_act import build_act_layer, build_norm_layer
-from wavemix_mm.models.layers.patch_conv import PatchConv
 from wavemix_mm.models.layers.recompute import recompute
 from wavemix_mm.models.layers.tracing import crop, static_sides
 from wavemix_mm.models.layers.upsample import build_upsample
@@ -103,52 +103,18 @@ class PatchStem(nn.Module):
         return self.norm(self.act(patches))
 
 
-class LevelPath(nn.Module):
-    """One level of a block: MLP, upsampling, norm (Eq. 3, 4).
+class LevelPath(nn.Sequential):
+    """One level of a block: MLP, upsampling, norm."""
 
-    Args:
-        in_channels: Channels of the sub-bands and of the next higher level's output together.
-        hidden_channels: Hidden channels of the MLP.
-        ff_channels: Output channels of the MLP.
-        out_channels: Output channels of the path.
-        stride: Factor by which the path upsamples.
-        dropout: Dropout probability inside the MLP.
-        upsample: See ``upsample.py``.
-        wavelet: Wavelet of the upsampling 'idwt'.
-        norm_cfg: Normalization layer.
-        act_cfg: Activation layer.
-    """
+    def forward(self, bands: Tensor, higher: Tensor | None = None) -> Tensor:
+        """Sub-bands and, concatenated to them, the higher level's output -> this level's output.
 
-    def __init__(
-        self,
-        in_channels: int,
-        hidden_channels: int,
-        ff_channels: int,
-        out_channels: int,
-        stride: int,
-        dropout: float,
-        upsample: str,
-        wavelet: str,
-        norm_cfg: dict,
-        act_cfg: dict,
-    ) -> None:
-        super().__init__()
-        self.concat = Concat()
-        self.expand = nn.Conv2d(in_channels, hidden_channels, kernel_size=1)
-        self.act = build_act_layer(act_cfg)
-        self.dropout = nn.Dropout(dropout)
-        self.project = nn.Conv2d(hidden_channels, ff_channels, kernel_size=1)
-        self.upsample = build_upsample(upsample, ff_channels, out_channels, stride, wavelet)
-        self.norm = build_norm_layer(norm_cfg, out_channels)
-
-    def forward(self, *maps: Tensor) -> Tensor:
-        """Maps (N, c_i, H, W), c_i summing to in_channels -> (N, out, stride*H, stride*W)."""
-        x = self.expand(self.concat(*maps))  # one by one, to free each large map early
-        x = self.act(x)
-        x = self.dropout(x)
-        x = self.project(x)
-        x = self.upsample(x)
-        return self.norm(x)
+        (N, C, H, W)[, (N, C/2, H, W)] -> (N, out_channels, stride*H, stride*W).
+        """
+        x = bands if higher is None else torch.cat((bands, higher), dim=1)
+        for layer in self:
+            x = layer(x)
+        return x
 
 
 class WaveMixBlock(nn.Module):
@@ -202,23 +168,23 @@ class WaveMixBlock(nn.Module):
         self.token_mixer = MODELS.build(
             token_mixer or dict(type="wavemix_mm.DWTMixer", wavelet="haar")
         )
+        wavelet = getattr(self.token_mixer, "wavelet", "haar")
+        hidden_channels = int(embed_dims * mlp_ratio)
+        ff_channels = ff_channels or embed_dims
         self.paths = nn.ModuleList()
         for level, target in zip(self.levels, (0, *self.levels), strict=False):
-            self.paths.append(
-                LevelPath(
-                    in_channels=embed_dims if level == self.levels[-1] else embed_dims * 3 // 2,
-                    hidden_channels=int(embed_dims * mlp_ratio),
-                    ff_channels=ff_channels or embed_dims,
-                    out_channels=embed_dims // 2 if target else embed_dims,
-                    stride=2 ** (level - target),
-                    dropout=dropout,
-                    upsample=upsample,
-                    wavelet=getattr(self.token_mixer, "wavelet", "haar"),
-                    norm_cfg=norm_cfg or dict(type="BN"),
-                    act_cfg=act_cfg or dict(type="GELU"),
-                )
+            in_channels = embed_dims if level == self.levels[-1] else embed_dims * 3 // 2
+            out_channels = embed_dims // 2 if target else embed_dims
+            stride = 2 ** (level - target)
+            layers: dict[str, nn.Module] = dict(
+                expand=nn.Conv2d(in_channels, hidden_channels, kernel_size=1),
+                act=build_act_layer(act_cfg or dict(type="GELU")),
+                dropout=nn.Dropout(dropout),
+                project=nn.Conv2d(hidden_channels, ff_channels, kernel_size=1),
+                upsample=build_upsample(upsample, ff_channels, out_channels, stride, wavelet),
+                norm=build_norm_layer(norm_cfg or dict(type="BN"), out_channels),
             )
-        self.add = Add()
+            self.paths.append(LevelPath(OrderedDict(layers)))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W), for any H and W of at least 1."""
@@ -229,11 +195,11 @@ class WaveMixBlock(nn.Module):
             if level in self.levels:
                 bands.append(mixed)
                 sizes.append(approximation.shape[-2:])
-        higher: tuple[Tensor, ...] = ()
+        y = None
         for path in reversed(self.paths):  # Eq. 3, 4
             sizes.pop()
-            higher = (crop(path(bands.pop(), *higher), sizes[-1]),)
-        return self.add(x, higher[0])  # Eq. 5
+            y = crop(path(bands.pop(), y), sizes[-1])
+        return x + y  # Eq. 5
 
 
 @MODELS.register_module()
@@ -354,7 +320,7 @@ class WaveMix(BaseModule):
             else:
                 x = block(x)
             if i in self.out_indices:
-                outs.append(x)
+                outs.append(channels_last_gradient(x))
         return tuple(outs)
 
     def init_weights(self) -> None:

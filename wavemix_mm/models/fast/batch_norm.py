@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wavemix_mm.models.fast.channels_last import channels_last_gradient
 from wavemix_mm.models.layers.tracing import is_symbolic, one_node
 
 
@@ -25,14 +26,14 @@ class BatchNorm2d(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
         if not self._has_own_backward(x):
-            return super().forward(x)
+            return channels_last_gradient(super().forward(x))
         self.num_batches_tracked.add_(1)
         momentum = self.momentum
         if momentum is None:  # the mean of all batches
             momentum = 1 / float(self.num_batches_tracked)
-        return _BatchNormFunction.apply(
-            x, self.weight, self.bias, self.running_mean, self.running_var, momentum, self.eps
-        )
+        statistics = self.running_mean, self.running_var
+        out = _BatchNormFunction.apply(x, self.weight, self.bias, *statistics, momentum, self.eps)
+        return channels_last_gradient(out)
 
     def _has_own_backward(self, x: Tensor) -> bool:
         return (

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wavemix_mm.models.layers.tracing import one_node
+from wavemix_mm.models.layers.tracing import is_symbolic, one_node
 
 
 class ConvTranspose2d(nn.ConvTranspose2d):
@@ -33,20 +33,13 @@ class ConvTranspose2d(nn.ConvTranspose2d):
             or x.device.type != "cpu"
             or x.dim() != 4
             or output_size is not None
-            or torch.compiler.is_compiling()
-            or torch.jit.is_tracing()
+            or is_symbolic()
         ):
             return super().forward(x, output_size)
         # Without the bias's gradient, the convolution adds the bias at no cost.
+        padding = self.padding, self.output_padding
         out = F.conv_transpose2d(
-            x,
-            self.weight,
-            bias.detach(),
-            self.stride,
-            self.padding,
-            self.output_padding,
-            self.groups,
-            self.dilation,
+            x, self.weight, bias.detach(), self.stride, *padding, self.groups, self.dilation
         )
         return _BiasGradient.apply(out, bias)
 

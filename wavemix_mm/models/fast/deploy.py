@@ -8,21 +8,11 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from wavemix_mm.models.fast.composed_convs import ComposedConvs, FusedConvs, are_plain_convs
-from wavemix_mm.models.layers.strided_conv import strided_conv
 from wavemix_mm.models.layers.token_mixers import DWTMixer
-from wavemix_mm.models.layers.wavelet import HAAR, pad_to_even
-
-# LL, LH, HL, HH of a 2x2 cell as 2x2 filters, from the signs in ``wavelet.py``.
-# No tensor: it would stay on the device that is the default when this module is imported.
-_HAAR_FILTERS = (
-    ((0.5, 0.5), (0.5, 0.5)),
-    ((0.5, 0.5), (-0.5, -0.5)),
-    ((0.5, -0.5), (0.5, -0.5)),
-    ((0.5, -0.5), (-0.5, 0.5)),
-)
+from wavemix_mm.models.layers.wavelet import HAAR, haar_idwt2d, pad_to_even
 
 
 def fold_stem(stem: nn.Module) -> None:
@@ -49,100 +39,70 @@ def fold_block(block: nn.Module) -> None:
         # Interpolation commutes with a scale and shift of each channel, its weights summing to
         # one, so that a 1x1 convolution in front of it serves as well as one behind an inverse
         # transform.
-        if fold_norm(getattr(path.upsample, "project", path.upsample), path.norm):
+        owner, name = path, "upsample"
+        if hasattr(path.upsample, "project"):
+            owner, name = path.upsample, "project"
+        if (folded := fold_norm(getattr(owner, name), path.norm)) is not None:
+            setattr(owner, name, folded)
             path.norm = nn.Identity()
         if is_haar:
-            bands = 4 * block.reduction.out_channels
-            path.concat, path.expand = AsTuple(), FoldedHaarConv(path.expand, bands)
+            path.expand = fold_haar(path.expand, 4 * block.reduction.out_channels)
     if is_haar:
-        block.token_mixer = HaarApproximation()
-    block.add = AddInPlace()
+        block.token_mixer = CellMixer()
+
+
+def fold_norm(layer: nn.Module, norm: nn.Module) -> nn.Module | None:
+    """Return a (transposed) convolution and the batch norm after it as one layer.
+
+    Args:
+        layer: nn.Conv2d or nn.ConvTranspose2d, without groups, in evaluation mode.
+        norm: The layer after it, in evaluation mode.
+
+    Returns:
+        A copy of the layer with other weights, or None if the pair is another one.
+    """
+    if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+        return None
+    if not isinstance(norm, nn.modules.batchnorm._BatchNorm) or norm.running_mean is None:
+        return None
+    return fuse_conv_bn_eval(layer, norm, transpose=isinstance(layer, nn.ConvTranspose2d))
 
 
 @torch.no_grad()
-def fold_norm(layer: nn.Module, norm: nn.Module) -> bool:
-    """Fold the batch norm that follows a (transposed) convolution into it, in place.
+def fold_haar(conv: nn.Conv2d, bands: int) -> nn.Module:
+    """Let a 1x1 convolution read the pixels of each 2x2 cell instead of their Haar sub-bands.
 
     Args:
-        layer: nn.Conv2d or nn.ConvTranspose2d, without groups.
-        norm: The layer after it.
+        conv: The first convolution of a level's MLP, changed in place.
+        bands: Number of its first input channels that are sub-bands.
 
     Returns:
-        Whether it was done; nothing changes if the pair is another one.
+        The convolution under another name, because its weights fit no unfolded network.
     """
-    if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-        return False
-    if not isinstance(norm, nn.modules.batchnorm._BatchNorm) or norm.running_mean is None:
-        return False
-    tensors = (layer.bias, norm.running_mean, norm.running_var, norm.weight, norm.bias)
-    bias, mean, variance, scale, shift = (t if t is None else t.double() for t in tensors)
-    weight, bias = fuse_conv_bn_weights(
-        *(layer.weight.double(), bias, mean, variance, norm.eps, scale, shift),
-        transpose=isinstance(layer, nn.ConvTranspose2d),
-    )
-    layer.weight.copy_(weight)
-    layer.bias = nn.Parameter(bias.to(layer.weight.dtype))
-    return True
+    # Haar is orthonormal: its inverse is the transpose that the weights need
+    conv.weight[:, :bands] = cells(haar_idwt2d(conv.weight[:, :bands]))
+    layer = nn.Sequential()
+    layer.cells = conv
+    return layer
 
 
-class AsTuple(nn.Module):
-    """Replace `Concat` in front of a layer that takes its maps one by one."""
-
-    def forward(self, *maps: Tensor) -> tuple[Tensor, ...]:
-        """Return the maps as they are."""
-        return maps
-
-
-class AddInPlace(nn.Module):
-    """Replace `Add`: nothing else reads the second map."""
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """(N, C, H, W), twice -> (N, C, H, W)."""
-        return y.add_(x)
-
-
-class HaarApproximation(nn.Module):
-    """Replace the Haar transform; `FoldedHaarConv` computes the details."""
+class CellMixer(nn.Module):
+    """Replace the Haar transform in front of convolutions that `fold_haar` has changed."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, C, H, W) -> the same, zero-padded to even sides, and the LL band.
+        """(N, C, H, W) -> the pixels of each 2x2 cell as 4C channels, and the LL band alone.
 
-        The LL band, (N, C, ceil(H/2), ceil(W/2)), is twice the mean of each 2x2 cell.
+        Both have the sides ceil(H/2), ceil(W/2). LL is twice the mean of a cell.
         """
         x = pad_to_even(x)
         # not `divisor_override=2`, which ONNX does not have and its exporter (torch 2.11) forgets
-        return x, 2 * F.avg_pool2d(x, kernel_size=2)
+        return cells(x), 2 * F.avg_pool2d(x, kernel_size=2)
 
 
-class FoldedHaarConv(nn.Module):
-    """The Haar transform and the 1x1 convolution on its bands as one 2x2 convolution of stride 2.
+def cells(x: Tensor) -> Tensor:
+    """(N, C, 2h, 2w) -> (N, 4C, h, w): the C channels of each pixel of a 2x2 cell in turn.
 
-    Where the 1x1 convolution also took the output of the next higher level, that part stays a 1x1
-    convolution of its own, and the two are added.
-
-    Args:
-        conv: The first convolution of a level's MLP; its first input channels are the C bands.
-        bands: Number C of channels of the transform's output.
+    As pixel_unshuffle, but in an order that copies C channels at a time in channels_last format.
     """
-
-    def __init__(self, conv: nn.Conv2d, bands: int) -> None:
-        super().__init__()
-        hidden, inputs = conv.weight.shape[:2]
-        channels = bands // 4
-        self.conv = nn.Conv2d(channels, hidden, kernel_size=2, stride=2)
-        self.higher = nn.Conv2d(inputs - bands, hidden, 1, bias=False) if inputs > bands else None
-        self.to(conv.weight)
-        with torch.no_grad():
-            weight = conv.weight[:, :, 0, 0].double()
-            details = weight[:, channels:bands].unflatten(1, (channels, 3))
-            per_band = torch.cat((weight[:, :channels, None], details), dim=2)
-            filters = torch.tensor(_HAAR_FILTERS, dtype=weight.dtype, device=weight.device)
-            self.conv.weight.copy_(torch.einsum("ocb,bij->ocij", per_band, filters))
-            self.conv.bias.copy_(conv.bias)
-            if self.higher is not None:
-                self.higher.weight.copy_(conv.weight[:, bands:])
-
-    def forward(self, maps: tuple[Tensor, ...]) -> Tensor:
-        """(N, C/4, H, W)[, (N, C/2, H/2, W/2)] -> (N, hidden, H/2, W/2); H, W even."""
-        out = strided_conv(maps[0], self.conv.weight, self.conv.bias, 2)
-        return out if self.higher is None else out.add_(self.higher(maps[1]))
+    x = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))  # N, C, h, 2, w, 2
+    return x.permute(0, 2, 4, 3, 5, 1).flatten(3).permute(0, 3, 1, 2)

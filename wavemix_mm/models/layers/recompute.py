@@ -16,26 +16,18 @@ def recompute(module: nn.Module, x: Tensor) -> Tensor:
     """
 
     def contexts() -> tuple[contextlib.AbstractContextManager, ...]:
-        return contextlib.nullcontext(), _frozen_running_statistics(module)
+        return contextlib.nullcontext(), _restored_buffers(module)
 
     return checkpoint(module, x, use_reentrant=False, context_fn=contexts)
 
 
 @contextlib.contextmanager
-def _frozen_running_statistics(module: nn.Module) -> Iterator[None]:
-    """Keep a recomputation from updating the running statistics of batch norm a second time."""
-    norms = [
-        m
-        for m in module.modules()
-        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
-    ]
-    momenta = [norm.momentum for norm in norms]
-    counts = [norm.num_batches_tracked.clone() for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
+def _restored_buffers(module: nn.Module) -> Iterator[None]:
+    # `data`, because autograd refuses saved tensors that have changed
+    buffers = [buffer.data for buffer in module.buffers()]
+    values = [buffer.clone() for buffer in buffers]
     try:
         yield
     finally:
-        for norm, momentum, count in zip(norms, momenta, counts, strict=True):
-            norm.momentum = momentum
-            norm.num_batches_tracked.copy_(count)
+        for buffer, value in zip(buffers, values, strict=True):
+            buffer.copy_(value)

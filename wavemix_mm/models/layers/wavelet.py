@@ -89,14 +89,22 @@ def _split_bands(bands: Tensor) -> tuple[Tensor, ...]:
 
 
 class _FilterBank(nn.Module):
-    """Holds a pair of filters of a PyWavelets wavelet as a buffer outside the state dict."""
+    """One level of a transform, or of its inverse.
 
-    filters: Tensor
+    Args:
+        wavelet: Name of a discrete wavelet of PyWavelets.
 
-    def __init__(self, wavelet: str, bank: str) -> None:
+    Raises:
+        UserInputError: If PyWavelets has no such discrete wavelet.
+    """
+
+    filters: Tensor  # a buffer outside the state dict
+    _bank: str  # attribute of pywt.Wavelet whose last two filters these are
+
+    def __init__(self, wavelet: str = "haar") -> None:
         super().__init__()
-        self.wavelet = check_wavelet(wavelet)
-        self._exact = None if wavelet in HAAR else _pywt_filters(wavelet, bank)
+        self.wavelet = wavelet
+        self._exact = None if wavelet in HAAR else _load_filters(wavelet, self._bank)
         if self._exact is not None:
             self.register_buffer("filters", torch.tensor(self._exact), persistent=False)
 
@@ -127,16 +135,9 @@ class DWT2d(_FilterBank):
     Haar zero-pads an odd side (pytorch-wavelets' mode 'zero'); longer wavelets are periodised
     (PyWavelets' mode 'periodization', which repeats the last row or column of an odd side), so
     that a level halves a side whatever the filter's length.
-
-    Args:
-        wavelet: Name of a discrete wavelet of PyWavelets.
-
-    Raises:
-        UserInputError: If PyWavelets has no such discrete wavelet.
     """
 
-    def __init__(self, wavelet: str = "haar") -> None:
-        super().__init__(wavelet, "analysis")
+    _bank = "inverse_filter_bank"  # reversed, because conv2d correlates
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, 4C, ceil(H/2), ceil(W/2)), in the module's order of sub-bands."""
@@ -155,17 +156,9 @@ class DWT2d(_FilterBank):
 
 
 class IDWT2d(_FilterBank):
-    """Inverse of :class:`DWT2d` (synthesis filters), exact on even sides.
+    """Inverse of :class:`DWT2d` (synthesis filters), exact on even sides."""
 
-    Args:
-        wavelet: Name of a discrete wavelet of PyWavelets.
-
-    Raises:
-        UserInputError: If PyWavelets has no such discrete wavelet.
-    """
-
-    def __init__(self, wavelet: str = "haar") -> None:
-        super().__init__(wavelet, "synthesis")
+    _bank = "filter_bank"
 
     def forward(self, bands: Tensor) -> Tensor:
         """(N, 4C, H, W) -> (N, C, 2H, 2W); crop if the transformed side was odd."""
@@ -180,14 +173,12 @@ class IDWT2d(_FilterBank):
         return x.reshape(batch, channels, *x.shape[-2:])
 
 
-def check_wavelet(wavelet: str) -> str:
-    """Return the name if it is a discrete wavelet of PyWavelets.
+def _load_filters(wavelet: str, bank: str) -> list[list[float]]:
+    """Return the low-pass and the high-pass filter.
 
     Raises:
-        UserInputError: Otherwise, naming the nearest matches.
+        UserInputError: If it is no discrete wavelet; the message names the nearest matches.
     """
-    if wavelet in HAAR:
-        return wavelet
     import pywt  # only here: the default wavelet needs torch alone
 
     known = pywt.wavelist(kind="discrete")
@@ -195,17 +186,8 @@ def check_wavelet(wavelet: str) -> str:
         near = difflib.get_close_matches(str(wavelet), known, n=3, cutoff=0.4)
         hint = f"did you mean {', '.join(near)}?" if near else f"known are {', '.join(known)}."
         raise UserInputError(f"wavelet {wavelet!r} is not a discrete wavelet of PyWavelets; {hint}")
-    return wavelet
-
-
-def _pywt_filters(wavelet: str, bank: str) -> list[list[float]]:
-    """Low-pass and high-pass filter: for analysis as the correlation that conv2d computes."""
-    import pywt
-
-    filters = pywt.Wavelet(wavelet)
-    if bank == "analysis":
-        return [filters.dec_lo[::-1], filters.dec_hi[::-1]]
-    return [filters.rec_lo, filters.rec_hi]
+    low, high = getattr(pywt.Wavelet(wavelet), bank)[2:]
+    return [low, high]
 
 
 def _periodic_pad(x: Tensor, dim: int, taps: int) -> Tensor:

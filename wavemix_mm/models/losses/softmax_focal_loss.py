@@ -38,7 +38,7 @@ class SoftmaxFocalLoss(nn.Module):
 
     # As mmseg's losses say it: the classes exclude each other, so that there are at least two.
     use_sigmoid = False
-    # On an accelerator, labels are looked at only every so many steps (see _check_labels).
+    # On an accelerator, labels are looked at only every so many steps.
     CHECK_INTERVAL = 100
 
     def __init__(
@@ -58,16 +58,11 @@ class SoftmaxFocalLoss(nn.Module):
         self.loss_weight = loss_weight
         self.reduction = reduction
         self.avg_non_ignore = avg_non_ignore
-        self._loss_name = loss_name
+        self.loss_name = loss_name
         weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float)
         self.register_buffer("class_weight", weight, persistent=False)
-        self._label_range: Tensor | None = None
+        self._extremes: Tensor | None = None
         self._steps = 0
-
-    @property
-    def loss_name(self) -> str:
-        """Name in the log."""
-        return self._loss_name
 
     def forward(
         self,
@@ -115,8 +110,12 @@ class SoftmaxFocalLoss(nn.Module):
         labels = labels.long()
         is_class = (labels >= 0) & (labels < num_classes)
         ignored = torch.zeros_like(is_class) if ignore_index is None else labels == ignore_index
-        if not torch.compiler.is_compiling():
-            self._check_labels(labels, is_class | ignored, num_classes, ignore_index)
+        bad = self._bad_labels(labels, is_class | ignored)
+        if bad:
+            raise UserInputError(
+                f"labels contain {', '.join(map(str, bad[:8]))}{', ...' * (len(bad) > 8)}, which "
+                f"lie outside [0, {num_classes}) and are not ignore_index={ignore_index}."
+            )
         counted = is_class & ~ignored
 
         # autocast would run the log-softmax in float32 too, but not the power and the products
@@ -135,67 +134,47 @@ class SoftmaxFocalLoss(nn.Module):
             count = counted.float()
             if self.class_weight is not None:
                 class_weight = self.class_weight[labels.where(counted, 0)]
-                loss = loss * class_weight
-                count = count * class_weight
+                loss, count = loss * class_weight, count * class_weight
             if weight is not None:
                 loss = loss * weight.float()
-            return self.loss_weight * self._reduce(loss, count, reduction, avg_factor)
+            if reduction != "none":
+                loss = loss.sum()
+            if reduction == "mean":
+                loss = loss / (self._number(loss, count) if avg_factor is None else avg_factor)
+            return self.loss_weight * loss
 
-    def _reduce(
-        self, loss: Tensor, count: Tensor, reduction: str, avg_factor: float | Tensor | None
-    ) -> Tensor:
-        if reduction == "none":
-            return loss
-        total = loss.sum()
-        if reduction == "sum":
-            return total
-        if avg_factor is None:
-            avg_factor = loss.numel()
-            if self.avg_non_ignore:
-                avg_factor = count.sum()
-                if total.requires_grad and get_world_size() > 1:
-                    all_reduce(avg_factor, "mean")
-                # Where nothing counts the sum is zero, and the bound makes the quotient zero too.
-                avg_factor = avg_factor.clamp(min=1e-12)
-        return total / avg_factor
+    def _number(self, total: Tensor, count: Tensor) -> float | Tensor:
+        """Return the number of pixels in the mean."""
+        if not self.avg_non_ignore:
+            return count.numel()
+        number = count.sum()
+        if total.requires_grad and get_world_size() > 1:
+            all_reduce(number, "mean")
+        # Where nothing counts the sum is zero, and the bound makes the quotient zero too.
+        return number.clamp(min=1e-12)
 
-    def _check_labels(
-        self, labels: Tensor, valid: Tensor, num_classes: int, ignore_index: int | None
-    ) -> None:
-        """Raise on labels out of range, without waiting for an accelerator in every step."""
+    def _bad_labels(self, labels: Tensor, is_good: Tensor) -> list[int]:
+        """Return the labels that are not good; on an accelerator their extremes, at intervals."""
+        if torch.compiler.is_compiling() or labels.is_meta:
+            return []
         if labels.device.type == "cpu":
-            if not valid.all():
-                self._raise_bad_labels(labels[~valid].unique().tolist(), num_classes, ignore_index)
-        elif not labels.is_meta:
-            self._check_at_intervals(labels, valid, num_classes, ignore_index)
+            return [] if is_good.all() else labels[~is_good].unique().tolist()
+        return self._extremes_at_intervals(labels.where(~is_good, 0))
 
-    def _check_at_intervals(
-        self, labels: Tensor, valid: Tensor, num_classes: int, ignore_index: int | None
-    ) -> None:
-        """Gather the extremes of the offending values in a tensor on the device.
+    def _extremes_at_intervals(self, bad: Tensor) -> list[int]:
+        """Gather the extremes on the device; read them first and every CHECK_INTERVAL steps.
 
-        It is read only in the first step and then every CHECK_INTERVAL steps.
+        Zero stands for "nothing wrong": it is a class.
         """
-        # Zero stands for "nothing wrong": it is a class.
-        low, high = labels.where(~valid, 0).aminmax()
-        if self._label_range is not None:
-            low, high = low.minimum(self._label_range[0]), high.maximum(self._label_range[1])
-        self._label_range = torch.stack((low, high))
-        if self._steps % self.CHECK_INTERVAL == 0:
-            lowest, highest = self._label_range.tolist()
-            self._label_range = None
-            values = [lowest] * (lowest < 0) + [highest] * (highest >= num_classes)
-            if values:
-                self._raise_bad_labels(values, num_classes, ignore_index)
+        extremes = torch.stack(bad.aminmax())
+        if self._extremes is not None:
+            extremes = torch.stack(torch.cat((extremes, self._extremes)).aminmax())
         self._steps += 1
-
-    @staticmethod
-    def _raise_bad_labels(values: list[int], num_classes: int, ignore_index: int | None) -> None:
-        shown = ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
-        raise UserInputError(
-            f"labels contain {shown}, which lie outside [0, {num_classes}) and are not "
-            f"ignore_index={ignore_index}."
-        )
+        if self._steps % self.CHECK_INTERVAL != 1:
+            self._extremes = extremes
+            return []
+        self._extremes = None
+        return sorted({*extremes.tolist()} - {0})
 
 
 def _check_reduction(reduction: str) -> None:
