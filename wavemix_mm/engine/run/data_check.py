@@ -56,7 +56,7 @@ def _path_problem(path: str) -> str | None:
 
 
 def check_file_names(dataset: Any, option: str) -> None:
-    """Check that all images of a dataset have different file names: `option` writes results by name.
+    """Check that all images of a dataset have different names, by which `option` writes results.
 
     Raises:
         UserInputError: If two images in different folders have the same name.
