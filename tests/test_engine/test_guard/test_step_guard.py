@@ -311,8 +311,9 @@ def test_the_host_does_not_wait_for_a_gpu(monkeypatch):
         with monkeypatch.context() as patch:  # it waits once, at the start
             patch.setattr(model, "buffers", list)
             guard = StepGuard(wrapper, model)
-        guard._buffers = list(model.buffers())
-        guard._watched = guard._buffers[:2]
+        buffers = list(model.buffers())
+        guard._saved, guard._current = (step_guard._Copies(buffers) for _ in range(2))
+        guard._watched = buffers[:2]
 
         def step():  # torch's kernel knows no fake tensors
             buffers = {p: dict(momentum_buffer=torch.empty_like(p)) for p in model.parameters()}
