@@ -10,6 +10,7 @@ from torch import nn
 
 from wavemix_mm.engine import optim_wrappers
 from wavemix_mm.engine.optim_wrappers import BFloat16OptimWrapper, is_cpu_fast_in_bfloat16
+from wavemix_mm.errors import UserInputError
 
 
 def _wrapper(model, **kwargs):
@@ -64,6 +65,32 @@ def test_accumulates_gradients():
             loss = model(torch.ones(1, 4)).float().square().mean()
         wrapper.update_params(loss)
         assert torch.equal(before, model.weight) != changed
+
+
+@pytest.mark.parametrize(
+    ("device", "config", "expected"),
+    [
+        ("cuda", dict(type="mmengine.OptimWrapper"), dict(type="wavemix_mm.BFloat16OptimWrapper")),
+        ("old cuda", {}, dict(loss_scale="dynamic")),
+        ("cpu", {}, dict(loss_scale="dynamic")),
+        # what the config says wins
+        ("cuda", dict(dtype="float16"), dict(loss_scale="dynamic", dtype="float16")),
+        ("cuda", dict(type="AmpOptimWrapper"), dict(loss_scale="dynamic")),
+        ("cuda", dict(loss_scale=512.0), dict(loss_scale=512.0)),
+    ],
+)
+def test_mixed_precision(monkeypatch, device, config, expected):
+    monkeypatch.setattr(optim_wrappers, "get_device", lambda: device.split()[-1])
+    has_bfloat16 = device == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bfloat16)
+    config = dict(type="OptimWrapper") | config
+    optim_wrappers.set_mixed_precision(config)
+    assert config == dict(type="AmpOptimWrapper") | expected
+
+
+def test_mixed_precision_of_another_wrapper():
+    with pytest.raises(UserInputError, match="--amp does not go with optim_wrapper.type=BFloat16"):
+        optim_wrappers.set_mixed_precision(dict(type="wavemix_mm.BFloat16OptimWrapper"))
 
 
 CASES = [
