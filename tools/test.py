@@ -124,8 +124,11 @@ def test(args: argparse.Namespace) -> None:
         cfg = start.prepare(args, apply_args, "test_dataloader")
         cfg.load_from, cfg.resume = args.checkpoint, False
         loading.check_file(args.checkpoint)
-        # optimize() compiles in a way of its own
-        change = partial(optimize, compile=cfg.pop("compile", True)) if args.optimize else None
+        folding, fold = None, None
+        if args.deploy:
+            folding, fold = "--deploy", start.switch_to_deploy
+        if args.optimize:  # which compiles in a way of its own
+            folding, fold = "--optimize", partial(optimize, compile=cfg.pop("compile", True))
         with messages.building(f"config {args.config} cannot be built"):
             runner = start.build_runner(cfg)
             dataset = runner.test_loop.dataloader.dataset
@@ -138,19 +141,20 @@ def test(args: argparse.Namespace) -> None:
         content = loading.read_ahead(args.checkpoint)
         state = loading.get_state_dict(content, args.checkpoint)
         class_check.check_classes_of_checkpoint(content, dataset, args.checkpoint)
-        folding = "--optimize" if args.optimize else "--deploy" if args.deploy else None
         start.remove_ema_hooks(runner, content, folding or ("--tta" if args.tta else None))
         if folding and fit.compare_state(runner.model, state).missing:
             start.switch_to_deploy(runner.model)  # as when the checkpoint was saved
         fit.check_state_dict(runner.model, state, args.checkpoint)
-        if folding:
-            what = f"{folding}: checkpoint {args.checkpoint} cannot be folded"
-            runner.register_hook(start.DeployHook(what, change))
         dumped = args.out_item if args.out and not segmentation else None
         if dumped == "pred":
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
         what = f"config {args.config} with checkpoint {args.checkpoint} cannot be started"
-        metrics = start.run(runner, "test", what)
+
+        def change(model):
+            with messages.building(f"{folding}: checkpoint {args.checkpoint} cannot be folded"):
+                fold(model)
+
+        metrics = start.run(runner, "test", what, change if folding else None)
         if dumped == "metrics" and is_main_process():
             dump(metrics, args.out)
 

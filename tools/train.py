@@ -39,17 +39,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def apply_args(cfg, args: argparse.Namespace) -> None:
     """Apply the command line to the config."""
+    from wavemix_mm.engine.optim_wrappers import set_mixed_precision
     from wavemix_mm.errors import UserInputError
-    from wavemix_mm.registry import type_name
 
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
-        kind = type_name(cfg.optim_wrapper) or "OptimWrapper"
-        if kind not in ("OptimWrapper", "AmpOptimWrapper"):
-            raise UserInputError(f"--amp does not go with optim_wrapper.type={kind}.")
-        cfg.optim_wrapper.type = "AmpOptimWrapper"
-        cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
+        set_mixed_precision(cfg.optim_wrapper)
     if args.auto_scale_lr:
         if "auto_scale_lr" not in cfg:
             raise UserInputError(f"--auto-scale-lr: config {args.config} has no auto_scale_lr.")

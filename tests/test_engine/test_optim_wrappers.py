@@ -1,3 +1,7 @@
+"""bfloat16 autocast, on CPUs that are fast in it."""
+
+from pathlib import Path
+
 import pytest
 import torch
 from mmengine.device import get_device
@@ -5,7 +9,8 @@ from mmengine.registry import OPTIM_WRAPPERS, init_default_scope
 from torch import nn
 
 from wavemix_mm.engine import optim_wrappers
-from wavemix_mm.engine.optim_wrappers import BFloat16OptimWrapper
+from wavemix_mm.engine.optim_wrappers import BFloat16OptimWrapper, is_cpu_fast_in_bfloat16
+from wavemix_mm.errors import UserInputError
 
 
 def _wrapper(model, **kwargs):
@@ -50,13 +55,6 @@ def test_a_cpu_without_fast_bfloat16_trains_in_float32_and_one_warning_says_so(m
     assert warning.startswith("warning: this CPU has no fast bfloat16")
 
 
-def test_autocast_ends_with_an_error():
-    model = nn.Linear(4, 3)
-    with pytest.raises(RuntimeError, match="inside"), _wrapper(model).optim_context(model):
-        raise RuntimeError("inside")
-    assert not torch.is_autocast_enabled("cpu")
-
-
 def test_accumulates_gradients():
     model = nn.Linear(4, 3)
     wrapper = _wrapper(model, accumulative_counts=2)
@@ -69,10 +67,69 @@ def test_accumulates_gradients():
         assert torch.equal(before, model.weight) != changed
 
 
-def test_is_close_to_float32():
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 1))
-    x = torch.randn(4, 8)
-    with _wrapper(model).optim_context(model):
-        got = model(x)
-    torch.testing.assert_close(got.float(), model(x), rtol=3e-2, atol=3e-2)
+@pytest.mark.parametrize(
+    ("device", "config", "expected"),
+    [
+        ("cuda", dict(type="mmengine.OptimWrapper"), dict(type="wavemix_mm.BFloat16OptimWrapper")),
+        ("old cuda", {}, dict(loss_scale="dynamic")),
+        ("cpu", {}, dict(loss_scale="dynamic")),
+        # what the config says wins
+        ("cuda", dict(dtype="float16"), dict(loss_scale="dynamic", dtype="float16")),
+        ("cuda", dict(type="AmpOptimWrapper"), dict(loss_scale="dynamic")),
+        ("cuda", dict(loss_scale=512.0), dict(loss_scale=512.0)),
+    ],
+)
+def test_mixed_precision(monkeypatch, device, config, expected):
+    monkeypatch.setattr(optim_wrappers, "get_device", lambda: device.split()[-1])
+    has_bfloat16 = device == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bfloat16)
+    config = dict(type="OptimWrapper") | config
+    optim_wrappers.set_mixed_precision(config)
+    assert config == dict(type="AmpOptimWrapper") | expected
+
+
+def test_mixed_precision_of_another_wrapper():
+    with pytest.raises(UserInputError, match="--amp does not go with optim_wrapper.type=BFloat16"):
+        optim_wrappers.set_mixed_precision(dict(type="wavemix_mm.BFloat16OptimWrapper"))
+
+
+CASES = [
+    ("fma avx2", False),
+    ("avx2 avx512_vnni", False),
+    ("avx2 avx512_bf16", True),
+    ("avx2 amx_bf16", True),
+    ("neon bf16", False),
+]
+
+
+@pytest.fixture
+def is_cpu_fast():
+    """The function itself, which is asked anew."""
+    is_cpu_fast_in_bfloat16.cache_clear()
+    yield is_cpu_fast_in_bfloat16
+    is_cpu_fast_in_bfloat16.cache_clear()
+
+
+@pytest.mark.parametrize(("flags", "expected"), CASES)
+def test_by_pytorch(flags, expected, monkeypatch, is_cpu_fast):
+    known = dict.fromkeys(flags.split(), True) | dict(l2_cache_size=2, cpu_name="amx_bf16")
+    known = dict(amx_bf16=False, avx512_bf16=False) | known
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+    assert is_cpu_fast() == expected
+
+
+@pytest.mark.parametrize(("flags", "expected"), CASES)
+def test_by_the_kernel_where_pytorch_does_not_say(flags, expected, monkeypatch, is_cpu_fast):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    text = f"processor: 0\nmodel name: amx_bf16\nflags\t\t: fpu {flags} sse\n"
+    monkeypatch.setattr(Path, "read_text", lambda path, encoding: text)
+    assert is_cpu_fast() == expected
+
+
+def test_an_unknown_system(monkeypatch, is_cpu_fast):
+    def fail(path, encoding):
+        raise FileNotFoundError(path)
+
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr(Path, "read_text", fail)
+    assert not is_cpu_fast()

@@ -14,11 +14,13 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 
 from wavemix_mm.engine.messages import warn
-from wavemix_mm.registry import OPTIM_WRAPPERS
+from wavemix_mm.errors import UserInputError
+from wavemix_mm.registry import OPTIM_WRAPPERS, type_name
 
 # Instructions that multiply bfloat16 numbers. Without them oneDNN converts to float32 and back, and
 # a network takes up to ten times as long as in float32.
 _BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}
+AMP_KEYS = ("loss_scale", "dtype", "use_fsdp")  # arguments of AmpOptimWrapper alone
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -45,6 +47,28 @@ class BFloat16OptimWrapper(OptimWrapper):
         autocast = torch.autocast(self._device_type, torch.bfloat16, self._enabled)
         with super().optim_context(model), autocast:
             yield
+
+
+def set_mixed_precision(optim_wrapper: dict[str, Any]) -> None:
+    """Change the config of an optimizer wrapper to mixed precision, as ``--amp`` does.
+
+    A GPU with bfloat16 gets BFloat16OptimWrapper: the loss needs no scale, and the host does not
+    wait for a GradScaler. A config of AmpOptimWrapper, or with arguments of it such as ``dtype``,
+    keeps AmpOptimWrapper; so do other devices.
+
+    Raises:
+        UserInputError: If the config has another wrapper.
+    """
+    kind = type_name(optim_wrapper) or "OptimWrapper"
+    if kind not in ("OptimWrapper", "AmpOptimWrapper"):
+        raise UserInputError(f"--amp does not go with optim_wrapper.type={kind}.")
+    is_amp = kind == "AmpOptimWrapper" or any(key in optim_wrapper for key in AMP_KEYS)
+    is_gpu = get_device() == "cuda"
+    if is_gpu and not is_amp and torch.cuda.is_bf16_supported(including_emulation=False):
+        optim_wrapper["type"] = "wavemix_mm.BFloat16OptimWrapper"
+    else:
+        optim_wrapper["type"] = "AmpOptimWrapper"
+        optim_wrapper.setdefault("loss_scale", "dynamic")
 
 
 @cache  # a run may have several wrappers

@@ -101,19 +101,6 @@ def test_samples_are_the_same_in_any_worker(loader):
     assert batches("wavemix_mm.StatelessSampler", **loader) == expected
 
 
-def test_first_draw_differs_between_epochs():
-    """Workers of plain mmengine that do not persist begin every epoch alike."""
-    first = [epoch[0][1:] for epoch in batches("wavemix_mm.StatelessSampler", num_workers=1)]
-    assert len({number for draws in first for number in draws}) == 9
-    plain = [epoch[0][1:] for epoch in batches("DefaultSampler", num_workers=1)]
-    assert plain[0] == plain[1] == plain[2]
-
-
-def test_mmengines_slices_of_a_dataset():
-    (first, *_) = batches("wavemix_mm.StatelessSampler", num_batch_per_epoch=1)
-    assert first == batches("wavemix_mm.StatelessSampler")[0][:4]
-
-
 @pytest.mark.parametrize("seed", [-1, 1.5, "1"])
 @pytest.mark.parametrize("kind", [StatelessSampler, StatelessInfiniteSampler])
 def test_seeds_that_are_none(kind, seed):

@@ -119,24 +119,6 @@ def test_samples_follow_from_seed_epoch_and_index(name):
     assert load(dataset, 0) == load(dataset, 0)
 
 
-def test_images_that_mmseg_mixes_in_follow_from_the_seed_too():
-    mmseg = pytest.importorskip("mmseg.datasets")
-
-    class Images(Draws):
-        def prepare_data(self, idx):
-            image = np.random.randint(0, 256, (8, 8, 3), dtype=np.uint8)
-            label = np.full((8, 8), idx, np.uint8)
-            return dict(img=image, gt_seg_map=label, seg_fields=["gt_seg_map"])
-
-    mosaic = dict(type="mmseg.RandomMosaic", prob=1.0, img_scale=(8, 8))
-    dataset = mmseg.MultiImageMixDataset(ConcatDataset([Images(), Images()]), [mosaic])
-    seed_samples(dataset)
-    first, again, other = (load(dataset, 2, epoch=epoch) for epoch in (0, 0, 1))
-    for key in ("img", "gt_seg_map"):
-        assert np.array_equal(first[key], again[key]) and not np.array_equal(first[key], other[key])
-    assert len(np.unique(first["gt_seg_map"])) > 1
-
-
 def test_a_plain_index_seeds_nothing():
     """As of a validation loader of the same dataset."""
     dataset = Draws()

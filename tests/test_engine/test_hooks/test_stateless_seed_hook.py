@@ -213,20 +213,6 @@ def test_iterations(loader, straight_iters, folder):
         assert end["loaded"] == straight_iters["loaded"][20:]
 
 
-def test_without_sampler_and_hook_the_ends_differ(folder):
-    """The control: the same runs, as mmengine makes them."""
-    config = partial(_config, plain=True)
-    reference = _finish(config(folder / "plain", val=False))
-    assert _same(_finish(config(folder / "plain again", val=False)), reference)
-    assert not _same(_finish(config(folder / "plain with validation")), reference)
-    killed = _kill(config(folder / "plain killed", val=False))
-    for checkpoint in ("epoch_1", "iter_5"):
-        end = _resume(
-            config(folder / f"plain {checkpoint}", val=False), killed / f"{checkpoint}.pth"
-        )
-        assert not _same(end, reference), checkpoint
-
-
 def _first_draws(distributed_seed):
     """What a process draws in the first iteration, with random states as mmengine sets them."""
     torch.distributed.init_process_group("gloo")

@@ -84,11 +84,6 @@ def test_switches_at_the_epoch(hook, expected, tmp_path):
         assert len(buffers) == 6 and any(buffer.abs().max() > 0 for buffer in buffers)
 
 
-def test_default_scope_of_a_toolbox(tmp_path):
-    config = _config(tmp_path, default_scope="mmseg")
-    assert _train(config)[1].optimizers == ["AdamW", "AdamW", "SGD", "SGD"]
-
-
 @pytest.mark.parametrize("epoch", [1, 2, 3])
 def test_resumed_run_ends_as_the_uninterrupted_one(epoch, tmp_path):
     whole, _ = _train(_config(tmp_path / "whole"))
@@ -152,15 +147,6 @@ def test_the_loss_scale_is_kept(tmp_path):
     assert runner.optim_wrapper.loss_scaler.get_scale() == 32.0
 
 
-def test_accumulated_gradients_resume_too(tmp_path):
-    optimizer = dict(type="AdamW", lr=0.01)
-    wrapper = dict(type="OptimWrapper", optimizer=optimizer, accumulative_counts=2)
-    whole, _ = _train(_config(tmp_path / "whole", optim_wrapper=wrapper))
-    checkpoint = tmp_path / "whole" / "epoch_3.pth"
-    resumed, _ = _train(_resume(tmp_path, "resumed", checkpoint, optim_wrapper=wrapper))
-    assert_same_state(whole, resumed)
-
-
 def test_the_first_schedule_ends_with_the_switch(tmp_path):
     scheduler = dict(type="LinearLR", start_factor=0.5, end=2, by_epoch=False)
     runner, recorder = _train(_config(tmp_path, param_scheduler=scheduler))
@@ -200,14 +186,6 @@ def test_load_best(tmp_path):
     assert recorder.optimizers == ["AdamW", "AdamW", "SGD", "SGD"]
 
 
-def test_load_best_after_a_resume(tmp_path):
-    whole, _ = _train(_config(tmp_path / "whole", **_with_validation([2.0, 1.0, 0.5, 0.0])))
-    # the best checkpoint is named in that of the second epoch
-    checkpoint = tmp_path / "whole" / "epoch_2.pth"
-    config = _resume(tmp_path, "resumed", checkpoint, **_with_validation([0.5, 0.0]))
-    assert_same_state(whole, _train(config)[0])
-
-
 def test_load_best_without_a_best_checkpoint_warns(tmp_path):
     with_best = _train(_config(tmp_path / "a", hook=dict(load_best=True)))[0]
     without = _train(_config(tmp_path / "b"))[0]
@@ -234,13 +212,6 @@ def test_validation_alone_needs_no_training_loop(tmp_path):
 def test_bad_arguments(kwargs, message):
     with pytest.raises(UserInputError, match=message):
         SwitchOptimizerHook(**(dict(optim_wrapper=SGD) | kwargs))
-
-
-@pytest.mark.parametrize("value", [-1, 1.5, "2", True])
-@pytest.mark.parametrize("name", ["switch_epoch", "last_epochs"])
-def test_bad_epochs(name, value):
-    with pytest.raises(UserInputError, match=f"SwitchOptimizerHook: {name}={value!r} is not an"):
-        SwitchOptimizerHook(optim_wrapper=SGD, **{name: value})
 
 
 @pytest.mark.parametrize(

@@ -101,3 +101,60 @@ def test_out_dir_of_a_hook(work_dir, tmp_path):
         True,
         str(out / "epoch_2.pth"),
     )
+
+
+# Restarts by torchrun
+
+
+@pytest.fixture
+def may_restart(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "1")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+
+
+@pytest.fixture
+def restarted(may_restart, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+
+
+@pytest.mark.usefixtures("restarted")
+@pytest.mark.parametrize("option", [None, "auto", "epoch_1.pth"])
+def test_a_restart_goes_on_from_the_newest(work_dir, option):
+    if option == "epoch_1.pth":
+        option = str(work_dir / option)
+    assert resumed(work_dir, option, load_from="a.pth") == (True, str(work_dir / "epoch_2.pth"))
+
+
+@pytest.mark.usefixtures("restarted")
+def test_a_restart_before_the_first_checkpoint_starts_as_the_run_did(tmp_path, work_dir):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert resumed(empty, None, load_from="a.pth") == (False, "a.pth")
+    given = str(work_dir / "epoch_1.pth")
+    assert resumed(empty, given) == (True, given)
+    assert resumed(empty, None, resume=True, load_from=given) == (True, given)
+
+
+@pytest.mark.usefixtures("restarted")
+def test_a_restart_does_not_begin_anew_over_damaged_checkpoints(work_dir):
+    for path in work_dir.glob("*.pth"):
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserInputError, match="no checkpoint to resume from"):
+        resumed(work_dir, None)
+
+
+@pytest.mark.usefixtures("may_restart")
+@pytest.mark.parametrize("option", [None, "epoch_1.pth", "https://host/a.pth"])
+def test_the_first_attempt_refuses_the_checkpoints_of_another_run(work_dir, option):
+    if option == "epoch_1.pth":
+        option = str(work_dir / option)
+    with pytest.raises(UserInputError, match=r"has epoch_2\.pth, and a restart by torchrun"):
+        resumed(work_dir, option)
+
+
+@pytest.mark.usefixtures("may_restart")
+def test_the_first_attempt_goes_on_from_the_newest_where_asked(work_dir):
+    newest = (True, str(work_dir / "epoch_2.pth"))
+    assert resumed(work_dir, "auto") == newest
+    assert resumed(work_dir, newest[1]) == newest
+    assert resumed(work_dir, None, resume=True) == newest

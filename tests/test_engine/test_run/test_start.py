@@ -40,12 +40,6 @@ def make_runner(tmp_path, error=None, optimizer=None):
     )
 
 
-def test_trains_and_returns_the_model(tmp_path):
-    runner = make_runner(tmp_path)
-    assert start.run(runner, "train", "config a.py cannot be started") is runner.model
-    assert (tmp_path / "epoch_1.pth").is_file()
-
-
 def test_wrong_optimizer_argument_is_a_sentence(tmp_path):
     runner = make_runner(tmp_path, optimizer=dict(type="SGD", lr=0.1, momentun=0.9))
     with pytest.raises(UserInputError, match=r"config a\.py cannot be started: .*'momentun'"):

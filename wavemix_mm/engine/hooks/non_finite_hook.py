@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
-from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
+from mmengine.dist import all_gather_object
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
-from mmengine.runner.checkpoint import load_state_dict
 
 from wavemix_mm.engine.checkpoints.files import find_newest_good
 from wavemix_mm.engine.checkpoints.loading import read_checkpoint
 from wavemix_mm.engine.guard.step_guard import Step, StepGuard
 from wavemix_mm.engine.messages import check_integers
+from wavemix_mm.engine.parallel.distributed import agree
+from wavemix_mm.engine.parallel.strategies import load_optimizer, load_weights
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import HOOKS
 
@@ -88,7 +89,7 @@ class NonFiniteHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Guard the optimizer wrapper, which another hook may have replaced."""
         if self._guard is None or self._guard.wrapper is not runner.optim_wrapper:
-            self._release()
+            self._look(runner, wait=True)
             self._check(runner.optim_wrapper)
             self._guard = StepGuard(runner.optim_wrapper, runner.model)
         samples = data_batch.get("data_samples") if isinstance(data_batch, dict) else None
@@ -101,7 +102,9 @@ class NonFiniteHook(Hook):
     def after_train(self, runner: Runner) -> None:
         """Look at the last step and report the number of steps left out."""
         self._look(runner, wait=True)
-        self._release()
+        if self._guard is not None:
+            self._guard.remove()
+            self._guard = None
         count = runner.message_hub.get_info(_COUNT, 0)
         if count:
             runner.logger.warning(
@@ -117,11 +120,6 @@ class NonFiniteHook(Hook):
                 f"NonFiniteHook takes a single OptimWrapper, not {kind}: leave the hook out "
                 "(default_hooks.non_finite=None)."
             )
-
-    def _release(self) -> None:
-        if self._guard is not None:
-            self._guard.remove()
-            self._guard = None
 
     def _look(self, runner: Runner, wait: bool) -> None:
         if self._guard is None:
@@ -187,41 +185,28 @@ def _files(samples: Any) -> list[str]:
     return names
 
 
-def _find_checkpoint(runner: Runner) -> str | None:
+def _find_checkpoint(runner: Runner) -> Path | None:
     """Return the path of the newest whole checkpoint, the same in all processes."""
-    found: list[Any] = [None]
-    if is_main_process():
-        hooks = (hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
-        path, _ = find_newest_good(runner.work_dir, *(hook.out_dir for hook in hooks))
-        found = [None if path is None else str(path)]
-    broadcast_object_list(found)
-    return found[0]
+    out_dirs = [hook.out_dir for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+    return agree(lambda: find_newest_good(runner.work_dir, *out_dirs)[0])
 
 
-def _restore(runner: Runner, path: str, lr_factor: float) -> list[float]:
+def _restore(runner: Runner, path: Path, lr_factor: float) -> list[float]:
     """Load weights and optimizer state; lower and return the learning rates."""
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(str(path))
     for hook in runner.hooks:
         if isinstance(hook, EMAHook):
             # EMAHook exchanges averaged and raw weights on resume alone.
             was_resumed, runner._resume = runner._resume, True
             hook.after_load_checkpoint(runner, checkpoint)
             runner._resume = was_resumed
-    strategy = getattr(runner, "strategy", None)  # of a FlexibleRunner: the model may be in parts
-    if strategy is not None:
-        strategy.load_model_state_dict(checkpoint["state_dict"], strict=True)
-    else:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        load_state_dict(model, checkpoint["state_dict"], strict=True)
+    load_weights(runner, checkpoint["state_dict"])
     wrapper = runner.optim_wrapper
     groups = wrapper.optimizer.param_groups
     rates = [group["lr"] for group in groups]
     saved = checkpoint.get("optimizer", {})
     if [set(group) for group in saved.get("param_groups", [])] == [set(group) for group in groups]:
-        if strategy is not None:
-            strategy.load_optim_state_dict(saved)
-        else:
-            wrapper.load_state_dict(saved)
+        load_optimizer(runner, saved)
         groups = wrapper.optimizer.param_groups
     else:  # of another optimizer, from before a switch
         wrapper.optimizer.state.clear()

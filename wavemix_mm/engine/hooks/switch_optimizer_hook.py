@@ -5,10 +5,11 @@ from __future__ import annotations
 from mmengine._strategy import SingleDeviceStrategy
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
-from mmengine.runner import CheckpointLoader, IterBasedTrainLoop, Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 
-from wavemix_mm.engine.checkpoints.fit import unwrap
+from wavemix_mm.engine.checkpoints.loading import read_state_dict
 from wavemix_mm.engine.messages import check_integers
+from wavemix_mm.engine.parallel.strategies import load_weights
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import HOOKS, type_name
 
@@ -166,9 +167,5 @@ class SwitchOptimizerHook(Hook):
                 "saved (CheckpointHook's save_best); it continues with the current weights."
             )
             return
-        weights = CheckpointLoader.load_checkpoint(path, map_location="cpu")["state_dict"]
-        if strategy := getattr(runner, "strategy", None):  # it may have divided the model
-            strategy.load_model_state_dict(weights, strict=True)
-        else:
-            unwrap(runner.model).load_state_dict(weights)
+        load_weights(runner, read_state_dict(path))
         runner.logger.info(f"Loaded the best checkpoint so far, {path}.")

@@ -10,11 +10,13 @@ from mmengine._strategy import FSDPStrategy as MMEngineFSDPStrategy
 from mmengine.device import get_device
 from mmengine.optim import BaseOptimWrapper, OptimWrapper, OptimWrapperDict
 from mmengine.registry import FUNCTIONS
+from mmengine.runner import Runner
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
+from wavemix_mm.engine.checkpoints.fit import unwrap
 from wavemix_mm.engine.parallel.distributed import ACCELERATORS
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import STRATEGIES
@@ -105,6 +107,22 @@ class FSDPStrategy(MMEngineFSDPStrategy):
                 model=self.model, optim=self.optim_wrapper.optimizer, optim_state_dict=state_dict
             )
         )
+
+
+def load_weights(runner: Runner, state_dict: dict) -> None:
+    """Load weights into the model of a runner, which a strategy may have divided."""
+    if strategy := getattr(runner, "strategy", None):
+        strategy.load_model_state_dict(state_dict, strict=True)
+    else:
+        unwrap(runner.model).load_state_dict(state_dict)
+
+
+def load_optimizer(runner: Runner, state_dict: dict) -> None:
+    """Load the state of a runner's optimizer, which a strategy may have divided."""
+    if strategy := getattr(runner, "strategy", None):
+        strategy.load_optim_state_dict(state_dict)
+    else:
+        runner.optim_wrapper.load_state_dict(state_dict)
 
 
 def _whole_name(name: str) -> str:

@@ -16,15 +16,7 @@ from wavemix_mm.errors import UserInputError
 
 
 def find_class_errors(model: nn.Module, datasets: Mapping[str, Any]) -> Iterator[Finding]:
-    """Find disagreements on the classes between datasets, heads, losses and the preprocessor.
-
-    Args:
-        model: The model.
-        datasets: Built datasets by 'train', 'val' and 'test'; any may be missing.
-
-    Yields:
-        Each disagreement.
-    """
+    """Find disagreements on the classes between datasets, heads, losses and the preprocessor."""
     expected = _classes(datasets.get("train"))
     for name, dataset in datasets.items():
         loader, found = f"{name}_dataloader", _classes(dataset)
@@ -64,11 +56,6 @@ def check_num_classes(model: nn.Module, dataset: Any, config_path: str) -> None:
 
 def check_classes_of_checkpoint(content: Any, dataset: Any, path: str) -> None:
     """Check that a dataset has the classes with which a checkpoint was trained, in the same order.
-
-    Args:
-        content: Result of `read_checkpoint`.
-        dataset: The dataset to test on.
-        path: The checkpoint, for the message.
 
     Raises:
         UserInputError: If the names are the same in another order. Other names give a warning,

@@ -14,13 +14,13 @@ from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 
 from wavemix_mm.engine.messages import building, error_message, warn
+from wavemix_mm.engine.optim_wrappers import AMP_KEYS
 from wavemix_mm.engine.parallel.distributed import ACCELERATORS
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import type_name
 
 # Registered names and class names of norms that need several processes.
 _SYNC_NORMS = ("SyncBN", "MMSyncBN", "SyncBatchNorm", "NaiveSyncBatchNorm")
-_AMP_ONLY_KEYS = ("loss_scale", "dtype", "use_fsdp")
 
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
@@ -101,7 +101,7 @@ def adapt_to_machine(cfg: Config, launcher: str) -> None:
         amp = [node for node in nodes if type_name(node) == "AmpOptimWrapper"]
         for node in amp:
             node["type"] = "OptimWrapper"
-            for key in _AMP_ONLY_KEYS:
+            for key in AMP_KEYS:
                 node.pop(key, None)
         if amp:
             warn("no accelerator was found: training in float32 (OptimWrapper), not AMP.")

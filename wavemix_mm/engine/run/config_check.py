@@ -38,9 +38,6 @@ def find_contradictions(
         cfg: The config of a training, as `adapt_to_machine` leaves it.
         datasets: Built datasets by 'train', 'val' and 'test'; any may be missing.
 
-    Yields:
-        Each contradiction.
-
     Raises:
         Exception: Any error while the model is built.
     """
@@ -68,12 +65,6 @@ def find_contradictions(
 
 def check_config(cfg: Config, datasets: Mapping[str, Any], logger: Any, config_path: str) -> None:
     """Log each warning about a config and its data, and raise the first error.
-
-    Args:
-        cfg: The config.
-        datasets: As for `find_contradictions`.
-        logger: Logger for the warnings.
-        config_path: The config's name in the error.
 
     Raises:
         UserInputError: On a contradiction.

@@ -19,10 +19,6 @@ _DOWNLOADED = ("CIFAR10", "CIFAR100", "MNIST", "FashionMNIST")
 def check_data_paths(cfg: Config, *loaders: str) -> None:
     """Check that the folders and annotation files of dataloaders exist and are not empty.
 
-    Args:
-        cfg: The config.
-        *loaders: Keys of dataloaders, e.g. 'train_dataloader'.
-
     Raises:
         UserInputError: On the first path that is missing or empty.
     """
@@ -54,21 +50,13 @@ def _paths(loader: Any) -> Iterator[str]:
 
 
 def _path_problem(path: str) -> str | None:
-    if "://" in path:
-        return None
-    if not os.path.exists(path):
+    if "://" not in path and not os.path.exists(path):
         return "does not exist"
-    if os.path.isdir(path) and not os.listdir(path):
-        return "is empty"
-    return None
+    return "is empty" if os.path.isdir(path) and not os.listdir(path) else None
 
 
 def check_file_names(dataset: Any, option: str) -> None:
-    """Check that all images of a dataset have different file names: results are written by name.
-
-    Args:
-        dataset: The dataset.
-        option: Option that asks for the results, for the error.
+    """Check that all images of a dataset have different names, by which `option` writes results.
 
     Raises:
         UserInputError: If two images in different folders have the same name.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,17 +43,11 @@ def in_channels(cfg: Config) -> int:
 
 
 def find_errors(cfg: Config, model: nn.Module, model_cfg: dict, dataset: Any) -> Iterator[Finding]:
-    """Pass one batch forward.
+    """Pass one batch through the model, which is on the meta device.
 
-    Args:
-        cfg: The config.
-        model: The model, on the meta device.
-        model_cfg: Config of the model.
-        dataset: The training dataset, whose first sample has the size of the batch; None if it is
-            missing or must not be read here.
-
-    Yields:
-        The first step that fails, and levels that are too deep for the images.
+    The batch has the size of the first sample of the training dataset, or, if that is None because
+    it is missing or must not be read here, the size in the config. Yield the first step that fails,
+    and levels that are too deep for the images.
     """
     shape: tuple[int, ...] | None = None
     if dataset is not None:
@@ -74,7 +69,7 @@ def find_errors(cfg: Config, model: nn.Module, model_cfg: dict, dataset: Any) ->
     too_deep: list[Finding] = []
     for name, module in model.named_modules():
         if isinstance(getattr(module, "levels", None), tuple):
-            module.register_forward_pre_hook(_LevelCheck(f"model.{name}", too_deep))
+            module.register_forward_pre_hook(partial(_check_levels, f"model.{name}", too_deep))
     part = "model.backbone"
     model.train()
     try:
@@ -93,24 +88,16 @@ def find_errors(cfg: Config, model: nn.Module, model_cfg: dict, dataset: Any) ->
     yield from too_deep[:1]
 
 
-class _LevelCheck:
+def _check_levels(name: str, findings: list[Finding], module: Any, inputs: tuple) -> None:
     """Forward pre-hook of a module that halves its maps once for each of its ``levels``."""
-
-    def __init__(self, name: str, findings: list[Finding]) -> None:
-        self.name, self.findings = name, findings
-
-    def __call__(self, module: nn.Module, inputs: tuple) -> None:
-        height, width = inputs[0].shape[-2:]
-        useful = (max(height, width) - 1).bit_length()
-        if max(module.levels) > useful:
-            self.findings.append(
-                Finding(
-                    f"{self.name} has levels={module.levels}, but its maps are only {height}x"
-                    f"{width}: after level {useful} a single pixel is left. Take fewer levels, or "
-                    "larger images.",
-                    is_error=False,
-                )
-            )
+    height, width = inputs[0].shape[-2:]
+    useful = (max(height, width) - 1).bit_length()
+    if max(module.levels) > useful:
+        text = (
+            f"{name} has levels={module.levels}, but its maps are only {height}x{width}: after "
+            f"level {useful} a single pixel is left. Take fewer levels, or larger images."
+        )
+        findings.append(Finding(text, is_error=False))
 
 
 def is_local(cfg: Config) -> bool:

@@ -18,9 +18,6 @@ def find_schedule_errors(cfg: Config, num_samples: int | None) -> Iterator[Findi
     Args:
         cfg: The config of a training.
         num_samples: Length of the training dataset, None if it is unknown.
-
-    Yields:
-        Each contradiction.
     """
     loader, train = cfg.get("train_dataloader") or {}, cfg.get("train_cfg") or {}
     batches = None  # of an epoch, in each process
@@ -77,9 +74,6 @@ def _check_schedulers(cfg: Config, lengths: Mapping[bool, tuple[int, str]]) -> I
     Args:
         cfg: The config.
         lengths: Length and its reason in epochs (True) and iterations (False), as far as known.
-
-    Yields:
-        Each contradiction.
     """
     given = cfg.get("param_scheduler") or []
     ends = []  # as parts of the run, each with a message

@@ -37,9 +37,6 @@ def prepare(
         apply_args: Function that applies the other options of the tool to the config.
         *loaders: Keys of the dataloaders that the tool uses.
 
-    Returns:
-        The config, adapted to this machine.
-
     Raises:
         UserInputError: If the config, an option, the work dir or the launcher is wrong, or data is
             missing.
@@ -88,10 +85,10 @@ def remove_ema_hooks(runner: Runner, checkpoint: dict, option: str | None) -> No
     Args:
         runner: The runner before it loads the checkpoint.
         checkpoint: Content of the checkpoint.
-        option: A command-line option that changes the model. A hook that stays cannot follow it.
+        option: A command-line option that changes the model.
 
     Raises:
-        UserInputError: If a hook stays although an option is given.
+        UserInputError: If a hook stays, which cannot follow a change of the model.
     """
     averages = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
     has_raw = "ema_state_dict" in checkpoint
@@ -121,47 +118,33 @@ class _CompileHook(Hook):
     before_test = before_train
 
 
-class DeployHook(Hook):
-    """Fold the model when a test begins, after the checkpoint has been loaded.
-
-    Args:
-        what: Start of the message if the model cannot be folded.
-        change: Function that changes the model in place; None folds it.
-    """
-
-    priority = "VERY_HIGH"  # before the networks are compiled
-
-    def __init__(self, what: str, change: Callable[[nn.Module], Any] | None = None) -> None:
-        self.what = what
-        self.change = change or switch_to_deploy
-
-    def before_test(self, runner: Runner) -> None:
-        """Change the model."""
-        with building(self.what):
-            self.change(runner.model)
-
-
 class _StartHook(Hook):
-    """Note that the loop has begun: later errors are not errors of the config."""
+    """Change the model, and note that the loop has begun: later errors are not of the config."""
 
-    priority = "HIGHEST"
+    priority = "HIGHEST"  # before the networks are compiled
 
-    def __init__(self) -> None:
+    def __init__(self, change: Callable[[nn.Module], Any] | None) -> None:
+        self.change = change
         self.started = False
 
     def before_train(self, runner: Runner) -> None:
+        if self.change is not None:
+            self.change(runner.model)
         self.started = True
 
     before_test = before_train
 
 
-def run(runner: Runner, action: str, what: str) -> Any:
+def run(
+    runner: Runner, action: str, what: str, change: Callable[[nn.Module], Any] | None = None
+) -> Any:
     """Train or test. The runner builds optimizer and schedulers and loads weights only now.
 
     Args:
         runner: The runner.
         action: 'train' or 'test'.
         what: Start of the message, e.g. "config a.py cannot be started".
+        change: Function that changes the model in place, after the weights have been loaded.
 
     Returns:
         Result of the runner's method: the model, or the metrics.
@@ -170,7 +153,7 @@ def run(runner: Runner, action: str, what: str) -> Any:
         UserInputError: On any error before the first iteration.
         LostProcessError: If another process is gone or does not answer.
     """
-    hook = _StartHook()
+    hook = _StartHook(change)
     runner.register_hook(hook)
     try:
         return getattr(runner, action)()
