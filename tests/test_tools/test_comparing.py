@@ -4,12 +4,12 @@ import contextlib
 import csv
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -38,7 +38,7 @@ from comparing.runs import (  # noqa: E402
     write_configs,
 )
 from measuring import session  # noqa: E402
-from measuring.candidates import Candidate, count_macs, inspect_model  # noqa: E402
+from measuring.candidates import count_macs, inspect_model  # noqa: E402
 from measuring.models import build_model  # noqa: E402
 from measuring.session import Settings  # noqa: E402
 
@@ -58,8 +58,8 @@ def write_config(tmp_path, config_text):
 @pytest.fixture
 def entries(write_config):
     """Two networks."""
-    deeper = "model['backbone']['depth'] = 2"
-    return load_entries([write_config("shallow"), write_config("deep", deeper)], [])
+    path = write_config("shallow")
+    return load_entries([[path], [path, "name=deep", "model.backbone.depth=2"]])
 
 
 @pytest.mark.parametrize(
@@ -78,27 +78,27 @@ def entries(write_config):
 )
 def test_what_cannot_be_compared(write_config, lines, message):
     with pytest.raises(UserInputError, match=f"other.py.*{message}"):
-        load_entries([write_config("first"), write_config("other", lines)], [])
+        load_entries([[write_config("first")], [write_config("other", lines)]])
 
 
-def test_mistakes(write_config, tmp_path):
+def test_mistakes(write_config):
     first = write_config("first")
-    with pytest.raises(UserInputError, match="config .*no.py does not exist"):
-        load_entries([first, str(tmp_path / "no.py")], [])
-    with pytest.raises(UserInputError, match="differ in train_dataloader.dataset"):
-        load_entries([first, "cifar10"], [])
-    (tmp_path / "b").mkdir()
-    shutil.copy(first, tmp_path / "b")
-    with pytest.raises(UserInputError, match="have the same file name"):
-        load_entries([first, str(tmp_path / "b" / "first.py")], [])
+    for words, message in (
+        (["no.py"], "config no.py does not exist"),
+        (["cifar10"], "differ in train_dataloader.dataset"),
+        ([first], "have the same file name"),
+        ([first, "name=b", "val_dataloader.dataset.data_root=nowhere"], "differ in val_dataloader"),
+    ):
+        with pytest.raises(UserInputError, match=message):
+            load_entries([[first], words])
     with pytest.raises(UserInputError, match="train_dataloader looks for its data in nowhere"):
-        load_entries([first], ["train_dataloader.dataset.data_root=nowhere"])
+        load_entries([[first, "train_dataloader.dataset.data_root=nowhere"]])
 
 
 def test_runs_and_their_configs(write_config, tmp_path):
     option = "model.backbone.embed_dims=12"
     options = [option, "optim_wrapper.optimizer.lr=3", "visualizer.vis_backends=[]"]
-    (entry,) = load_entries([write_config("a b")], options)
+    (entry,) = load_entries([[write_config("a b"), *options]])
     assert (entry.name, entry.words[1]) == ("a b", option)
     runs = [Run(entry, 3, seed, tmp_path / "out") for seed in (1, 0)]
     before = entry.cfg.to_dict()
@@ -110,11 +110,10 @@ def test_runs_and_their_configs(write_config, tmp_path):
     assert (first.randomness.seed, second.randomness.seed) == (1, 0)
     assert first.train_cfg.max_epochs == 3 and first.optim_wrapper.optimizer.lr == 3
     assert [backend.type for backend in first.visualizer.vis_backends] == ["LocalVisBackend"]
-    before = (runs[0].folder / "config.py").read_text()
     longer = [Run(entry, 4, seed, tmp_path / "out") for seed in (2, 1)]
     with pytest.raises(UserInputError, match="seed_1 holds a run of another configuration"):
         write_configs(longer)
-    assert (runs[0].folder / "config.py").read_text() == before
+    assert Config.fromfile(runs[0].folder / "config.py").train_cfg.max_epochs == 3
     assert not longer[0].folder.exists()  # nothing is begun
 
 
@@ -147,7 +146,7 @@ def learning_rates(cfg, iterations=10):
     return rates
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 7, 110, 1000])
+@pytest.mark.parametrize("epochs", [1, 2, 7, 110])
 @pytest.mark.parametrize("converted", [True, False])
 def test_every_length_starts_warm_and_ends_low(epochs, converted):
     cfg = camvid()
@@ -219,10 +218,7 @@ def test_output_arguments_and_threads(start, capfd):
     "program, message",
     [
         ("raise ValueError('too long')", "exit status 1: ValueError: too long"),
-        (
-            "import sys; print('error: no room'); print('bye'); sys.exit(3)",
-            "exit status 3: no room",
-        ),
+        ("print('error: no room'); print('bye'); exit(3)", "exit status 3: no room"),
         ("import os; os.kill(os.getpid(), 9)", "ended by SIGKILL"),
     ],
 )
@@ -232,18 +228,21 @@ def test_failures(start, program, message):
     assert str(caught.value) == message
 
 
-def test_an_interrupt_ends_the_training_first(start, tmp_path, capfd):
-    program = """
+STOPPED = """
 import pathlib, signal, sys, time
 def stop(number, frame):
-    time.sleep(0.5)
+    time.sleep(0.2)
     print("saved", flush=True)
+    pathlib.Path(sys.argv[1], "saved").touch()
     sys.exit(0)  # it ends well all the same
 signal.signal(signal.SIGTERM, stop)
-pathlib.Path(sys.argv[1]).touch()
+print("an epoch", flush=True)
+pathlib.Path(sys.argv[1], "ready").touch()
 time.sleep(60)
 """
 
+
+def test_an_interrupt_ends_the_training_first(start, tmp_path, capfd):
     def send():
         while not (tmp_path / "ready").exists():
             time.sleep(0.01)
@@ -254,10 +253,20 @@ time.sleep(60)
     threading.Thread(target=send).start()
     try:
         with pytest.raises(KeyboardInterrupt):
-            start(program, tmp_path / "ready")
+            start(STOPPED, tmp_path)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert capfd.readouterr().out == "saved\n"
+    assert capfd.readouterr().out == "an epoch\nsaved\n"
+
+
+def test_a_lost_output_ends_the_training_first(start, tmp_path, monkeypatch):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(OSError, match="No space left"):
+            start(STOPPED, tmp_path)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
+        monkeypatch.undo()
+    assert (tmp_path / "saved").exists()
 
 
 def test_one_comparison_at_a_time_even_after_a_kill(tmp_path):
@@ -339,7 +348,7 @@ def test_costs(entries, monkeypatch):
         return session.measure(candidates, settings, *others)
 
     monkeypatch.setattr(report, "measure", measure_and_note)
-    candidates = [Candidate(inspect_model(entry.words)) for entry in entries]
+    candidates = [replace(inspect_model(entry.words), name=entry.name) for entry in entries]
     settings = Settings(2, 2, rounds=1, round_seconds=0, with_memory=False)
     costs = report.measure_costs(candidates, (64, 96), settings)
     assert batches == [(1, 0), (2, 2)]  # one image for latency
