@@ -1,11 +1,9 @@
 """tools/analysis_tools/comparing: the parts of a comparison."""
 
-import contextlib
 import csv
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -37,9 +35,7 @@ from comparing.runs import (  # noqa: E402
     train_all,
     write_configs,
 )
-from measuring import session  # noqa: E402
-from measuring.candidates import count_macs, inspect_model  # noqa: E402
-from measuring.models import build_model  # noqa: E402
+from measuring.candidates import inspect_model  # noqa: E402
 from measuring.session import Settings  # noqa: E402
 
 
@@ -271,36 +267,24 @@ def test_a_lost_output_ends_the_training_first(start, tmp_path, monkeypatch):
 
 def test_one_comparison_at_a_time_even_after_a_kill(tmp_path):
     """The training of a comparison that was killed goes on, and the folder is locked until then."""
-    ready = f"import pathlib, sys; pathlib.Path({str(tmp_path / 'ready')!r}).touch()"
-    starter = (
-        "from pathlib import Path\n"
-        "from comparing.runs import _start, lock_folder\n"
-        f"with lock_folder(Path({str(tmp_path / 'out')!r})) as lock:\n"
-        f"    _start(['-c', {f'{ready}; sys.stdin.read()'!r}], lock, None)\n"
-    )
-    path = os.pathsep.join([str(ROOT), str(TOOLS)])
-    process = subprocess.Popen(
-        [sys.executable, "-c", starter],
-        stdin=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": path},
-    )
-    while not (tmp_path / "ready").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
+    out, ready = tmp_path / "out", tmp_path / "ready"
+    program = "import pathlib, sys, time; path = pathlib.Path(sys.argv[1]); path.touch()\n"
+    program += "while path.exists(): time.sleep(0.01)"
     message = "another comparison is running there"
-    with pytest.raises(UserInputError, match=message), lock_folder(tmp_path / "out"):
+    with lock_folder(out) as lock:
+        training = threading.Thread(target=_start, args=(["-c", program, ready], lock, None))
+        training.start()
+        while not ready.exists():
+            time.sleep(0.01)
+    # its file is closed here, as a kill would close it
+    with pytest.raises(UserInputError, match=message), lock_folder(out):
         pass
-    with pytest.raises(UserInputError, match="--out .*ready: "), lock_folder(tmp_path / "ready"):
+    with pytest.raises(UserInputError, match="--out .*ready: "), lock_folder(ready):
         pass
-    process.stdin.close()  # which the training has inherited
-    limit = time.monotonic() + 30
-    while time.monotonic() < limit:
-        with contextlib.suppress(UserInputError), lock_folder(tmp_path / "out"):
-            return
-        time.sleep(0.01)
-    pytest.fail("the folder is still locked")
+    ready.unlink()
+    training.join()
+    with lock_folder(out):
+        pass
 
 
 def test_a_failure_is_noted_and_the_others_go_on(entries, tmp_path, capsys):
@@ -341,25 +325,23 @@ def test_a_failure_is_noted_and_the_others_go_on(entries, tmp_path, capsys):
 
 
 def test_costs(entries, monkeypatch):
-    batches = []
+    """One image of a size for latency, batches of the training's size for the others."""
+    seen = []
 
-    def measure_and_note(candidates, settings, *others):
-        batches.append((settings.batch, settings.train_batch))
-        return session.measure(candidates, settings, *others)
+    def measure(candidates, settings, on_step):
+        seen.append((settings.batch, settings.train_batch, settings.with_memory))
+        value = 10 * settings.batch
+        keys = ("parameters", "macs", "latency_ms", "images_per_s", "train_images_per_s")
+        measured = dict.fromkeys((*keys, "memory_mib", "train_memory_mib"), value)
+        return [measured | dict(model=one.name, note=str(one.size)) for one in candidates]
 
-    monkeypatch.setattr(report, "measure", measure_and_note)
-    candidates = [replace(inspect_model(entry.words), name=entry.name) for entry in entries]
-    settings = Settings(2, 2, rounds=1, round_seconds=0, with_memory=False)
-    costs = report.measure_costs(candidates, (64, 96), settings)
-    assert batches == [(1, 0), (2, 2)]  # one image for latency
-    assert list(costs) == ["shallow", "deep"]
-    for entry in entries:
-        cost = costs[entry.name]
-        assert cost["size"] == "64x96" and not cost["note"] and "memory_mib" not in cost
-        assert min(cost["latency_ms"], cost["images_per_s"], cost["train_images_per_s"]) > 0
-        model = build_model(entry.words)
-        assert cost["macs"] == count_macs(model.eval(), 3, (64, 96))
-        assert cost["parameters"] == sum(p.numel() for p in model.parameters())
+    monkeypatch.setattr(report, "measure", measure)
+    shallow = replace(inspect_model(entries[0].words), name="shallow")
+    costs = report.measure_costs([shallow], (64, 96), Settings(2, 2))
+    assert seen == [(1, 0, False), (2, 2, True)]
+    one_image = dict(size="64x96", parameters=10, macs=10, latency_ms=10)
+    batches = dict(images_per_s=20, train_images_per_s=20, memory_mib=20, train_memory_mib=20)
+    assert costs == dict(shallow=one_image | batches | dict(note="(64, 96); (32, 48)"))
 
 
 def result(name, seed, miou, **iou):
