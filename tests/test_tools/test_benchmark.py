@@ -167,32 +167,30 @@ def test_shares_memory_and_largest_batch(monkeypatch):
 @pytest.mark.parametrize(
     "args, message",
     [
-        ([*TINY, "--against", "none"], "error: model 'none' is neither the path of a config"),
-        ([*TINY, "--models-from", "no.txt"], "error: list no.txt: No such file"),
-        (["resnet18_8xb32_in1k", "--pair", "official"], "has no counterpart"),
-        ([*TINY, "--memory-budget", "1e6"], "error: --memory-budget 1e+06: only"),
+        (["--against", "none"], "error: model 'none' is neither the path of a config"),
+        (["--models-from", "no.txt"], "error: list no.txt: No such file"),
+        (["--memory-budget", "1e6"], "error: --memory-budget 1e+06: only"),
     ],
 )
 def test_mistakes_are_one_message(args, message, tmp_path):
     with pytest.raises(SystemExit) as error:
-        benchmark.main([*args, *FAST, "--out", str(tmp_path)])
+        benchmark.main([*TINY, *args, *FAST, "--out", str(tmp_path)])
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
     "args, message",
     [
-        ([], "name a MODEL"),
-        (["a", "--size", "3x"], "'3x' is not HxW"),
-        (["a", "--sizes", "3"], "need --scan"),
-        (["a", "--sizes", "3", "--scan", "--size", "3"], "--size for one size"),
-        (["a", "--batch-size", "0"], "0 is below 1"),
-        (["a", "--rounds", "two"], "invalid whole number value: 'two'"),
-        (["a", "--memory-budget", "0"], "0 is not above 0"),
-        (["a", "--scan", "--pair", "official"], "not allowed with"),
+        ("", "name a MODEL"),
+        ("a --size 3x", "'3x' is not HxW"),
+        ("a --sizes 3", "need --scan"),
+        ("a --sizes 3 --scan --size 3", "--size for one size"),
+        ("a --batch-size 0", "0 is below 1"),
+        ("a --rounds two", "invalid whole number value: 'two'"),
+        ("a --memory-budget 0", "0 is not above 0"),
     ],
 )
 def test_command_line(args, message, capsys):
     with pytest.raises(SystemExit, match="2"):
-        benchmark.main(args)
+        benchmark.main(args.split())
     assert message in capsys.readouterr().err

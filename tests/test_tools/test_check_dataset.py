@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools" / "analysis_tools"))
 
 import check_dataset  # noqa: E402
-from dataset_report import Report, check_config  # noqa: E402
+from dataset_report import check_config  # noqa: E402
 
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
@@ -111,13 +111,9 @@ IGNORE_255 = {"model.decode_head.ignore_index": 255, "val_evaluator.ignore_index
         (IGNORE_255, "the dataset needs reduce_zero_label=True"),
         (
             {"train_dataloader.dataset.pipeline.1.reduce_zero_label": True},
-            "reduce_zero_label is True in LoadAnnotations and False in the dataset: they must "
-            "agree",
+            "is True in LoadAnnotations and False in the dataset: they must agree",
         ),
-        (
-            {"val_evaluator.ignore_index": 255},
-            "ignore_index is 11 in the head and 255 in val_evaluator: they must agree",
-        ),
+        ({"val_evaluator.ignore_index": 255}, "11 in the head and 255 in val_evaluator"),
         (
             {"val_dataloader.dataset.metainfo": dict(classes=["sky", "car"])},
             "train_dataloader has 11 classes, val_dataloader has 2, and they differ",
@@ -199,18 +195,6 @@ def test_the_report(camvid, capsys):
     out = capsys.readouterr().out
     assert "a.jpg is empty" in out and "a.png is empty" not in out and "values 77" in out
     assert "... and 1 more (--max-problems)" in out
-
-
-def test_a_report_of_many_classes(capsys):
-    """The most frequent and the rarest of 200 classes, of which 11 do not occur."""
-    counts = np.r_[np.arange(189), np.zeros(11, np.int64)] + (np.arange(200) < 189)
-    report = Report("train_dataloader", "Data", "images", [f"class {i}" for i in range(150)])
-    report.counts = report.present_in = counts
-    check_dataset.print_report(report, 5)
-    out = capsys.readouterr().out
-    assert "the 50 most frequent classes and the 50 rarest:" in out
-    assert "  188 188 " in out and "   20 class 20 " in out and "   99 class 99 " not in out
-    assert "note: 11 classes do not occur: 189, 190," in out and "198, ..." in out
 
 
 def test_mistakes(tmp_path, capsys):

@@ -180,11 +180,8 @@ def test_schedulers_of_every_kind():
 
 
 def test_hooks_are_rescaled():
-    switch = dict(
-        type="wavemix_mm.SwitchOptimizerHook",
-        last_epochs=22,
-        param_scheduler=dict(type="PolyLR", end=22),
-    )
+    switch = dict(type="wavemix_mm.SwitchOptimizerHook", last_epochs=22)
+    switch["param_scheduler"] = dict(type="PolyLR", end=22)
     cfg = camvid(custom_hooks=[switch, dict(type="EMAHook", begin_epoch=55)])
     cfg.default_hooks.update(averaging=dict(type="EMAHook", begin_epoch=22), off=None)
     rescale(cfg, 10)
