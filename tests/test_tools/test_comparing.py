@@ -1,15 +1,13 @@
 """tools/analysis_tools/comparing: the parts of a comparison."""
 
-import contextlib
 import csv
 import json
 import os
-import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -37,9 +35,7 @@ from comparing.runs import (  # noqa: E402
     train_all,
     write_configs,
 )
-from measuring import session  # noqa: E402
-from measuring.candidates import Candidate, count_macs, inspect_model  # noqa: E402
-from measuring.models import build_model  # noqa: E402
+from measuring.candidates import inspect_model  # noqa: E402
 from measuring.session import Settings  # noqa: E402
 
 
@@ -58,8 +54,8 @@ def write_config(tmp_path, config_text):
 @pytest.fixture
 def entries(write_config):
     """Two networks."""
-    deeper = "model['backbone']['depth'] = 2"
-    return load_entries([write_config("shallow"), write_config("deep", deeper)], [])
+    path = write_config("shallow")
+    return load_entries([[path], [path, "name=deep", "model.backbone.depth=2"]])
 
 
 @pytest.mark.parametrize(
@@ -78,27 +74,27 @@ def entries(write_config):
 )
 def test_what_cannot_be_compared(write_config, lines, message):
     with pytest.raises(UserInputError, match=f"other.py.*{message}"):
-        load_entries([write_config("first"), write_config("other", lines)], [])
+        load_entries([[write_config("first")], [write_config("other", lines)]])
 
 
-def test_mistakes(write_config, tmp_path):
+def test_mistakes(write_config):
     first = write_config("first")
-    with pytest.raises(UserInputError, match="config .*no.py does not exist"):
-        load_entries([first, str(tmp_path / "no.py")], [])
-    with pytest.raises(UserInputError, match="differ in train_dataloader.dataset"):
-        load_entries([first, "cifar10"], [])
-    (tmp_path / "b").mkdir()
-    shutil.copy(first, tmp_path / "b")
-    with pytest.raises(UserInputError, match="have the same file name"):
-        load_entries([first, str(tmp_path / "b" / "first.py")], [])
+    for words, message in (
+        (["no.py"], "config no.py does not exist"),
+        (["cifar10"], "differ in train_dataloader.dataset"),
+        ([first], "have the same file name"),
+        ([first, "name=b", "val_dataloader.dataset.data_root=nowhere"], "differ in val_dataloader"),
+    ):
+        with pytest.raises(UserInputError, match=message):
+            load_entries([[first], words])
     with pytest.raises(UserInputError, match="train_dataloader looks for its data in nowhere"):
-        load_entries([first], ["train_dataloader.dataset.data_root=nowhere"])
+        load_entries([[first, "train_dataloader.dataset.data_root=nowhere"]])
 
 
 def test_runs_and_their_configs(write_config, tmp_path):
     option = "model.backbone.embed_dims=12"
     options = [option, "optim_wrapper.optimizer.lr=3", "visualizer.vis_backends=[]"]
-    (entry,) = load_entries([write_config("a b")], options)
+    (entry,) = load_entries([[write_config("a b"), *options]])
     assert (entry.name, entry.words[1]) == ("a b", option)
     runs = [Run(entry, 3, seed, tmp_path / "out") for seed in (1, 0)]
     before = entry.cfg.to_dict()
@@ -110,11 +106,10 @@ def test_runs_and_their_configs(write_config, tmp_path):
     assert (first.randomness.seed, second.randomness.seed) == (1, 0)
     assert first.train_cfg.max_epochs == 3 and first.optim_wrapper.optimizer.lr == 3
     assert [backend.type for backend in first.visualizer.vis_backends] == ["LocalVisBackend"]
-    before = (runs[0].folder / "config.py").read_text()
     longer = [Run(entry, 4, seed, tmp_path / "out") for seed in (2, 1)]
     with pytest.raises(UserInputError, match="seed_1 holds a run of another configuration"):
         write_configs(longer)
-    assert (runs[0].folder / "config.py").read_text() == before
+    assert Config.fromfile(runs[0].folder / "config.py").train_cfg.max_epochs == 3
     assert not longer[0].folder.exists()  # nothing is begun
 
 
@@ -147,7 +142,7 @@ def learning_rates(cfg, iterations=10):
     return rates
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 7, 110, 1000])
+@pytest.mark.parametrize("epochs", [1, 2, 7, 110])
 @pytest.mark.parametrize("converted", [True, False])
 def test_every_length_starts_warm_and_ends_low(epochs, converted):
     cfg = camvid()
@@ -185,11 +180,8 @@ def test_schedulers_of_every_kind():
 
 
 def test_hooks_are_rescaled():
-    switch = dict(
-        type="wavemix_mm.SwitchOptimizerHook",
-        last_epochs=22,
-        param_scheduler=dict(type="PolyLR", end=22),
-    )
+    switch = dict(type="wavemix_mm.SwitchOptimizerHook", last_epochs=22)
+    switch["param_scheduler"] = dict(type="PolyLR", end=22)
     cfg = camvid(custom_hooks=[switch, dict(type="EMAHook", begin_epoch=55)])
     cfg.default_hooks.update(averaging=dict(type="EMAHook", begin_epoch=22), off=None)
     rescale(cfg, 10)
@@ -219,10 +211,7 @@ def test_output_arguments_and_threads(start, capfd):
     "program, message",
     [
         ("raise ValueError('too long')", "exit status 1: ValueError: too long"),
-        (
-            "import sys; print('error: no room'); print('bye'); sys.exit(3)",
-            "exit status 3: no room",
-        ),
+        ("print('error: no room'); print('bye'); exit(3)", "exit status 3: no room"),
         ("import os; os.kill(os.getpid(), 9)", "ended by SIGKILL"),
     ],
 )
@@ -232,18 +221,21 @@ def test_failures(start, program, message):
     assert str(caught.value) == message
 
 
-def test_an_interrupt_ends_the_training_first(start, tmp_path, capfd):
-    program = """
+STOPPED = """
 import pathlib, signal, sys, time
 def stop(number, frame):
-    time.sleep(0.5)
+    time.sleep(0.2)
     print("saved", flush=True)
+    pathlib.Path(sys.argv[1], "saved").touch()
     sys.exit(0)  # it ends well all the same
 signal.signal(signal.SIGTERM, stop)
-pathlib.Path(sys.argv[1]).touch()
+print("an epoch", flush=True)
+pathlib.Path(sys.argv[1], "ready").touch()
 time.sleep(60)
 """
 
+
+def test_an_interrupt_ends_the_training_first(start, tmp_path, capfd):
     def send():
         while not (tmp_path / "ready").exists():
             time.sleep(0.01)
@@ -254,44 +246,42 @@ time.sleep(60)
     threading.Thread(target=send).start()
     try:
         with pytest.raises(KeyboardInterrupt):
-            start(program, tmp_path / "ready")
+            start(STOPPED, tmp_path)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert capfd.readouterr().out == "saved\n"
+    assert capfd.readouterr().out == "an epoch\nsaved\n"
+
+
+def test_a_lost_output_ends_the_training_first(start, tmp_path, monkeypatch):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(OSError, match="No space left"):
+            start(STOPPED, tmp_path)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
+        monkeypatch.undo()
+    assert (tmp_path / "saved").exists()
 
 
 def test_one_comparison_at_a_time_even_after_a_kill(tmp_path):
     """The training of a comparison that was killed goes on, and the folder is locked until then."""
-    ready = f"import pathlib, sys; pathlib.Path({str(tmp_path / 'ready')!r}).touch()"
-    starter = (
-        "from pathlib import Path\n"
-        "from comparing.runs import _start, lock_folder\n"
-        f"with lock_folder(Path({str(tmp_path / 'out')!r})) as lock:\n"
-        f"    _start(['-c', {f'{ready}; sys.stdin.read()'!r}], lock, None)\n"
-    )
-    path = os.pathsep.join([str(ROOT), str(TOOLS)])
-    process = subprocess.Popen(
-        [sys.executable, "-c", starter],
-        stdin=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": path},
-    )
-    while not (tmp_path / "ready").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
+    out, ready = tmp_path / "out", tmp_path / "ready"
+    program = "import pathlib, sys, time; path = pathlib.Path(sys.argv[1]); path.touch()\n"
+    program += "while path.exists(): time.sleep(0.01)"
     message = "another comparison is running there"
-    with pytest.raises(UserInputError, match=message), lock_folder(tmp_path / "out"):
+    with lock_folder(out) as lock:
+        training = threading.Thread(target=_start, args=(["-c", program, ready], lock, None))
+        training.start()
+        while not ready.exists():
+            time.sleep(0.01)
+    # its file is closed here, as a kill would close it
+    with pytest.raises(UserInputError, match=message), lock_folder(out):
         pass
-    with pytest.raises(UserInputError, match="--out .*ready: "), lock_folder(tmp_path / "ready"):
+    with pytest.raises(UserInputError, match="--out .*ready: "), lock_folder(ready):
         pass
-    process.stdin.close()  # which the training has inherited
-    limit = time.monotonic() + 30
-    while time.monotonic() < limit:
-        with contextlib.suppress(UserInputError), lock_folder(tmp_path / "out"):
-            return
-        time.sleep(0.01)
-    pytest.fail("the folder is still locked")
+    ready.unlink()
+    training.join()
+    with lock_folder(out):
+        pass
 
 
 def test_a_failure_is_noted_and_the_others_go_on(entries, tmp_path, capsys):
@@ -332,25 +322,23 @@ def test_a_failure_is_noted_and_the_others_go_on(entries, tmp_path, capsys):
 
 
 def test_costs(entries, monkeypatch):
-    batches = []
+    """One image of a size for latency, batches of the training's size for the others."""
+    seen = []
 
-    def measure_and_note(candidates, settings, *others):
-        batches.append((settings.batch, settings.train_batch))
-        return session.measure(candidates, settings, *others)
+    def measure(candidates, settings, on_step):
+        seen.append((settings.batch, settings.train_batch, settings.with_memory))
+        value = 10 * settings.batch
+        keys = ("parameters", "macs", "latency_ms", "images_per_s", "train_images_per_s")
+        measured = dict.fromkeys((*keys, "memory_mib", "train_memory_mib"), value)
+        return [measured | dict(model=one.name, note=str(one.size)) for one in candidates]
 
-    monkeypatch.setattr(report, "measure", measure_and_note)
-    candidates = [Candidate(inspect_model(entry.words)) for entry in entries]
-    settings = Settings(2, 2, rounds=1, round_seconds=0, with_memory=False)
-    costs = report.measure_costs(candidates, (64, 96), settings)
-    assert batches == [(1, 0), (2, 2)]  # one image for latency
-    assert list(costs) == ["shallow", "deep"]
-    for entry in entries:
-        cost = costs[entry.name]
-        assert cost["size"] == "64x96" and not cost["note"] and "memory_mib" not in cost
-        assert min(cost["latency_ms"], cost["images_per_s"], cost["train_images_per_s"]) > 0
-        model = build_model(entry.words)
-        assert cost["macs"] == count_macs(model.eval(), 3, (64, 96))
-        assert cost["parameters"] == sum(p.numel() for p in model.parameters())
+    monkeypatch.setattr(report, "measure", measure)
+    shallow = replace(inspect_model(entries[0].words), name="shallow")
+    costs = report.measure_costs([shallow], (64, 96), Settings(2, 2))
+    assert seen == [(1, 0, False), (2, 2, True)]
+    one_image = dict(size="64x96", parameters=10, macs=10, latency_ms=10)
+    batches = dict(images_per_s=20, train_images_per_s=20, memory_mib=20, train_memory_mib=20)
+    assert costs == dict(shallow=one_image | batches | dict(note="(64, 96); (32, 48)"))
 
 
 def result(name, seed, miou, **iou):

@@ -11,9 +11,9 @@ from __future__ import annotations
 import argparse
 import datetime
 import itertools
-import re
+import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,15 @@ if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
+from arguments import add_timing_arguments, at_least, parse_size, positive
 from measuring import growth, report
-from measuring.candidates import DTYPES, Candidate, Model, inspect_model, matmul_ceiling
+from measuring.candidates import DTYPES, Candidate, inspect_model, matmul_ceiling
 from measuring.memory import check_memory
 from measuring.models import read_models
 from measuring.report import number, ratio
 from measuring.session import Settings, measure
+from output import cli_output
 
-from wavemix_mm.engine.run.command_line import cli_errors
 from wavemix_mm.errors import UserInputError
 
 MODES = ("eager", "compiled", "deploy", "deploy+compiled")
@@ -63,36 +64,6 @@ COLUMNS: report.Columns = {
 }
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Read HxW, or one number for a square."""
-    match = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HxW, e.g. 512x1024")
-    return int(match[1]), int(match[2] or match[1])
-
-
-def at_least(minimum: int) -> Callable[[str], int]:
-    """Return a type for whole numbers from a minimum on."""
-
-    def parse(text: str) -> int:
-        if (value := int(text)) < minimum:
-            raise argparse.ArgumentTypeError(f"{value} is below {minimum}")
-        return value
-
-    parse.__name__ = "whole number"
-    return parse
-
-
-def add_common_arguments(parser: argparse.ArgumentParser, round_seconds: float) -> None:
-    """Add the arguments that benchmark_dwt.py has too."""
-    add = parser.add_argument
-    add("--batch-size", type=at_least(1), default=1)
-    add("--device", choices=["cpu", "cuda"], help="default: cuda if there is one")
-    add("--threads", type=at_least(1), help="default: PyTorch's")
-    add("--rounds", type=at_least(1), default=20, help="of each comparison")
-    add("--round-seconds", type=float, default=round_seconds, help="of each one in each round")
-
-
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
@@ -115,7 +86,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--sizes", nargs="+", type=parse_size, metavar="HxW", help="for --scan")
     add("--depths", nargs="+", type=at_least(1), default=[], metavar="N", help="for --scan")
     add("--size", type=parse_size, metavar="HxW", help="default: the config's, else 224x224")
-    add_common_arguments(parser, round_seconds=0.2)
+    add("--batch-size", type=at_least(1), default=1)
+    add_timing_arguments(parser)
     help_of_dtype = "half precision is by autocast; default: float32"
     add("--dtype", nargs="+", choices=DTYPES, default=["float32"], help=help_of_dtype)
     add("--train-batch-size", type=at_least(0), help="default: --batch-size; 0: no training")
@@ -127,7 +99,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--tf32", action=is_optional, help="of float32 convolutions; default: PyTorch's")
     add("--warmup", type=at_least(1), default=2, help="calls that do not count")
     add("--memory", action=is_optional, default=True, help="peak memory")
-    add("--memory-budget", type=float, metavar="GIB", help="find the largest training batch in it")
+    add(
+        "--memory-budget",
+        type=positive,
+        metavar="GIB",
+        help="find the largest training batch",
+    )
     add("--matmul-side", type=at_least(1), metavar="N", help="of the matrices for the ceiling")
     add("--out", type=Path, help="folder; default: work_dirs/benchmark/<time>")
     args = parser.parse_args(argv)
@@ -137,8 +114,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         parser.error("--sizes is for --scan, --size for one size")
     if (args.sizes or args.depths) and not args.scan:
         parser.error("--sizes and --depths need --scan")
-    if args.memory_budget is not None and args.memory_budget <= 0:
-        parser.error("--memory-budget must be above 0")
     if args.train_batch_size is None:
         args.train_batch_size = args.batch_size
     return args
@@ -151,42 +126,46 @@ def make_groups(args: argparse.Namespace) -> list[list[Candidate]]:
         UserInputError: If a model cannot be built.
     """
 
-    def ways(model: Model, dtypes: Sequence[str], modes: Sequence[str]) -> list[Candidate]:
+    def build(words: Sequence[str], size: tuple[int, int] | None = args.size) -> Candidate:
+        options = (args.device, args.cast_weights, args.compile_backend, args.compile_mode)
+        names = ("device", "cast_weights", "compile_backend", "compile_mode")
+        model = inspect_model(words, size, **dict(zip(names, options, strict=True)))
+        layout = not model.is_authors if args.channels_last is None else args.channels_last
+        return replace(model, channels_last=layout)
+
+    def ways(model: Candidate, dtypes: Iterable[str], modes: Iterable[str]) -> list[Candidate]:
         if not model.can_deploy:
             modes = [mode.replace("deploy+", "").replace("deploy", "eager") for mode in modes]
-        layout = not model.is_authors if args.channels_last is None else args.channels_last
-        options = (args.device, args.cast_weights, args.compile_backend, args.compile_mode)
-        return [
-            Candidate(model, dtype, mode, layout, *options)
-            for dtype, mode in itertools.product(dtypes, dict.fromkeys(modes))
-        ]
+        pairs = itertools.product(dtypes, dict.fromkeys(modes))
+        return [replace(model, dtype=dtype, mode=mode) for dtype, mode in pairs]
 
-    named = read_models(args.models, args.models_from)
-    models = [inspect_model(words, args.size) for words in named]
+    models = [build(words) for words in read_models(args.models, args.models_from)]
     if args.scan:
         models = [point for model in models for point in scan(model, args.sizes, args.depths)]
-    groups = [ways(model, args.dtype, args.mode) for model in models]
-    if args.pair:
-        for group, model in zip(groups, models, strict=True):
-            authors = inspect_model([f"official:{model.words[0]}", *model.words[1:]], model.size)
+    reference = build(read_models([args.against])[-1]) if args.against else None
+    groups = []
+    for model in models:
+        group = ways(model, args.dtype, args.mode)
+        if args.pair:
+            authors = build([f"official:{model.words[0]}", *model.words[1:]], model.size)
             group[:0] = ways(authors, dict.fromkeys(["float32", *args.dtype]), ["eager"])
-    elif args.against:
-        for words in read_models([args.against]):
-            reference = inspect_model(words, args.size)
-        for group, model in zip(groups, models, strict=True):
-            if model.words != reference.words:
-                group[:0] = ways(reference, args.dtype, args.mode)
+        elif reference and model.words != reference.words:
+            group[:0] = ways(reference, args.dtype, args.mode)
+        groups.append(group)
     return groups
 
 
-def scan(model: Model, sizes: Sequence[tuple[int, int]] | None, depths: list[int]) -> list[Model]:
+def scan(
+    model: Candidate, sizes: Sequence[tuple[int, int]] | None, depths: list[int]
+) -> list[Candidate]:
     """Return a model in each size, and in the largest size in each other depth."""
-    sizes = sorted(sizes or SCAN_SIZES, key=lambda size: size[0] * size[1])
+    sizes = sorted(sizes or SCAN_SIZES, key=math.prod)
     points = [replace(model, size=size) for size in sizes]
     for depth in depths:
         if depth != model.depth:
-            deep = inspect_model([*model.words, f"model.backbone.depth={depth}"], sizes[-1])
-            points.append(replace(deep, name=model.name))
+            deep = inspect_model([*model.words, f"model.backbone.depth={depth}"])
+            changed = dict(words=deep.words, depth=deep.depth, parameters=deep.parameters)
+            points.append(replace(points[-1], **changed))
     return points
 
 
@@ -199,9 +178,8 @@ def make_settings(args: argparse.Namespace) -> Settings:
     budget = None if args.memory_budget is None else round(args.memory_budget * 2**30)
     if args.memory or budget is not None:
         check_memory(args.device, budget)
-    ceilings = {}
-    for dtype in dict.fromkeys(["float32"] * bool(args.pair) + args.dtype):
-        ceilings[dtype] = matmul_ceiling(args.device, dtype, args.matmul_side)
+    dtypes = dict.fromkeys(["float32"] * bool(args.pair) + args.dtype)
+    ceilings = {dtype: matmul_ceiling(args.device, dtype, args.matmul_side) for dtype in dtypes}
     how_long = (args.rounds, args.round_seconds, args.warmup)
     batches = (args.batch_size, args.train_batch_size)
     return Settings(*batches, *how_long, args.memory, budget, ceilings)
@@ -210,7 +188,7 @@ def make_settings(args: argparse.Namespace) -> Settings:
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
-    with cli_errors():
+    with cli_output():
         args.device = report.choose_device(args.device, args.threads)
         if args.tf32 is not None:
             torch.backends.cudnn.allow_tf32 = args.tf32
@@ -222,7 +200,7 @@ def main(argv: list[str] | None = None) -> None:
         facts = report.describe_machine(args.device, argv)
         for dtype, rate in settings.ceilings.items():
             facts[f"matrix product, {dtype}"] = f"{2 * rate / 1e9:,.0f} GFLOP/s (the ceiling)"
-        report.print_facts(facts)
+        print(*(f"{name}: {value}" for name, value in facts.items()), sep="\n", flush=True)
 
         rows: list[dict[str, Any]] = []
         failed: list[str] = []
@@ -230,13 +208,15 @@ def main(argv: list[str] | None = None) -> None:
         bar = report.progress_bar()
         task = bar.add_task("", total=len(groups))
         for i, group in enumerate(groups):
-            name = f"[{i + 1}/{len(groups)}] {group[-1].model.name}"
+            name = f"[{i + 1}/{len(groups)}] {group[-1].name}"
+            step = 1 / settings.count_steps(len(group))
 
-            def tell(phase: str, done: float, before: int = i, name: str = name) -> None:
-                bar.update(task, completed=before + done, description=f"{name}: {phase}")
+            def tell(phase: str, name: str = name, step: float = step) -> None:
+                bar.update(task, advance=step, description=f"{name}: {phase}")
 
             try:
                 with bar:
+                    bar.update(task, completed=i)  # a group that fails takes fewer steps
                     new = measure(group, settings, tell, is_pair=bool(args.pair))
             except UserInputError as error:  # outputs are not equal
                 failed.append(str(error))

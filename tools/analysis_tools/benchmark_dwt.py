@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,13 +22,14 @@ if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
-from benchmark import DTYPES, add_common_arguments, at_least, parse_size
+from arguments import add_timing_arguments, at_least, parse_size
 from measuring import report
+from measuring.candidates import DTYPES
 from measuring.timing import interleave
+from output import cli_output
 from torch import Tensor
 
 from wavemix_mm.engine.messages import error_message
-from wavemix_mm.engine.run.command_line import cli_errors
 from wavemix_mm.models.layers.wavelet import haar_dwt2d
 
 # The name that pip knows -> the module.
@@ -65,7 +67,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--channels", nargs="+", type=at_least(1), default=[48, 64, 128, 256], metavar="C")
     add("--sizes", nargs="+", type=parse_size, default=SIZES, metavar="HxW")
-    add_common_arguments(parser, round_seconds=0.1)
+    add("--batch-size", type=at_least(1), default=1)
+    add_timing_arguments(parser, round_seconds=0.1)
     help_of_dtype = "default: float32 and, on a CPU, bfloat16, on a GPU float16"
     add("--dtype", nargs="+", choices=DTYPES, help=help_of_dtype)
     add("--out", type=Path, default=Path("work_dirs", "benchmark_dwt"))
@@ -74,6 +77,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     if any(side % 2 for size in args.sizes for side in size):
         parser.error("--sizes must be even, since the packages pad odd sides differently")
     return args
+
+
+def find_packages() -> dict[str, ModuleType]:
+    """Return the packages that are installed, by their names."""
+    return {
+        name: importlib.import_module(module)
+        for name, module in PACKAGES.items()
+        if importlib.util.find_spec(module)
+    }
 
 
 def find_transforms(device: str, dtype: str, with_compiled: bool = False) -> Iterator[Transform]:
@@ -92,9 +104,9 @@ def find_transforms(device: str, dtype: str, with_compiled: bool = False) -> Ite
     if with_compiled:
         compiled = torch.compile(ours, dynamic=False)
         yield Transform("wavemix_mm, compiled", compiled, unpack_ours, torch.channels_last)
-    if importlib.util.find_spec("pytorch_wavelets"):
-        module = importlib.import_module("pytorch_wavelets").DWTForward(J=1, wave="haar")
-        module = module.to(device, DTYPES[dtype])
+    packages = find_packages()
+    if REFERENCE in packages:
+        module = packages[REFERENCE].DWTForward(J=1, wave="haar").to(device, DTYPES[dtype])
 
         def by_pytorch_wavelets(x: Tensor) -> Sequence[Tensor]:
             low, (high,) = module(x)
@@ -104,11 +116,10 @@ def find_transforms(device: str, dtype: str, with_compiled: bool = False) -> Ite
             return torch.cat((bands[0].unsqueeze(2), bands[1]), dim=2)
 
         yield Transform(REFERENCE, by_pytorch_wavelets, unpack)
-    if importlib.util.find_spec("ptwt"):
-        ptwt = importlib.import_module("ptwt")
+    if "ptwt" in packages:
 
         def by_ptwt(x: Tensor) -> Sequence[Tensor]:
-            low, details = ptwt.wavedec2(x, "haar", level=1, mode="zero")
+            low, details = packages["ptwt"].wavedec2(x, "haar", level=1, mode="zero")
             return low, *details
 
         yield Transform("ptwt", by_ptwt, lambda bands: torch.stack(tuple(bands), dim=2))
@@ -130,6 +141,12 @@ def check(transform: Transform, device: str, dtype: str) -> None:
         raise ValueError(f"the result differs from the Haar transform by {difference:.1e}")
 
 
+def _run_both(
+    run: Callable[[Tensor], Sequence[Tensor]], x: Tensor, grads: Sequence[Tensor]
+) -> object:
+    return torch.autograd.grad(run(x), x, grads)
+
+
 def measure(shape: tuple[int, ...], dtype: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     """Time every transform in turns.
 
@@ -147,29 +164,27 @@ def measure(shape: tuple[int, ...], dtype: str, args: argparse.Namespace) -> lis
     torch.manual_seed(0)
     x = torch.randn(shape, device=args.device).to(DTYPES[dtype])
     sides = dict(zip(("batch", "channels", "height", "width"), shape, strict=True))
+    common = dict(device=args.device, dtype=dtype) | sides
     rows: dict[str, dict[str, Any]] = {}
     forward: dict[str, Callable[[], object]] = {}
     both: dict[str, Callable[[], object]] = {}
-
-    def add_row(name: str) -> dict[str, Any]:
-        rows[name] = dict(transform=name, device=args.device, dtype=dtype, **sides)
-        return rows[name]
-
     for transform in find_transforms(args.device, dtype, args.compiled):
-        row = add_row(transform.name)
+        name, run = transform.name, transform.run
+        rows[name] = dict(transform=name) | common
         try:
             check(transform, args.device, dtype)
             own = x.contiguous(memory_format=transform.memory_format)
-            both[transform.name] = _both(transform.run, own)
-            forward[transform.name] = partial(torch.inference_mode()(transform.run), own)
+            leaf = own.detach().requires_grad_()
+            grads = [torch.randn_like(band) for band in run(leaf)]
+            both[name] = partial(_run_both, run, leaf, grads)
+            forward[name] = partial(torch.inference_mode()(run), own)
         except Exception as error:  # a package may not know a type
-            row["note"] = error_message(error)
-    if args.device == "cpu" and dtype == "float32" and importlib.util.find_spec("pywt"):
-        import pywt
-
+            rows[name]["note"] = error_message(error)
+    pywt = find_packages().get("PyWavelets")
+    if args.device == "cpu" and dtype == "float32" and pywt:
         # PyWavelets has no gradients: its inverse, which equals the adjoint, is the backward pass.
         name, array, options = "PyWavelets", x.numpy(), dict(wavelet="haar", mode="zero")
-        add_row(name)
+        rows[name] = dict(transform=name) | common
         forward[name] = lambda: pywt.dwt2(array, **options)
         both[name] = lambda: pywt.idwt2(pywt.dwt2(array, **options), **options)
     copy = torch.empty_like(x)
@@ -190,35 +205,24 @@ def measure(shape: tuple[int, ...], dtype: str, args: argparse.Namespace) -> lis
     return list(rows.values())
 
 
-def _both(run: Callable[[Tensor], Sequence[Tensor]], x: Tensor) -> Callable[[], object]:
-    x = x.detach().requires_grad_()
-    grads = [torch.randn_like(band) for band in run(x)]
-    return lambda: torch.autograd.grad(run(x), x, grads)
-
-
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
-    with cli_errors():
+    with cli_output():
         args.device = report.choose_device(args.device, args.threads)
         dtypes = args.dtype or ["float32", "bfloat16" if args.device == "cpu" else "float16"]
         report.make_folder(args.out, "dwt.csv")
         facts = report.describe_machine(args.device, argv)
-        missing = [
-            name for name, module in PACKAGES.items() if not importlib.util.find_spec(module)
-        ]
-        if missing:
-            facts["not installed"] = ", ".join(missing)
-        report.print_facts(facts)
+        if missing := ", ".join(PACKAGES.keys() - find_packages().keys()):
+            facts["not installed"] = missing
+        print(*(f"{name}: {value}" for name, value in facts.items()), sep="\n", flush=True)
         rows: list[dict[str, Any]] = []
         points = list(itertools.product(args.sizes, args.channels, dtypes))
         with report.progress_bar() as bar:
-            task = bar.add_task("", total=len(points))
-            for (height, width), channels, dtype in points:
-                bar.update(task, description=f"{channels}x{height}x{width} {dtype}")
+            for (height, width), channels, dtype in bar.track(points):
+                bar.update(bar.task_ids[0], description=f"{channels}x{height}x{width} {dtype}")
                 rows += measure((args.batch_size, channels, height, width), dtype, args)
                 report.write_results(rows, COLUMNS, facts, args.out / "dwt")
-                bar.advance(task)
         print("\n".join(report.table(rows, COLUMNS)))
         print(f"\nwrote dwt.csv and dwt.md in {args.out}")
 

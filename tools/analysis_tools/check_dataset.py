@@ -14,6 +14,8 @@ if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
     sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from arguments import at_least
+
 MAX_ROWS = 100
 
 
@@ -52,25 +54,22 @@ def print_report(report, max_problems: int) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", help="segmentation or classification config")
-    parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
-    parser.add_argument("--skip-images", action="store_true", help="read labels alone")
-    parser.add_argument("--workers", type=int, default=4, help="threads that read files")
-    parser.add_argument(
-        "--max-problems", type=int, default=50, help="problems to print for each dataset"
-    )
+    add = parser.add_argument
+    add("config", help="segmentation or classification config")
+    add("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
+    add("--skip-images", action="store_true", help="read labels alone")
+    add("--workers", type=at_least(1), default=4, help="threads that read files")
+    add("--max-problems", type=int, default=50, help="problems to print for each dataset")
     args = parser.parse_args(argv)
-    if args.workers < 1:
-        parser.error("--workers must be at least 1")
 
     from dataset_report import check_config
+    from output import cli_output
 
     import wavemix_mm  # noqa: F401  (connects the plugin to mmengine)
-    from wavemix_mm.engine.run.command_line import cli_errors
     from wavemix_mm.engine.run.config import load_config, parse_options
     from wavemix_mm.errors import UserInputError
 
-    with cli_errors():
+    with cli_output():
         cfg = load_config(args.config, parse_options(args.cfg_options))
         found, names = 0, []
         for report in check_config(cfg, not args.skip_images, args.workers):

@@ -21,21 +21,17 @@ if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
     sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from benchmark import at_least, parse_size
+from arguments import add_timing_arguments, at_least, parse_size, positive
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a comparison, except its networks."""
     add = parser.add_argument
-    add("configs", nargs="+", metavar="CONFIG", help="config to train")
     add("--out", type=Path, default=Path("work_dirs", "compare"), help="default: %(default)s")
     add("--seeds", nargs="+", type=at_least(0), default=[0], metavar="N")
     budget = parser.add_mutually_exclusive_group().add_argument
     budget("--epochs", type=at_least(1), metavar="N", help="default: the epochs of each config")
-    budget("--minutes", type=float, metavar="M", help="of training iterations, for each run")
+    budget("--minutes", type=positive, metavar="M", help="of training iterations, for each run")
     add(
         "--cfg-options",
         nargs="+",
@@ -44,7 +40,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar="KEY=VALUE",
         help="override every config, e.g. train_dataloader.batch_size=8",
     )
-    add("--threads", type=at_least(1), help="of trainings and measurements; default: PyTorch's")
+    add_timing_arguments(parser)
     cost = parser.add_argument_group("costs").add_argument
     cost(
         "--size",
@@ -54,36 +50,40 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "data_preprocessor.size; default: that size, else 224x224",
     )
     cost("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
-    cost("--device", choices=["cpu", "cuda"], help="default: cuda if there is one")
-    cost("--rounds", type=at_least(1), default=20, help="default: %(default)s")
-    cost("--round-seconds", type=float, default=0.2, help="of each model in each round")
     cost("--memory", action=argparse.BooleanOptionalAction, default=True, help="peak memory")
-    args = parser.parse_args(argv)
-    if len(set(args.seeds)) < len(args.seeds):
-        parser.error("--seeds names one twice")
-    if args.minutes is not None and not 0 < args.minutes < float("inf"):
-        parser.error(f"--minutes {args.minutes:g} is not above 0")
-    return args
 
 
-def compare(args: argparse.Namespace, argv: list[str] | None) -> list[str]:
-    """Train and measure all networks, and return a message for each thing that failed."""
+def compare(
+    models: list[list[str]], args: argparse.Namespace, argv: list[str] | None = None
+) -> list[str]:
+    """Train and measure networks, and return a message for each thing that failed.
+
+    Args:
+        models: Words of each network, for `load_entries`.
+        args: What `add_arguments` adds.
+        argv: The command line for the report. Defaults to the arguments of the process.
+    """
     from comparing import configs, runs
     from comparing.report import Comparison, measure_costs
     from measuring import candidates, memory, report
     from measuring.session import Settings
 
-    entries = configs.load_entries(args.configs, args.cfg_options)
+    from wavemix_mm.errors import UserInputError
+
+    if len(set(args.seeds)) < len(args.seeds):
+        raise UserInputError("--seeds names one twice.")
+    entries = configs.load_entries([[*words, *args.cfg_options] for words in models])
     device = report.choose_device(args.device, args.threads)
     candidates.check_dtype(args.dtype, device)
     if args.memory:
         memory.check_memory(device)
     preprocessor = entries[0].cfg.model.get("data_preprocessor") or {}
     size = None if preprocessor.get("size") else args.size
-    networks = []
-    for entry in entries:
-        model = replace(candidates.inspect_model(entry.words, size), name=entry.name)
-        networks.append(candidates.Candidate(model, args.dtype, device=device))
+    ways = dict(dtype=args.dtype, device=device)
+    networks = [
+        replace(candidates.inspect_model(entry.words, size, **ways), name=entry.name)
+        for entry in entries
+    ]
     batch = entries[0].cfg.train_dataloader.batch_size
     settings = Settings(batch, batch, args.rounds, args.round_seconds, with_memory=args.memory)
     budget = f"{args.epochs} epochs each" if args.epochs else "the epochs of each config"
@@ -91,23 +91,24 @@ def compare(args: argparse.Namespace, argv: list[str] | None) -> list[str]:
         budget = f"{args.minutes:g} minutes of training iterations each"
     comparison = Comparison(
         entries[0].metric,
-        f"{batch} images of {'x'.join(map(str, networks[0].model.size))}",
-        {one.model.name: dict(parameters=one.model.parameters) for one in networks},
+        f"{batch} images of {'x'.join(map(str, networks[0].size))}",
+        {one.name: dict(parameters=one.parameters) for one in networks},
         report.describe_machine(device, argv) | dict(budget=budget),
     )
     with runs.lock_folder(args.out) as lock:
         start = functools.partial(runs.train, lock=lock, threads=args.threads)
+        epochs = {e.name: args.epochs or e.cfg.train_cfg.max_epochs for e in entries}
         probes = [runs.Run(entry, 1, None, args.out) for entry in entries] if args.minutes else []
         runs.write_configs(probes)
-        epochs = {e.name: args.epochs or e.cfg.train_cfg.max_epochs for e in entries}
-        failed = {}
+        failed = []
         for probe in probes:
             name = probe.entry.name
             try:
                 epochs[name] = runs.find_epochs(probe, args.minutes, start)
             except runs.ChildError as error:
-                failed[name] = f"{name}: {error}"
-        timed = [entry for entry in entries if entry.name not in failed]
+                failed.append(f"{name}: {error}")
+                del epochs[name]
+        timed = [entry for entry in entries if entry.name in epochs]
         planned = [
             runs.Run(entry, epochs[entry.name], seed, args.out)
             for seed in args.seeds
@@ -118,21 +119,27 @@ def compare(args: argparse.Namespace, argv: list[str] | None) -> list[str]:
             comparison.write(args.out)
         comparison.costs = measure_costs(networks, args.size, settings)
         comparison.write(args.out)
-    return [*failed.values(), *comparison.notes()]
+    return [*failed, *comparison.notes()]
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
-    args = parse_args(argv)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("configs", nargs="+", metavar="CONFIG", help="config to train")
+    add_arguments(parser)
+    args = parser.parse_args(argv)
+
+    from output import cli_output
 
     import wavemix_mm  # noqa: F401  (connects the plugin to mmengine)
     from wavemix_mm.engine.guard.stopping import EXIT_STOPPED
-    from wavemix_mm.engine.run.command_line import cli_errors
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with cli_errors():
+    with cli_output():
         try:
-            failed = compare(args, argv)
+            failed = compare([[config] for config in args.configs], args, argv)
         except KeyboardInterrupt:
             print("stopped: run the same command again to go on.", file=sys.stderr)
             sys.exit(EXIT_STOPPED)

@@ -66,7 +66,12 @@ def check_config(cfg: Config, read_images: bool = True, workers: int = 4) -> Ite
             if dataset_cfg in seen:
                 continue
             seen.append(dataset_cfg)
-            report = _check_dataset(cfg, name, dataset_cfg, read_images, workers)
+            is_segmentation = "decode_head" in cfg.model
+            unit = "pixels" if is_segmentation else "images"
+            report = Report(name, type_name(dataset_cfg) or "", unit)
+            if dataset := _build(cfg, dataset_cfg, report):
+                kind = _SegmentationChecker if is_segmentation else _ClassificationChecker
+                _read(kind(cfg, dataset_cfg, dataset, report, read_images), report, workers)
             if report.classes:
                 first = first or report
                 message = class_difference(first.classes, report.classes, first.name, name)
@@ -88,11 +93,8 @@ def _dataset_configs(node: Any, name: str) -> Iterator[tuple[str, Mapping]]:
             yield name, node
 
 
-def _check_dataset(
-    cfg: Config, name: str, dataset_cfg: Mapping, read_images: bool, workers: int
-) -> Report:
-    is_segmentation = "decode_head" in cfg.model
-    report = Report(name, type_name(dataset_cfg) or "", "pixels" if is_segmentation else "images")
+def _build(cfg: Config, dataset_cfg: Mapping, report: Report) -> Any:
+    """Return the dataset; None, with a problem in the report, if it cannot be built."""
     try:
         with DefaultScope.overwrite_default_scope(cfg.get("default_scope", "mmengine")):
             # without transforms: an item is what the dataset itself returns
@@ -106,56 +108,54 @@ def _check_dataset(
         elif not isinstance(error, UserInputError):
             text = f"it cannot be built: {text}"
         report.problems.append(text)
-        return report
+        return None
     report.classes = [str(c) for c in dataset.metainfo.get("classes") or ()]
-    head = cfg.model.get("decode_head") or cfg.model.get("head") or {}
-    head = head[-1] if isinstance(head, list | tuple) else head
-    num_classes = head.get("num_classes") or len(report.classes)
-    if report.classes and num_classes != len(report.classes):
-        report.problems.append(
-            f"the model has {num_classes} classes and the dataset {len(report.classes)}"
-        )
+    return dataset
+
+
+def _read(checker: _ClassificationChecker, report: Report, workers: int) -> None:
+    """Check each image, and add counts and problems to the report."""
     if report.size == 0:
         report.problems.append("it is empty")
-        return report
-
-    kind = _SegmentationChecker if is_segmentation else _ClassificationChecker
-    checker = kind(cfg, dataset_cfg, dataset, head, num_classes, read_images)
-    number = max(num_classes, len(report.classes))
+        return
+    number = max(checker.num_classes, len(report.classes))
     counts, present_in = np.zeros((2, max(256, number)), np.int64)
     with ThreadPool(workers) as pool:
         # the first image opens a database before the threads read from it
         results = chain([checker.check(0)], pool.imap(checker.check, range(1, report.size), 4))
         console = Console(stderr=True)
-        for found, problems in track(results, name, report.size, console=console):
+        for found, problems in track(results, report.name, report.size, console=console):
             counts[: len(found)] += found
             present_in[: len(found)] += found > 0
             report.problems += problems
     report.problems += checker.conclude()
     labels = LabelCounts(report.classes, checker.ignore_index, report.size, report.size, counts)
-    if name.startswith("train_dataloader") and not report.problems and (text := labels.message()):
+    is_training = report.name.startswith("train_dataloader")
+    if is_training and not report.problems and (text := labels.message()):
         report.problems.append(text)
     if checker.ignore_index is not None:
         ignored = checker.ignore_index % 256
         report.ignored = int(counts[ignored])
         counts[ignored] = present_in[ignored] = 0
     report.counts, report.present_in = counts[:number], present_in[:number]
-    return report
 
 
-@dataclass
 class _ClassificationChecker:
-    cfg: Config
-    dataset_cfg: Mapping
-    dataset: Any
-    head: Mapping
-    num_classes: int
-    read_images: bool
     ignore_index: int | None = None
 
-    def __post_init__(self) -> None:
-        steps = self.dataset_cfg.get("pipeline") or []
-        self.backend_args = next(filter(None, (step.get("backend_args") for step in steps)), None)
+    def __init__(
+        self, cfg: Config, dataset_cfg: Mapping, dataset: Any, report: Report, read_images: bool
+    ) -> None:
+        self.cfg, self.dataset, self.read_images = cfg, dataset, read_images
+        self.steps = dataset_cfg.get("pipeline") or []
+        self.backend_args = next(filter(None, (s.get("backend_args") for s in self.steps)), None)
+        head = cfg.model.get("decode_head") or cfg.model.get("head") or {}
+        self.head = head[-1] if isinstance(head, list | tuple) else head
+        known = len(report.classes)
+        self.num_classes = self.head.get("num_classes") or known
+        if known and self.num_classes != known:
+            text = f"the model has {self.num_classes} classes and the dataset {known}"
+            report.problems.append(text)
 
     def check(self, index: int) -> tuple[np.ndarray, list[str]]:
         """Return the images of each class, and the problems."""
@@ -180,14 +180,17 @@ class _ClassificationChecker:
         return np.bincount(labels[is_class], minlength=self.num_classes), problems
 
     def conclude(self) -> list[str]:
+        """Return the problems of the dataset as a whole, and those of the config."""
         return []
 
 
 class _SegmentationChecker(_ClassificationChecker):
-    def __post_init__(self) -> None:
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
         self.ignore_index = self.head.get("ignore_index", MMSEG_IGNORE_INDEX)
         self.backend_args = getattr(self.dataset, "backend_args", None)
-        self.table = label_table(self.dataset.reduce_zero_label, self.dataset.label_map)
+        self.is_reduced = bool(self.dataset.reduce_zero_label)
+        self.table = label_table(self.is_reduced, self.dataset.label_map)
         self.is_in_files = np.zeros(256, bool)
 
     def check(self, index: int) -> tuple[np.ndarray, list[str]]:
@@ -213,28 +216,25 @@ class _SegmentationChecker(_ClassificationChecker):
         return np.bincount(mapped.ravel(), minlength=256), problems
 
     def conclude(self) -> list[str]:
-        """Return the problems of the dataset as a whole, and those of the config."""
         problems = []
-        reduced = bool(self.dataset.reduce_zero_label)
-        for step in self.dataset_cfg.get("pipeline") or []:
+        for step in self.steps:
             explicit = step.get("reduce_zero_label")
             is_loader = type_name(step) == "LoadAnnotations"
-            if is_loader and explicit is not None and bool(explicit) != reduced:
+            if is_loader and explicit is not None and bool(explicit) != self.is_reduced:
                 problems.append(
-                    f"reduce_zero_label is {explicit} in LoadAnnotations and {reduced} in the "
-                    "dataset: they must agree"
+                    f"reduce_zero_label is {explicit} in LoadAnnotations and {self.is_reduced} in "
+                    "the dataset: they must agree"
                 )
-        classes = np.flatnonzero(self.is_in_files[:255])
-        if reduced and len(classes) and classes.max() < self.num_classes:
+        number, classes = self.num_classes, np.flatnonzero(self.is_in_files[:255])
+        if self.is_reduced and len(classes) and classes.max() < number:
             problems.append(
                 f"reduce_zero_label=True ignores label 0 and shifts the others, but the greatest "
-                f"label is {classes.max()}, not {self.num_classes}: label 0 may be a class"
+                f"label is {classes.max()}, not {number}: label 0 may be a class"
             )
-        if not reduced and self.num_classes in classes and self.ignore_index != self.num_classes:
+        if not self.is_reduced and number in classes and self.ignore_index != number:
             problems.append(
-                f"label {self.num_classes} occurs, one more than the classes: if label 0 is "
-                "background, the dataset needs reduce_zero_label=True; if the last is void, "
-                f"ignore_index={self.num_classes}"
+                f"label {number} occurs, one more than the classes: if label 0 is background, the "
+                f"dataset needs reduce_zero_label=True; if the last is void, ignore_index={number}"
             )
         evaluators = self.cfg.get("val_evaluator") or []
         for evaluator in evaluators if isinstance(evaluators, list | tuple) else [evaluators]:

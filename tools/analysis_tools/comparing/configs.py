@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,43 +38,43 @@ _HOOK_KEYS = ("switch_epoch", "last_epochs", "begin_epoch")
 
 @dataclass(frozen=True)
 class Entry:
-    """One config of a comparison."""
+    """One network of a comparison."""
 
-    name: str  # file name of the config without its suffix
+    name: str  # LABEL of name=LABEL, or the file name of the config without its suffix
     cfg: Config  # with the options
     words: tuple[str, ...]  # for measuring.models.build_model; the first is the config's path
     metric: str  # key of the metric that is compared
 
 
-def load_entries(configs: Sequence[str], options: Sequence[str]) -> list[Entry]:
+def load_entries(models: Iterable[Sequence[str]]) -> list[Entry]:
     """Read configs, and check before anything trains that they can be compared.
 
     Args:
-        configs: Paths, or names of configs of wavemix_mm, mmseg or mmpretrain.
-        options: ``KEY=VALUE`` to be changed in each.
+        models: Words of each network: a config (path, or name of one of wavemix_mm, mmseg or
+            mmpretrain), then ``KEY=VALUE`` to be changed in it, and ``name=LABEL``.
 
     Raises:
         UserInputError: If a config cannot be read, trained or evaluated, two have the same name,
             their task, data, augmentation or batch differ, or the data is missing.
     """
-    entries: list[Entry] = []
-    for text in configs:
-        path = find_config(text)
-        cfg = load_config(path, parse_options(list(options)))
-        name = Path(path).stem
+    entries: dict[str, Entry] = {}
+    for text, *words in models:
+        path, options = find_config(text), parse_options(words)
+        name = str(options.pop("name", Path(path).stem))
+        cfg = load_config(path, options)
         with building(f"config {path} cannot be compared"):
-            entry = Entry(name, cfg, (path, *options), _find_metric(path, cfg))
-        for other in entries:
-            if other.name == name:
-                raise UserInputError(
-                    f"configs {other.words[0]} and {path} have the same file name, which names the "
-                    "folder of a model: rename one."
-                )
-        entries.append(entry)
-    for entry in entries:
-        _check_same(entries[0], entry)
+            entry = Entry(name, cfg, (path, *words), _find_metric(path, cfg))
+        if name in entries:
+            raise UserInputError(
+                f"configs {entries[name].words[0]} and {path} have the same file name, which names "
+                "the folder of a model: rename one."
+            )
+        entries[name] = entry
+    found = list(entries.values())
+    for entry in found:
+        _check_same(found[0], entry)
         check_data_paths(entry.cfg, "train_dataloader", "val_dataloader")
-    return entries
+    return found
 
 
 def _find_metric(path: str, cfg: Config) -> str:
@@ -166,11 +166,8 @@ def make_run(cfg: Config, epochs: int, seed: int | None) -> Config:
     would flatter. mmengine's scalars get the IoU of each class, and ``mean_time``, the mean seconds
     of all iterations so far, also over the starts of a run that was interrupted.
 
-    Args:
-        cfg: A config that trains by epochs; it is not changed.
-        epochs: Length of the training.
-        seed: Seed of initial weights, order and augmentation of the data. None for a run whose
-            iterations are timed: the scalars have a line for each, nothing is validated or saved.
+    The seed is that of initial weights, order and augmentation of the data. It is None for a run
+    whose iterations are timed: the scalars have a line for each, nothing is validated or saved.
     """
     run = Config(cfg.to_dict(), filename=cfg.filename)
     rescale(run, epochs)

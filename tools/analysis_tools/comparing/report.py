@@ -9,11 +9,12 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from measuring.candidates import Candidate
 from measuring.report import number, progress_bar, table, write_csv
 from measuring.session import Settings, measure
-
-from comparing.runs import write_text
+from output import write_figure, write_file
 
 _COLUMNS = {
     "parameters, M": lambda row: f"{row['parameters'] / 1e6:.2f}",
@@ -33,35 +34,26 @@ def measure_costs(
 ) -> dict[str, dict[str, Any]]:
     """Measure networks in turns; return the costs of each, by its name.
 
-    Args:
-        candidates: The networks, with the size of the training.
-        size: (H, W) of the image for latency and multiply-adds. Defaults to the size of training.
-        settings: How much is measured, with the batch of the training.
-
-    Returns:
-        parameters, size ('HxW'), macs and latency_ms (of one image of that size), images_per_s,
-        train_images_per_s, memory_mib and train_memory_mib (of the training's batches). A key is
-        absent if it was not measured; then `note` says why.
+    Candidates have the size of the training, and the settings its batch. Latency and multiply-adds
+    are of one image of `size` (by default that of the training), the others of batches. A cost is
+    absent if it was not measured; then `note` says why.
     """
-    shown = [replace(c, model=replace(c.model, size=size or c.model.size)) for c in candidates]
+    shown = [replace(one, size=size or one.size) for one in candidates]
     single = replace(settings, batch=1, train_batch=0, with_memory=False)
+    pairs = ((shown, single, _OF_ONE_IMAGE), (candidates, settings, _OF_A_BATCH))
+    costs: dict[str, dict[str, Any]] = {
+        one.name: dict(size="{}x{}".format(*one.size), note="") for one in shown
+    }
     with progress_bar() as bar:
-        task = bar.add_task("costs", total=2)
-        ones = measure(shown, single, lambda phase, done: bar.update(task, completed=done))
-        batches = measure(
-            candidates, settings, lambda phase, done: bar.update(task, completed=1 + done)
-        )
-    costs = {}
-    for candidate, one, batch in zip(shown, ones, batches, strict=True):
-        cost = {k: one[k] for k in _OF_ONE_IMAGE if k in one}
-        cost |= dict(size="{}x{}".format(*candidate.model.size))
-        cost |= {k: batch[k] for k in _OF_A_BATCH if k in batch}
-        costs[candidate.model.name] = cost | dict(note=_note(one, batch))
+        steps = sum(how_much.count_steps(len(candidates)) for _, how_much, _ in pairs)
+        task = bar.add_task("costs", total=steps)
+        for group, how_much, keys in pairs:
+            for row in measure(group, how_much, lambda phase: bar.advance(task)):
+                cost = costs[row["model"]]
+                cost |= {key: row[key] for key in keys if key in row}
+                notes = dict.fromkeys([cost["note"], row.get("note", "")])
+                cost["note"] = "; ".join(filter(None, notes))
     return costs
-
-
-def _note(*rows: Mapping[str, Any]) -> str:
-    return "; ".join(dict.fromkeys(row["note"] for row in rows if row.get("note")))
 
 
 @dataclass
@@ -81,14 +73,15 @@ class Comparison:
 
     def write(self, folder: Path) -> None:
         """Write results.csv, results.md and, from the first result on, results.png."""
-        rows = [(result, self.costs[result["model"]]) for result in self.results]
-        rows = [result | cost | dict(note=_note(result, cost)) for result, cost in rows]
+        rows = []
+        for result in self.results:
+            cost = self.costs[result["model"]]
+            notes = filter(None, [result.get("note"), cost.get("note")])
+            rows.append(result | cost | dict(note="; ".join(notes)))
         write_csv(rows, folder / "results.csv")
-        write_text(folder / "results.md", self.markdown())
+        write_file(folder / "results.md", self.markdown())
         if any(self.metric in row for row in self.results):
-            temporary = folder / ".results.png.partial"
-            self._plot(temporary)
-            temporary.replace(folder / "results.png")
+            write_figure(self.plot(), folder / "results.png")
 
     def markdown(self) -> str:
         """Return the text of the report."""
@@ -121,40 +114,33 @@ class Comparison:
         costs = self.costs.items()
         return notes + [f"{name}: {cost['note']}" for name, cost in costs if cost.get("note")]
 
-    def _plot(self, path: Path) -> None:
-        """Draw the metric over parameters and over latency into a PNG file."""
-        import matplotlib
-
-        matplotlib.use("Agg")
-        import matplotlib.pyplot as plt
-        from matplotlib.ticker import LogLocator, NullFormatter
-
-        figure, axes = plt.subplots(1, 2, figsize=(12, 5), sharey=True)
-        for axis, key, unit, label in (
-            (axes[0], "parameters", 1e6, "parameters, M"),
-            (axes[1], "latency_ms", 1, "latency, ms"),
+    def plot(self) -> Figure:
+        """Draw the metric over parameters and over latency."""
+        figure = Figure(figsize=(12, 5), layout="tight")
+        panels = figure.subplots(1, 2, sharey=True)
+        for axes, key, unit, label in (
+            (panels[0], "parameters", 1e6, "parameters, M"),
+            (panels[1], "latency_ms", 1, "latency, ms"),
         ):
-            for i, (name, cost) in enumerate(self.costs.items()):
+            known = {name: cost[key] / unit for name, cost in self.costs.items() if key in cost}
+            for i, name in enumerate(self.costs):
                 values = self.values(name, self.metric)
-                if values and key in cost:
+                if values and name in known:
                     error = statistics.stdev(values) if len(values) > 1 else None
-                    at, mean = cost[key] / unit, statistics.fmean(values)
-                    axis.errorbar(at, mean, error, fmt="o", capsize=3, color=f"C{i}", label=name)
-            axis.set_xlabel(label)
-            every = [cost[key] for cost in self.costs.values() if key in cost]
-            if every and max(every) > 5 * min(every):
-                axis.set_xscale("log")
-                axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-                axis.xaxis.set_major_formatter("{x:g}")
-                axis.xaxis.set_minor_formatter(NullFormatter())
-            axis.margins(x=0.15, y=0.12)
-            axis.grid(alpha=0.3)
-        axes[0].set_ylabel(f"{self.metric}, %")
-        figure.tight_layout()
-        handles, names = axes[0].get_legend_handles_labels()
+                    mean, style = statistics.fmean(values), dict(fmt="o", capsize=3, color=f"C{i}")
+                    axes.errorbar(known[name], mean, error, label=name, **style)
+            axes.set_xlabel(label)
+            if known and max(known.values()) > 5 * min(known.values()):
+                axes.set_xscale("log")
+                axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axes.xaxis.set_major_formatter("{x:g}")
+                axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.margins(x=0.15, y=0.12)
+            axes.grid(alpha=0.3)
+        panels[0].set_ylabel(f"{self.metric}, %")
+        handles, names = panels[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="lower center", ncols=3, bbox_to_anchor=(0.5, 1.0))
-        figure.savefig(path, dpi=110, format="png", bbox_inches="tight")
-        plt.close(figure)
+        return figure
 
 
 def _mean(values: Sequence[float], digits: int) -> str:

@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from measuring.report import make_folder
+from output import write_file
+
 from comparing.configs import Entry, make_run
 from wavemix_mm.engine.guard.stopping import EXIT_STOPPED
 from wavemix_mm.errors import UserInputError
@@ -84,7 +87,7 @@ def write_configs(runs: Sequence[Run]) -> None:
                 "remove that folder."
             )
     for folder, text in texts.items():
-        write_text(folder / "config.py", text)
+        write_file(folder / "config.py", text)
 
 
 @contextlib.contextmanager
@@ -94,12 +97,8 @@ def lock_folder(folder: Path) -> Iterator[IO]:
     Raises:
         UserInputError: If another comparison runs in the folder, or it cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".lock", "w")  # noqa: SIM115  (see the next with)
-    except OSError as error:
-        raise UserInputError(f"--out {folder}: {error.strerror}.") from error
-    with lock:
+    make_folder(folder)
+    with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -112,11 +111,8 @@ def lock_folder(folder: Path) -> Iterator[IO]:
 def train(run: Run, lock: IO, threads: int | None = None) -> None:
     """Train a run or resume it, print what the training prints, and keep its scalars.
 
-    Args:
-        run: The run, with its config written.
-        lock: What `lock_folder` returned. The training holds the lock too: if it outlives a killed
-            comparison, no other comparison starts.
-        threads: Threads of the training. Defaults to PyTorch's choice.
+    The config must have been written. The training holds the lock too: if it outlives a killed
+    comparison, no other comparison starts.
 
     Raises:
         ChildError: If the training fails.
@@ -127,13 +123,11 @@ def train(run: Run, lock: IO, threads: int | None = None) -> None:
     _start([TRAIN, run.folder / "config.py", "--work-dir", work_dir, "--resume"], lock, threads)
     files = sorted(work_dir.glob("*/vis_data/scalars.json"))  # one of each start
     lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
-    write_text(run.folder / "scalars.json", json.dumps(lines, indent=0))
+    write_file(run.folder / "scalars.json", json.dumps(lines, indent=0))
 
 
 def _start(arguments: Sequence[Any], lock: IO, threads: int | None) -> None:
-    environment = dict(os.environ)
-    if threads:
-        environment |= dict(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
+    counts = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)) if threads else {}
     last = complaint = ""
     with subprocess.Popen(
         [sys.executable, *arguments],
@@ -141,7 +135,7 @@ def _start(arguments: Sequence[Any], lock: IO, threads: int | None) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env=environment,
+        env=os.environ | counts,
         pass_fds=[lock.fileno()],
     ) as child:
         try:
@@ -149,9 +143,11 @@ def _start(arguments: Sequence[Any], lock: IO, threads: int | None) -> None:
                 print(line, end="", flush=True)
                 last = line.strip() or last
                 complaint = line.strip() if line.startswith("error: ") else complaint
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, OSError):  # OSError: the output is full or closed
             child.terminate()
-            sys.stdout.writelines(child.stdout or ())
+            for line in child.stdout or ():  # else the training could not go on to its end
+                with contextlib.suppress(OSError):
+                    print(line, end="", flush=True)
             raise
     status, message = child.returncode, (complaint or last).removeprefix("error: ")
     if status == EXIT_STOPPED:
@@ -215,11 +211,3 @@ def _time_left(runs: Sequence[Run], results: Sequence[Mapping[str, Any]]) -> str
         same = [epoch for name, epoch in known if name == run.entry.name]
         seconds += run.epochs * statistics.fmean(same or [epoch for _, epoch in known])
     return str(datetime.timedelta(seconds=round(seconds)))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, so that it has its old or its new content whatever ends the process."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

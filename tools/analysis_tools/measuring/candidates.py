@@ -24,46 +24,16 @@ _MATMUL_SIDE = {"cpu": 2048, "cuda": 8192}
 
 
 @dataclass(frozen=True)
-class Model:
-    """What is known of a model that has been built once."""
+class Candidate:
+    """A model that has been built once, and one way to run it."""
 
     words: tuple[str, ...]  # arguments of build_model
     name: str
     size: tuple[int, int]  # (H, W) of the images
     parameters: int
+    depth: int | None  # number of blocks, if its backbone has a depth
     can_deploy: bool  # whether switch_to_deploy changes something
     is_authors: bool  # whether it is the authors' own code
-    depth: int | None  # number of blocks, if its backbone has a depth
-
-
-def inspect_model(words: Sequence[str], size: tuple[int, int] | None = None) -> Model:
-    """Build a model once, before a long run depends on it.
-
-    Args:
-        words: Arguments of `build_model`.
-        size: (H, W) of the images. Defaults to the size in the config.
-
-    Raises:
-        UserInputError: If the model cannot be built.
-    """
-    logits = build_model(words)
-    depth = getattr(getattr(logits.network, "backbone", None), "depth", None)
-    return Model(
-        tuple(words),
-        logits.name,
-        size or logits.image_size,
-        sum(parameter.numel() for parameter in logits.parameters()),
-        any(hasattr(module, "switch_to_deploy") for module in logits.modules()),
-        logits.is_authors,
-        depth if isinstance(depth, int) else None,
-    )
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One way to run one model."""
-
-    model: Model
     dtype: str = "float32"  # bfloat16 and float16 are by autocast
     mode: str = "eager"  # or 'compiled', 'deploy', 'deploy+compiled'
     channels_last: bool = True  # memory format of weights and images
@@ -80,117 +50,112 @@ class Candidate:
     @property
     def casts(self) -> bool:
         """Whether inference runs with weights in half precision; the authors' code cannot."""
-        return self.cast_weights and self.dtype != "float32" and not self.model.is_authors
+        return self.cast_weights and self.dtype != "float32" and not self.is_authors
+
+    @property
+    def runs_as(self) -> str:
+        """How the model is run."""
+        weights, layout = " weights" * self.casts, "" if self.channels_last else ", NCHW"
+        return f"{self.dtype}{weights}, {self.mode}{layout}"
 
     @property
     def label(self) -> str:
         """The model and how it is run."""
-        return f"{self.model.name}, {self.describe()['runs_as']}"
+        return f"{self.name}, {self.runs_as}"
 
     def describe(self) -> dict[str, Any]:
         """Return the start of a row of results."""
-        weights = " weights" if self.casts else ""
-        layout = "" if self.channels_last else ", NCHW"
-        row = dict(
-            model=self.model.name,
-            runs_as=f"{self.dtype}{weights}, {self.mode}{layout}",
-            device=self.device,
-            dtype=self.dtype,
-            mode=self.mode,
-            channels_last=self.channels_last,
-            cast_weights=self.casts,
-            height=self.model.size[0],
-            width=self.model.size[1],
-            parameters=self.model.parameters,
-        )
-        return row if self.model.depth is None else row | dict(depth=self.model.depth)
+        row = dict(model=self.name, runs_as=self.runs_as, device=self.device, dtype=self.dtype)
+        row |= dict(mode=self.mode, channels_last=self.channels_last, cast_weights=self.casts)
+        row |= dict(height=self.size[0], width=self.size[1], parameters=self.parameters)
+        return row if self.depth is None else row | dict(depth=self.depth)
 
     def build(self, weights: Mapping[str, Tensor] | None = None) -> Logits:
         """Build the network in float32 on the CPU, in evaluation mode, folded in a deploy mode.
 
-        Args:
-            weights: State dict of the authors' network of the same architecture, to be loaded.
+        `weights` is a state dict of the authors' network of the same architecture, to be loaded.
         """
         torch.manual_seed(0)
-        logits = build_model(self.model.words).eval()
+        logits = build_model(self.words).eval()
         if weights is not None:
-            logits.network.load_state_dict(
-                weights if self.model.is_authors else convert_official(weights)
-            )
+            state = weights if self.is_authors else convert_official(weights)
+            logits.network.load_state_dict(state)
         if self.is_deploy:
             switch_to_deploy(logits)
         return logits
 
-    def inference(self, logits: Logits, batch: int) -> Callable[[], Tensor]:
-        """Prepare a network for inference, in place, and return the function to be measured.
+    def prepare(self, logits: Logits, batch: int, is_training: bool) -> Callable[[], Any]:
+        """Prepare a network in place, and return the function to be measured.
 
-        Args:
-            logits: The network that `build` has returned.
-            batch: Number of images.
+        In inference the function returns the logits. A training step is the forward pass, the
+        cross-entropy with random labels, the backward pass and AdamW, with float32 weights.
+        `logits` is what `build` has returned; a folded network cannot be trained.
         """
-        network, images = self._place(logits), self._place(self._images(logits, batch))
-        if self.casts:
-            dtype = DTYPES[self.dtype]
-            network, images = network.to(dtype), images.to(dtype)
-        run = self._compiled(network)
+        shape = (batch, logits.in_channels, *self.size)
+        with FakeTensorMode(allow_non_fake_inputs=True):  # the shape alone, without any memory
+            _, classes, *sides = logits(torch.empty(1, *shape[1:])).shape
+        # all candidates see the same images
+        images = self._place(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
+        network = self._place(logits.train(is_training))
+        dtype, is_half = DTYPES[self.dtype], self.dtype != "float32"
+        if self.casts and not is_training:
+            network, images, is_half = network.to(dtype), images.to(dtype), False
+        run: Callable[[Tensor], Tensor] = network
+        if self.mode.endswith("compiled"):
+            # other backends than PyTorch's own take no mode
+            mode = self.compile_mode if self.compile_backend == "inductor" else None
+            run = torch.compile(network, backend=self.compile_backend, mode=mode, dynamic=False)
 
         def infer() -> Tensor:
-            with torch.inference_mode(), self._autocast(enabled=not self.casts):
+            with torch.inference_mode(), torch.autocast(self.device, dtype, is_half):
                 return run(images)
 
-        return infer
-
-    def training(self, logits: Logits, batch: int) -> Callable[[], None]:
-        """Prepare a network for training, in place, and return one step, to be measured.
-
-        A step is the forward pass, the cross-entropy with random labels, the backward pass and
-        AdamW. Weights are in float32; half precision is by autocast.
-
-        Args:
-            logits: The network that `build` has returned, in no deploy mode.
-            batch: Number of images.
-        """
-        with FakeTensorMode(allow_non_fake_inputs=True):  # the shape alone, without any memory
-            _, classes, *sides = logits(torch.empty(1, logits.in_channels, *self.model.size)).shape
-        network, images = self._place(logits), self._place(self._images(logits, batch))
+        if not is_training:
+            return infer
         labels = torch.randint(classes, (batch, *sides)).to(self.device)
-        run = self._compiled(network.train())
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
         scaler = torch.amp.GradScaler(self.device, enabled=self.dtype == "float16")
 
         def step() -> None:
             optimizer.zero_grad(set_to_none=True)
-            with self._autocast():
+            with torch.autocast(self.device, dtype, is_half):
                 loss = scaler.scale(F.cross_entropy(run(images), labels))
             # The backward pass of the authors' transform computes with float32 filters: an error
             # beside gradients in half precision, unless autocast reaches it too.
-            with self._autocast(enabled=self.model.is_authors):
+            with torch.autocast(self.device, dtype, is_half and self.is_authors):
                 loss.backward()
             scaler.step(optimizer)
             scaler.update()
 
         return step
 
-    def _images(self, logits: Logits, batch: int) -> Tensor:
-        generator = torch.Generator().manual_seed(0)  # all candidates see the same images
-        return torch.randn(batch, logits.in_channels, *self.model.size, generator=generator)
-
-    def _autocast(self, enabled: bool = True) -> torch.autocast:
-        is_half = self.dtype != "float32"
-        return torch.autocast(self.device, DTYPES[self.dtype], enabled and is_half)
-
     def _place(self, item: Any) -> Any:
-        if self.model.is_authors:
+        if self.is_authors:
             networks.set_transforms(self.device, torch.float32)
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         return item.to(device=self.device, memory_format=layout)
 
-    def _compiled(self, network: Logits) -> Callable[[Tensor], Tensor]:
-        if not self.mode.endswith("compiled"):
-            return network
-        # other backends than PyTorch's own take no mode
-        mode = self.compile_mode if self.compile_backend == "inductor" else None
-        return torch.compile(network, backend=self.compile_backend, mode=mode, dynamic=False)
+
+def inspect_model(
+    words: Sequence[str], size: tuple[int, int] | None = None, **ways: Any
+) -> Candidate:
+    """Build a model once, before a long run depends on it; `ways` says how it is run.
+
+    Raises:
+        UserInputError: If the model cannot be built.
+    """
+    logits = build_model(words)
+    depth = getattr(getattr(logits.network, "backbone", None), "depth", None)
+    return Candidate(
+        tuple(words),
+        logits.name,
+        size or logits.image_size,
+        sum(parameter.numel() for parameter in logits.parameters()),
+        depth if isinstance(depth, int) else None,
+        any(hasattr(module, "switch_to_deploy") for module in logits.modules()),
+        logits.is_authors,
+        **ways,
+    )
 
 
 def check_dtype(dtype: str, device: str) -> None:
@@ -208,34 +173,20 @@ def count_macs(network: nn.Module, in_channels: int, size: tuple[int, int]) -> i
 
     These are the multiply-adds of convolutions and matrix products: `torch.utils.flop_counter`
     divided by two, as for `FLOPs` in configs/wavemix/metafile.yml. The transform by slices, norms
-    and activations count nothing.
-
-    Args:
-        network: A network in evaluation mode, (N, in_channels, H, W) -> a tensor.
-        in_channels: Channels of the image.
-        size: (H, W) of the image.
+    and activations count nothing. The network is on the CPU in evaluation mode.
     """
     counter = FlopCounterMode(display=False)
-    device = next(network.parameters()).device
     # Attention as matrix products, which the counter knows, not as one operator: gradients stay on,
     # because without them PyTorch's own encoder layer is one operator too.
     with FakeTensorMode(allow_non_fake_inputs=True), sdpa_kernel(SDPBackend.MATH), counter:
-        network(torch.empty(1, in_channels, *size, device=device))
+        network(torch.empty(1, in_channels, *size))
     return counter.get_total_flops() // 2
 
 
 def matmul_ceiling(device: str, dtype: str, side: int | None = None) -> float:
-    """Measure the multiply-adds a second of a product of two square matrices.
+    """Return the multiply-adds a second of a product of two square matrices, in the fastest call.
 
     In float32 on a GPU the product uses TF32 if convolutions do.
-
-    Args:
-        device: 'cpu' or 'cuda'.
-        dtype: A key of DTYPES.
-        side: Rows of each matrix. Defaults to 2048 on a CPU, 8192 on a GPU.
-
-    Returns:
-        The rate of the fastest call.
 
     Raises:
         UserInputError: If the device does not compute in this type.

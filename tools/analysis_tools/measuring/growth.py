@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from output import write_figure
 
 from measuring.report import Row, number
 
@@ -82,7 +83,7 @@ def plot_growth(found: Sequence[Row], path: Path) -> None:
         axes.set_xticks([], minor=True)
         axes.grid(alpha=0.3)
     figure.axes[0].legend(fontsize=7)
-    figure.savefig(path, dpi=110)
+    write_figure(figure, path)
 
 
 def plot_bars(rows: Sequence[Row], path: Path) -> None:
@@ -92,6 +93,7 @@ def plot_bars(rows: Sequence[Row], path: Path) -> None:
         return
     size = (4 + 4 * len(names), 1.2 + 0.32 * len(rows))
     figure = Figure(figsize=size, layout="tight")
+    models = [shorten(f"{row['model']}, {row['runs_as']}", 70) for row in rows]
     panels = figure.subplots(1, len(names), squeeze=False, sharey=True)[0]
     for axes, title in zip(panels, names, strict=True):
         values = [row.get(_BARS[title], 0) for row in rows]
@@ -100,7 +102,6 @@ def plot_bars(rows: Sequence[Row], path: Path) -> None:
         axes.set(xlabel=title)
         axes.margins(x=0.15)
         axes.grid(axis="x", alpha=0.3)
-    models = [shorten(f"{row['model']}, {row['runs_as']}", 70) for row in rows]
     panels[0].set_yticks(range(len(rows)), models, fontsize=8)
     panels[0].invert_yaxis()
-    figure.savefig(path, dpi=110)
+    write_figure(figure, path)

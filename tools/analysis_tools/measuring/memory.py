@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import multiprocessing
 import os
+import pickle
+import subprocess
+import sys
 import threading
 import time
-import warnings
 from functools import cache
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -52,37 +52,25 @@ def peak_memory(
     """Run two steps of a candidate in a fresh process and return the peak of its memory.
 
     On a CPU the peak is that of the resident set, less what was resident before the model was
-    built. On a GPU it is the peak of what torch allocated.
-
-    Args:
-        candidate: The model and how it is run.
-        batch: Number of images.
-        is_training: Training steps, or inference.
-        budget: Bytes that the steps may take. Defaults to no limit.
+    built. On a GPU it is the peak of what torch allocated. Both are in bytes.
 
     Returns:
-        Bytes; None if the steps need more than the budget.
+        The peak; None if it is beyond the budget.
 
     Raises:
         RuntimeError: If the process fails.
     """
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    job = (candidate, batch, is_training, budget, torch.get_num_threads())
-    # not a pool: its process would outlive a killed benchmark
-    process = context.Process(target=_send_peak, args=(sender, *job))
-    process.start()
-    sender.close()
-    with contextlib.suppress(EOFError):  # the process has ended without a result
-        peak = receiver.recv()
-    process.join()
-    if process.exitcode == _OVER_BUDGET:
+    job = pickle.dumps((candidate, batch, is_training, budget, torch.get_num_threads()))
+    command = [sys.executable, "-W", "ignore", "-m", "measuring.memory"]
+    environment = os.environ | dict(PYTHONPATH=os.pathsep.join(sys.path))
+    done = subprocess.run(command, input=job, capture_output=True, env=environment)
+    if done.returncode == _OVER_BUDGET:
         return None
-    if process.exitcode != 0:
-        raise RuntimeError(f"exit status {process.exitcode}; was there enough memory?")
-    if isinstance(peak, str):
-        raise RuntimeError(peak)
-    return peak
+    if done.returncode < 0:
+        raise RuntimeError(f"exit status {done.returncode}; was there enough memory?")
+    if done.returncode:
+        raise RuntimeError(done.stderr.decode(errors="replace").strip().rpartition("\n")[2])
+    return int(done.stdout.split()[-1])
 
 
 def largest_batch(
@@ -114,31 +102,11 @@ def largest_batch(
     return good
 
 
-def _send_peak(
-    sender: Connection,
-    candidate: Candidate,
-    batch: int,
-    is_training: bool,
-    budget: int | None,
-    threads: int,
-) -> None:
-    """Run in the fresh process: send the peak in bytes, or an error's message."""
-    warnings.simplefilter("ignore")  # the parent process has shown them
-    torch.set_num_threads(threads)
-    try:
-        sender.send(_measure_peak(candidate, batch, is_training, budget))
-    except Exception as error:  # the model may be anybody's code
-        is_over = budget is not None and isinstance(error, torch.cuda.OutOfMemoryError)
-        sender.send(None if is_over else error_message(error))
-
-
-def _measure_peak(
-    candidate: Candidate, batch: int, is_training: bool, budget: int | None
-) -> int | None:
-    """Return the peak in bytes; None if it is beyond the budget."""
+def _measure_peak(candidate: Candidate, batch: int, is_training: bool, budget: int | None) -> int:
+    """Return the peak in bytes. A peak beyond the budget ends the process."""
     # Whatever building and running imports is not the model's memory: import it before.
     logits = candidate.build()
-    count_macs(logits, logits.in_channels, candidate.model.size)
+    count_macs(logits, logits.in_channels, candidate.size)
     del logits
     on_gpu = candidate.device == "cuda"
     before = 0 if on_gpu else reset_peak()
@@ -147,14 +115,13 @@ def _measure_peak(
         torch.cuda.set_per_process_memory_fraction(min(budget / total, 1.0))
     elif budget is not None:
         threading.Thread(target=_guard, args=(before + budget,), daemon=True).start()
-    step = (candidate.training if is_training else candidate.inference)(candidate.build(), batch)
+    step = candidate.prepare(candidate.build(), batch, is_training)
     for _ in range(_STEPS):
         step()
     if on_gpu:
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated()
-    peak = resident("VmHWM") - before
-    return None if budget is not None and peak > budget else peak
+    return resident("VmHWM") - before
 
 
 def _guard(limit: int) -> None:
@@ -187,3 +154,20 @@ def resident(field: str) -> int:
 def _read_bytes(path: str, field: str) -> int:
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) * 1024
+
+
+def _main() -> None:
+    """Read a job from stdin, and print its peak or exit with the error's message."""
+    candidate, batch, is_training, budget, threads = pickle.load(sys.stdin.buffer)
+    torch.set_num_threads(threads)
+    try:
+        peak = _measure_peak(candidate, batch, is_training, budget)
+    except Exception as error:  # the model may be anybody's code
+        is_over = budget is not None and isinstance(error, torch.cuda.OutOfMemoryError)
+        sys.exit(_OVER_BUDGET if is_over else error_message(error))
+    print(peak)
+    sys.exit(_OVER_BUDGET if budget is not None and peak > budget else 0)
+
+
+if __name__ == "__main__":
+    _main()

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
@@ -75,29 +74,23 @@ def build_model(words: Sequence[str]) -> Logits:
     """
     text = " ".join(words)
     options = parse_options(list(words[1:]))
-    label = options.pop("name", None)
+    name = str(options.pop("name", ""))
     package, _, target = words[0].partition(":")
+    is_authors = package == "official"
     with building(f"model {text!r} cannot be built"):
-        if package in ("timm", "torchvision"):
-            return Logits(_build_from_library(package, target, options), str(label or text))
-        if package == "official":
+        if is_authors:
             networks.set_transforms("cpu", torch.float32)  # they start on a GPU if there is one
-            if target in ("seg", "cls"):
-                network = networks.build_official(target, options)
-                return Logits(network, str(label or text), is_authors=True)
-        else:
-            target = words[0]
-        path = find_config(target)
-        MMLogger.get_current_instance().setLevel(logging.ERROR)  # no report on what is built
-        cfg = load_config(path, options)
-        if "model" not in cfg:
-            raise UserInputError(f"config {path} has no model.")
-        preprocessor = cfg.model.get("data_preprocessor") or cfg.get("data_preprocessor") or {}
-        height, width = preprocessor.get("size") or (224, 224)
-        network, name = _build_from_config(cfg), label or " ".join([Path(path).stem, *words[1:]])
-        if package == "official":
+        if package in ("timm", "torchvision"):
+            return Logits(_build_from_library(package, target, options), name or text)
+        if is_authors and target in ("seg", "cls"):
+            network = networks.build_official(target, options)
+            return Logits(network, name or text, is_authors=True)
+        path = find_config(target if is_authors else words[0])
+        network, size = _build_from_config(path, options)
+        name = name or " ".join([Path(path).stem, *words[1:]])
+        if is_authors:
             network, name = networks.build_counterpart(network, text), f"{name}, authors"
-        return Logits(network, str(name), (height, width), package == "official")
+        return Logits(network, name, size, is_authors)
 
 
 def read_models(texts: Sequence[str], file: str | None = None) -> list[list[str]]:
@@ -156,22 +149,27 @@ def find_config(name: str) -> str:
 def _configs_by_name() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for package in _CONFIG_PACKAGES:
-        spec = importlib.util.find_spec(package)
-        if spec is None or spec.origin is None:
-            continue
-        folder = Path(spec.origin).parent
-        # a clone that is not installed has no .mim
-        root = folder / ".mim" if (folder / ".mim").exists() else folder.parent
-        for path in sorted((root / "configs").rglob("*.py")):
-            if "_base_" not in path.parts:
-                found.setdefault(path.stem, path)
+        if (spec := importlib.util.find_spec(package)) and spec.origin:
+            folder = Path(spec.origin).parent
+            # a clone that is not installed has no .mim
+            root = folder / ".mim" if (folder / ".mim").exists() else folder.parent
+            for path in sorted((root / "configs").rglob("*.py")):
+                if "_base_" not in path.parts:
+                    found.setdefault(path.stem, path)
     return found
 
 
-def _build_from_config(cfg: Config) -> nn.Module:
+def _build_from_config(path: str, options: dict[str, Any]) -> tuple[nn.Module, tuple[int, int]]:
+    """Return the network, and the (H, W) of its images: 224x224 if the config does not say."""
+    MMLogger.get_current_instance().setLevel(logging.ERROR)  # no report on what is built
+    cfg = load_config(path, options)
+    if "model" not in cfg:
+        raise UserInputError(f"config {path} has no model.")
+    preprocessor = cfg.model.get("data_preprocessor") or cfg.get("data_preprocessor") or {}
     # Weights named by an init_cfg are loaded by `init_weights`, which is not called.
     with DefaultScope.overwrite_default_scope(cfg.get("default_scope", "mmengine")):
-        return revert_sync_batchnorm(MODELS.build(_without_pretrained(cfg.model.to_dict())))
+        network = MODELS.build(_without_pretrained(cfg.model.to_dict()))
+    return revert_sync_batchnorm(network), tuple(preprocessor.get("size") or (224, 224))
 
 
 def _without_pretrained(node: Any) -> Any:
@@ -184,14 +182,12 @@ def _without_pretrained(node: Any) -> Any:
 
 
 def _build_from_library(package: str, name: str, options: dict[str, Any]) -> nn.Module:
-    if importlib.util.find_spec(package) is None:
-        raise UserInputError(f"model {name} needs the package {package}: pip install {package}.")
     if package == "timm":
-        timm = importlib.import_module("timm")
-        return timm.create_model(name, pretrained=False, **options)
+        if importlib.util.find_spec(package) is None:
+            raise UserInputError(f"model {name} needs the package timm: pip install timm.")
+        return importlib.import_module("timm").create_model(name, pretrained=False, **options)
     from torchvision.models import get_model, get_model_builder
 
-    weights: dict[str, Any] = dict(weights=None)
-    if "weights_backbone" in get_model_builder(name).__annotations__:
-        weights["weights_backbone"] = None
+    arguments = get_model_builder(name).__annotations__
+    weights = {key: None for key in ("weights", "weights_backbone") if key in arguments}
     return get_model(name, **weights, **options)

@@ -1,9 +1,10 @@
-"""The machine, and the files of results: CSV, a markdown table, a picture's axes."""
+"""Describe the machine, and write results as CSV and as markdown tables."""
 
 from __future__ import annotations
 
 import csv
 import datetime
+import io
 import os
 import platform
 import re
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from output import write_file
 from rich.console import Console
 from rich.progress import Progress
 
@@ -47,17 +49,11 @@ def choose_device(name: str | None, threads: int | None) -> str:
 
 
 def describe_machine(device: str, argv: Sequence[str] | None = None) -> dict[str, str]:
-    """Return what a reader must know to repeat a measurement.
-
-    Args:
-        device: 'cpu' or 'cuda'.
-        argv: Arguments of the tool. Defaults to the arguments of the process.
-    """
+    """Return what a reader must know to repeat a measurement; `argv` as for argparse."""
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
     processor = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
-    has_affinity = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()
+    cores = len(getattr(os, "sched_getaffinity", lambda pid: range(os.cpu_count() or 1))(0))
     facts = {
         "date": datetime.datetime.now().astimezone().isoformat(" ", "minutes"),
         "processor": f"{processor[1] if processor else platform.machine()}, {cores} cores usable",
@@ -84,18 +80,13 @@ def describe_machine(device: str, argv: Sequence[str] | None = None) -> dict[str
     return {name: value.strip() for name, value in facts.items()}
 
 
-def print_facts(facts: Mapping[str, str]) -> None:
-    """Print the machine, a fact a line."""
-    print("\n".join(f"{name}: {value}" for name, value in facts.items()), flush=True)
-
-
-def make_folder(folder: Path, results: str) -> None:
-    """Create the folder of a run.
+def make_folder(folder: Path, results: str | None = None) -> None:
+    """Create the folder of --out.
 
     Raises:
         UserInputError: If it cannot be created, or has a file with the name `results` already.
     """
-    if (folder / results).exists():
+    if results and (folder / results).exists():
         raise UserInputError(f"--out {folder} holds results already: name another folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,12 +100,9 @@ def progress_bar() -> Progress:
     It must be stopped before anything else is printed.
     """
     console = Console(stderr=True)
-    return Progress(
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-        speed_estimate_period=1e9,  # over the whole run
-    )
+    # the time left is judged by the speed of the whole run
+    options = dict(transient=True, disable=not console.is_terminal, speed_estimate_period=1e9)
+    return Progress(console=console, **options)
 
 
 def write_results(
@@ -127,33 +115,27 @@ def write_results(
     """Write PATH.csv, and PATH.md with the machine, a table of all rows, then more lines."""
     write_csv(rows, path.with_suffix(".csv"))
     lines = [f"- {name}: {value}" for name, value in facts.items()]
-    references = dict.fromkeys(row["reference"] for row in rows if "reference" in row)
-    if references:
-        names = "; ".join(references)
+    if names := "; ".join(dict.fromkeys(row["reference"] for row in rows if "reference" in row)):
         lines += ["", f"*Times faster* (median, quartiles over the rounds) than: {names}"]
     lines += ["", *table(rows, columns), *sections, ""]
-    path.with_suffix(".md").write_text("\n".join(lines), encoding="utf-8")
+    write_file(path.with_suffix(".md"), "\n".join(lines))
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """Write rows under the names of their keys; a reader never sees half a file."""
-    partial = path.with_suffix(".partial")
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    with open(partial, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        for row in rows:
-            cells = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
-            writer.writerow(cells)
-    partial.replace(path)
+    """Write rows under the names of their keys."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)))
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+    write_file(path, text.getvalue())
 
 
 def table(rows: Sequence[Row], columns: Columns) -> list[str]:
-    """Return the lines of a markdown table; a column without any value is left out.
+    """Return the lines of a markdown table.
 
-    Args:
-        rows: The rows.
-        columns: The columns. If all cells of one start with a digit, it is aligned right.
+    A column without any value is left out. If all its cells start with a digit, it is aligned
+    right.
     """
 
     def cell(format_cell: Callable[[Any], str], row: Row) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,21 +36,21 @@ class Settings:
     budget: int | None = None  # bytes for which the largest training batch is found
     ceilings: Mapping[str, float] = field(default_factory=dict)  # dtype -> multiply-adds a second
 
+    def count_steps(self, candidates: int) -> int:
+        """Return how often `measure` reports progress, if nothing fails."""
+        return (1 + bool(self.train_batch)) * (2 * candidates + self.rounds)
+
 
 def measure(
     candidates: Sequence[Candidate],
     settings: Settings,
-    on_progress: Callable[[str, float], None] = lambda phase, fraction: None,
+    on_step: Callable[[str], None] = lambda phase: None,
     is_pair: bool = False,
 ) -> list[dict[str, Any]]:
     """Measure candidates side by side; the first is the reference of all speedups.
 
-    Args:
-        candidates: What is compared.
-        settings: How much is measured.
-        on_progress: Called with what is being done and the fraction of the whole that is done.
-        is_pair: The first candidate is the authors' network in float32. All others get its weights,
-            and their outputs must be equal to its output.
+    `on_step` is called at each step with what is being done. With `is_pair` the first candidate is
+    the authors' network in float32: all others get its weights and must have equal outputs.
 
     Returns:
         A row for each candidate. A key is absent if it was not measured; if an error was the
@@ -66,34 +67,24 @@ def measure(
         authors = candidates[0].build().network
         networks.randomize_norms(authors)
         weights = authors.state_dict()
-    batches = dict(inference=settings.batch, training=settings.train_batch)
-    phases = [(name, batch) for name, batch in batches.items() if batch]
-    for number, (phase, batch) in enumerate(phases):
-        is_training, prefix = phase == "training", "train_" if phase == "training" else ""
-
-        def tell(what: str, done: float, number: int = number, phase: str = phase) -> None:
-            on_progress(f"{phase}, {what}", (number + done) / len(phases))
-
+    for phase, batch in (("inference", settings.batch), ("training", settings.train_batch)):
+        is_training = phase == "training"
+        prefix, time, passes = ("train_", "train", 3) if is_training else ("", "latency", 1)
         functions: dict[int, Callable[[], Any]] = {}
-        for i, candidate in enumerate(candidates):
+        for i, candidate in enumerate(candidates if batch else ()):
+            on_step(f"{phase}, preparing")
             if is_training and candidate.is_deploy:
                 continue
-            tell("preparing", 0)
             with _noted(rows[i], phase):
                 logits = candidate.build(weights)
                 if not is_training:
-                    rows[i]["macs"] = count_macs(logits, logits.in_channels, candidate.model.size)
-                prepare = candidate.training if is_training else candidate.inference
-                functions[i] = prepare(logits, batch)
+                    rows[i]["macs"] = count_macs(logits, logits.in_channels, candidate.size)
+                functions[i] = candidate.prepare(logits, batch, is_training)
         if is_pair and not is_training:
             _check_equal(functions, rows, candidates)
+        how_long = (settings.rounds, settings.round_seconds, settings.warmup)
         timings = interleave(
-            functions,
-            candidates[0].device,
-            settings.rounds,
-            settings.round_seconds,
-            settings.warmup,
-            lambda done: tell("timing", done / 2),
+            functions, candidates[0].device, *how_long, lambda phase=phase: on_step(phase)
         )
         functions.clear()
         _free()
@@ -102,23 +93,22 @@ def measure(
             if timing.error:
                 _add_note(row, phase, timing.error)
                 continue
-            time = "train" if is_training else "latency"
             row[f"{prefix}batch"], rate = batch, batch / timing.median
-            row[f"{time}_ms"], row[f"{time}_p95_ms"] = timing.median * 1e3, timing.p95 * 1e3
+            row[f"{time}_ms"] = timing.median * 1e3
+            row[f"{time}_p95_ms"] = float(np.percentile(timing.calls, 95)) * 1e3
             row[f"{prefix}images_per_s"] = rate
             if candidate.dtype in settings.ceilings and "macs" in row:
-                macs = row["macs"] * (3 if is_training else 1)
-                row[f"{prefix}share"] = macs * rate / settings.ceilings[candidate.dtype]
+                ceiling = settings.ceilings[candidate.dtype]
+                row[f"{prefix}share"] = passes * row["macs"] * rate / ceiling
             if len(candidates) > 1 and 0 in timings and not timings[0].error:
                 row["reference"] = candidates[0].label
                 row |= timing.speedup(timings[0], f"{prefix}speedup")
-            tell("memory", (1 + i / len(rows)) / 2)
+            on_step(f"{phase}, memory")
             if settings.with_memory:
                 with _noted(row, f"{phase} memory"):
                     peak = memory.peak_memory(candidate, batch, is_training)
                     row[f"{prefix}memory_mib"] = peak / memory.MIB
             if settings.budget is not None and is_training:
-                tell("largest batch", (1 + i / len(rows)) / 2)
                 with _noted(row, "largest batch"):
                     row["largest_batch"] = memory.largest_batch(candidate, settings.budget, batch)
                     row["memory_budget_gib"] = settings.budget / 2**30

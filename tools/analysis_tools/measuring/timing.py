@@ -29,19 +29,13 @@ class Timing:
         """Median over the calls, in seconds."""
         return float(np.median(self.calls))
 
-    @property
-    def p95(self) -> float:
-        """95th percentile over the calls, in seconds."""
-        return float(np.percentile(self.calls, 95))
-
     def speedup(self, reference: Timing, name: str = "speedup") -> dict[str, float]:
         """Compare with a reference of the same `interleave`, round by round.
 
         Returns:
             Median, NAME_low and NAME_high (quartiles) of how many times faster this one is.
         """
-        ratios = np.divide(reference.rounds, self.rounds)
-        values = np.percentile(ratios, [50, 25, 75]).tolist()
+        values = np.percentile(np.divide(reference.rounds, self.rounds), [50, 25, 75]).tolist()
         return dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
 
 
@@ -51,36 +45,26 @@ def interleave(
     rounds: int = 20,
     round_seconds: float = 0.2,
     warmup: int = 2,
-    on_round: Callable[[float], None] = lambda fraction: None,
+    on_round: Callable[[], object] = lambda: None,
 ) -> dict[_Key, Timing]:
     """Time functions in turns: A B C, B C A, C A B, ...
 
     In each round each function is called as often as fits into `round_seconds`, at least once. On
-    a GPU the calls are queued and timed by events.
-
-    Args:
-        functions: Functions without arguments, by name.
-        device: 'cpu' or 'cuda'.
-        rounds: Number of rounds.
-        round_seconds: Seconds that each function should take in a round.
-        warmup: Calls of each function before the first round, which are not counted.
-        on_round: Called after each round with the fraction of the rounds that are done.
+    a GPU the calls are queued and timed by events. `on_round` is called after each round.
 
     Returns:
-        The timing of each function. If a function fails in the warm-up, its timing has an error and
-        no times.
+        The timing of each function. The `warmup` calls before the first round do not count. If a
+        function fails in them, its timing has an error and no times.
     """
     timings: dict[_Key, Timing] = {name: Timing() for name in functions}
     counts: dict[_Key, int] = {}
     for name, function in functions.items():
         try:
-            _time_calls(function, device, warmup)
-            seconds = _time_calls(function, device, 1)[0]
+            seconds = _time_calls(function, device, warmup + 1)[-1]
+            counts[name] = min(max(int(round_seconds / max(seconds, 1e-9)), 1), _MAX_CALLS)
         except Exception as error:  # the function may be anybody's code
             timings[name].error = error_message(error)
             torch.cuda.empty_cache()
-        else:
-            counts[name] = min(max(int(round_seconds / max(seconds, 1e-9)), 1), _MAX_CALLS)
     names = list(counts)
     for i in range(rounds if names else 0):
         start = i % len(names)
@@ -88,7 +72,7 @@ def interleave(
             calls = _time_calls(functions[name], device, counts[name])
             timings[name].calls += calls
             timings[name].rounds.append(sum(calls) / len(calls))
-        on_round((i + 1) / rounds)
+        on_round()
     return timings
 
 

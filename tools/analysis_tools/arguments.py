@@ -1,0 +1,44 @@
+"""Types of arguments, and arguments that several analysis tools have."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Callable
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Read HxW, or one number for a square."""
+    match = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HxW, e.g. 512x1024")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def positive(text: str) -> float:
+    """Read a finite number above 0."""
+    if not 0 < (value := float(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def at_least(minimum: int) -> Callable[[str], int]:
+    """Return a type for whole numbers from a minimum on."""
+
+    def parse(text: str) -> int:
+        if (value := int(text)) < minimum:
+            raise argparse.ArgumentTypeError(f"{value} is below {minimum}")
+        return value
+
+    parse.__name__ = "whole number"
+    return parse
+
+
+def add_timing_arguments(parser: argparse._ActionsContainer, round_seconds: float = 0.2) -> None:
+    """Add the arguments of interleaved timing."""
+    add = parser.add_argument
+    add("--device", choices=["cpu", "cuda"], help="default: cuda if there is one")
+    add("--threads", type=at_least(1), help="default: PyTorch's")
+    add("--rounds", type=at_least(1), default=20, help="of each comparison")
+    add("--round-seconds", type=float, default=round_seconds, help="of each one in each round")
