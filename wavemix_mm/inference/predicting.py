@@ -33,7 +33,7 @@ def predict_each(
     """
     if batch_size < 1:
         raise UserInputError(f"batch_size={batch_size} is not a positive number.")
-    prepare = _preparation(model, tta)
+    prepare = preparation(model, tta)
     batch: list[list[dict]] = []
     for image in images:
         views = prepare(image)
@@ -45,7 +45,7 @@ def predict_each(
         yield from _run(model, batch)
 
 
-def _preparation(model: nn.Module, tta: bool) -> Callable[[ImageInput], list[dict]]:
+def preparation(model: nn.Module, tta: bool) -> Callable[[ImageInput], list[dict]]:
     """Return a function that turns an image into the model's input, a dict for each view of it."""
     # mmseg keeps the config and the pipeline in one place, mmpretrain in another one
     is_segmentor = hasattr(model, "cfg")
