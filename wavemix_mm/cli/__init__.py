@@ -32,6 +32,7 @@ VERBS: dict[str, dict[str, Any]] = {
     "train": _PASS_ON,
     "test": _PASS_ON,
     "predict": {},
+    "models": {},
 }
 
 
