@@ -22,6 +22,7 @@ from mmengine.runner import Runner
 import wavemix_mm.registry
 from wavemix_mm.apis import init_model
 from wavemix_mm.cli import VERBS, app
+from wavemix_mm.cli.tools import TOOLS
 from wavemix_mm.engine.run.config import load_config, parse_options
 from wavemix_mm.host.environment import STACKS
 
@@ -112,7 +113,7 @@ def check_verb(words, monkeypatch):
     if words[0].startswith("-"):
         assert words[0] in {option for param in command.params for option in param.opts}
     elif "allow_interspersed_args" in VERBS[words[0]]:
-        check_tool(f"tools/{words[0]}.py", words[1:], monkeypatch)
+        check_tool(f"tools/{TOOLS.get(words[0], words[0])}.py", words[1:], monkeypatch)
     else:
         command.commands[words[0]].make_context(words[0], words[1:])
 

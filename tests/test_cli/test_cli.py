@@ -54,7 +54,7 @@ def test_an_error_is_one_message(words, status, message):
     assert message in error and "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("verb", ["demo", "train", "test"])
+@pytest.mark.parametrize("verb", ["demo", "train", "test", "export"])
 def test_a_tool_has_its_own_help(verb):
     result = run(verb, "--help")
     assert result.exit_code == 0
@@ -91,3 +91,16 @@ def test_split_model(tmp_path):
 def test_the_shell_completes_names_of_models():
     assert {"camvid", "camvid_best"} <= set(complete_model("camv"))
     assert not complete_model("nothing")
+
+
+def test_models():
+    """The figures are those of metafile.yml; figures measured here come before others."""
+    lines = run("models").stdout.splitlines()
+    rows = {line.split()[0]: line for line in lines}
+    assert len(rows) == len(lines) > 30
+    best = ["camvid_best", "segmentation", "CamVid", "1,221,739", "69.7 mIoU", "shipped"]
+    assert re.split(r"  +", rows["camvid_best"]) == best
+    assert "80.0 Top 1 Accuracy " in rows["cifar10_32-7"]
+    assert rows["cityscapes"].endswith("-") and "78.64 mIoU (published)" in rows["cityscapes"]
+    shipped = run("models", "--shipped").stdout.splitlines()
+    assert shipped[1:] and {line.split()[-1] for line in shipped[1:]} == {"shipped"}

@@ -31,6 +31,9 @@ VERBS: dict[str, dict[str, Any]] = {
     "demo": _PASS_ON,
     "train": _PASS_ON,
     "test": _PASS_ON,
+    "predict": {},
+    "models": {},
+    "export": _PASS_ON,
 }
 
 
@@ -47,7 +50,7 @@ class _Verbs(TyperGroup):
                 if not hasattr(error, "format_message"):
                     raise
                 print(f"error: {error.format_message()}", file=sys.stderr)
-                sys.exit(error.exit_code)
+                sys.exit(getattr(error, "exit_code", 1))
         sys.exit(status)
 
 

@@ -8,14 +8,18 @@ from importlib.util import module_from_spec, spec_from_file_location
 from wavemix_mm.errors import UserInputError
 
 
+# Tools whose file does not have the name of the verb.
+TOOLS = {"export": "deployment/export_onnx"}
+
+
 def run_tool(name: str, arguments: Sequence[str]) -> None:
-    """Run the tool ``tools/<name>.py`` in this process.
+    """Run the tool of a verb in this process: ``tools/<name>.py``, or as `TOOLS` says.
 
     The first argument may also name a config that comes with the package. If weights come with it,
     too, the tool 'test' needs no checkpoint.
 
     Args:
-        name: 'demo', 'train' or 'test'.
+        name: 'demo', 'train', 'test' or 'export'.
         arguments: The command line of the tool.
 
     Raises:
@@ -33,7 +37,8 @@ def run_tool(name: str, arguments: Sequence[str]) -> None:
         arguments[0], weights = find_model(arguments[0])
         if name == "test" and weights and (len(arguments) < 2 or arguments[1].startswith("-")):
             arguments.insert(1, weights)
-    spec = spec_from_file_location(f"wavemix_mm_tool_{name}", root / "tools" / f"{name}.py")
+    file = root / "tools" / f"{TOOLS.get(name, name)}.py"
+    spec = spec_from_file_location(f"wavemix_mm_tool_{name}", file)
     assert spec is not None and spec.loader is not None
     tool = module_from_spec(spec)
     spec.loader.exec_module(tool)

@@ -13,7 +13,9 @@ from wavemix_mm.version import __version__
 IMAGES, LOGITS = "image", "logits"
 
 
-def write_onnx(graph: Graph, path: Path, metadata: dict[str, str], opset: int | None = None) -> None:
+def write_onnx(
+    graph: Graph, path: Path, metadata: dict[str, str], opset: int | None = None
+) -> None:
     """Write an ONNX file with a free batch, height and width, and check its structure.
 
     Args:
@@ -85,9 +87,7 @@ def write_torch(graph: Graph, path: Path, metadata: dict[str, str]) -> None:
         torch.export.save(program, path, extra_files={"metadata.json": json.dumps(metadata)})
 
 
-def write_aoti(
-    graph: Graph, path: Path, metadata: dict[str, str], size: tuple[int, int]
-) -> None:
+def write_aoti(graph: Graph, path: Path, metadata: dict[str, str], size: tuple[int, int]) -> None:
     """Compile the model by AOTInductor for this machine, with a free batch and one size.
 
     Inductor (torch 2.11) cannot order the strides of the levels if the sides are symbols.

@@ -39,8 +39,9 @@ class Graph(nn.Module):
         self.normalize = Normalize(model)
         self.in_channels = in_channels(model)
         head = getattr(model, "decode_head", None)
-        self.is_segmentor, self.align_corners = head is not None, getattr(
-            head, "align_corners", False
+        self.is_segmentor, self.align_corners = (
+            head is not None,
+            getattr(head, "align_corners", False),
         )
 
     def forward(self, images: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from wavemix_mm.engine.messages import building
 from wavemix_mm.engine.run.data_check import check_data_paths
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.inference.predicting import preparation
+from wavemix_mm.inference.predicting import input_reader
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
@@ -41,8 +41,8 @@ def folder_images(folder: Path, model: nn.Module, number: int) -> list[Tensor]:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not files:
         raise UserInputError(f"folder {folder} has no image ({', '.join(SUFFIXES)}).")
-    prepare = preparation(model, tta=False)
-    return [prepare(path)[0]["inputs"] for path in _choose(files, number)]
+    read = input_reader(model)
+    return [read(path) for path in _choose(files, number)]
 
 
 def training_images(cfg: Config, number: int) -> list[Tensor]:

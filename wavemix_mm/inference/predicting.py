@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import mmcv.transforms
@@ -33,10 +34,10 @@ def predict_each(
     """
     if batch_size < 1:
         raise UserInputError(f"batch_size={batch_size} is not a positive number.")
-    prepare = preparation(model, tta)
+    pipeline, read = _test_pipeline(model, tta)
     batch: list[list[dict]] = []
     for image in images:
-        views = prepare(image)
+        views = _views(pipeline, read(image))
         if batch and (len(batch) == batch_size or _shapes(views) != _shapes(batch[0])):
             yield from _run(model, batch)
             batch = []
@@ -45,8 +46,21 @@ def predict_each(
         yield from _run(model, batch)
 
 
-def preparation(model: nn.Module, tta: bool) -> Callable[[ImageInput], list[dict]]:
-    """Return a function that turns an image into the model's input, a dict for each view of it."""
+def image_reader(model: nn.Module) -> Callable[[ImageInput], np.ndarray]:
+    """Return `read_image` with the settings of the loader in a model's test pipeline."""
+    return _test_pipeline(model, tta=False)[1]
+
+
+def input_reader(model: nn.Module) -> Callable[[ImageInput], Tensor]:
+    """Return a function from an image to the tensor that the model's data preprocessor takes."""
+    pipeline, read = _test_pipeline(model, tta=False)
+    return lambda image: _views(pipeline, read(image))[0]["inputs"]
+
+
+def _test_pipeline(
+    model: nn.Module, tta: bool
+) -> tuple[Callable[[dict], dict], Callable[[ImageInput], np.ndarray]]:
+    """Return the pipeline after its loader, and the loader as a function."""
     # mmseg keeps the config and the pipeline in one place, mmpretrain in another one
     is_segmentor = hasattr(model, "cfg")
     cfg: Config | None = getattr(model, "cfg", None) or getattr(model, "_config", None)
@@ -61,23 +75,27 @@ def preparation(model: nn.Module, tta: bool) -> Callable[[ImageInput], list[dict
     loading: dict[str, Any] = {}
     with DefaultScope.overwrite_default_scope("mmseg" if is_segmentor else "mmpretrain"):
         pipeline = mmcv.transforms.Compose(_without_loaders(steps, loading))
+    if loading.get("to_float32"):
+        pipeline.transforms.insert(0, _to_float32)
+    backend = loading.get("imdecode_backend") or "cv2"
+    color_type = loading.get("color_type", "color")
+    return pipeline, partial(read_image, color_type=color_type, backend=backend)
 
-    def prepare(image: ImageInput) -> list[dict]:
-        pixels = read_image(
-            image, loading.get("color_type", "color"), loading.get("imdecode_backend") or "cv2"
-        )
-        if loading.get("to_float32"):
-            pixels = pixels.astype(np.float32)
-        size = pixels.shape[:2]
-        data = pipeline(dict(img=pixels, img_shape=size, ori_shape=size, img_path=""))
-        if not isinstance(data["inputs"], list):
-            return [data]
-        return [
-            dict(inputs=inputs, data_samples=sample)
-            for inputs, sample in zip(data["inputs"], data["data_samples"], strict=True)
-        ]
 
-    return prepare
+def _to_float32(data: dict) -> dict:
+    return data | dict(img=data["img"].astype(np.float32))
+
+
+def _views(pipeline: Callable[[dict], dict], pixels: np.ndarray) -> list[dict]:
+    """Return the model's input for an image, a dict for each view of test-time augmentation."""
+    size = pixels.shape[:2]
+    data = pipeline(dict(img=pixels, img_shape=size, ori_shape=size, img_path=""))
+    if not isinstance(data["inputs"], list):
+        return [data]
+    return [
+        dict(inputs=inputs, data_samples=sample)
+        for inputs, sample in zip(data["inputs"], data["data_samples"], strict=True)
+    ]
 
 
 def _without_loaders(node: Any, loading: dict[str, Any]) -> Any:
