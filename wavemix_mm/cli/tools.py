@@ -7,7 +7,6 @@ from importlib.util import module_from_spec, spec_from_file_location
 
 from wavemix_mm.errors import UserInputError
 
-
 # Tools whose file does not have the name of the verb.
 TOOLS = {"export": "deployment/export_onnx"}
 

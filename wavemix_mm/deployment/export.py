@@ -174,8 +174,10 @@ def _check(options: ExportOptions, cfg: Config, out: Path) -> str:
     by_suffix = {runtimes.FORMATS[kind]: kind for kind in kinds if kind != "aoti"}
     kind = options.format or by_suffix.get(out.suffix)
     if kind not in kinds or runtimes.FORMATS[kind] != out.suffix:
-        wanted = ", ".join(f"{suffix} for {kind}" for kind, suffix in runtimes.FORMATS.items())
-        raise UserInputError(f"{out}: the suffix does not fit the format; it is {wanted}.")
+        raise UserInputError(
+            f"{out}: the suffix does not fit the format: .onnx for onnx, .xml for openvino, .pt2 for "
+            "torch and aoti."
+        )
     if options.int8 not in (None, *METHODS):
         raise UserInputError(f"int8={options.int8!r} is not one of {', '.join(METHODS)}.")
     if options.int8 and kind != "onnx":

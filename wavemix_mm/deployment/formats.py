@@ -1,4 +1,4 @@
-"""Write the graph of a model as ONNX, torch.export or AOTInductor file, or turn ONNX to OpenVINO."""
+"""Files of a model's graph: ONNX, OpenVINO, torch.export and AOTInductor."""
 
 from __future__ import annotations
 
@@ -60,14 +60,13 @@ def add_metadata(path: Path, metadata: dict[str, str]) -> None:
     onnx.save(content, str(path))
 
 
-def write_openvino(source: Path, path: Path, metadata: dict[str, str], half: bool = False) -> None:
+def write_openvino(source: Path, path: Path, metadata: dict[str, str]) -> None:
     """Turn an ONNX file into OpenVINO's format.
 
     Args:
         source: The ONNX file.
         path: The .xml file; the weights come into a .bin file beside it.
         metadata: Written into the file.
-        half: Store weights in float16.
     """
     import openvino
 
@@ -76,7 +75,7 @@ def write_openvino(source: Path, path: Path, metadata: dict[str, str], half: boo
         model = openvino.Core().read_model(source)
         for key, value in metadata.items():
             model.set_rt_info(value, ["wavemix_mm", key])
-        openvino.save_model(model, path, compress_to_fp16=half)
+        openvino.save_model(model, path, compress_to_fp16=False)
 
 
 def write_torch(graph: Graph, path: Path, metadata: dict[str, str]) -> None:

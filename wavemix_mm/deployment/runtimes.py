@@ -15,13 +15,14 @@ FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2", "aoti": ".pt2"}
 Run = Callable[[Tensor], Tensor]
 
 
-def load(path: Path, kind: str, threads: int | None = None) -> Run:
+def load(path: Path, kind: str, threads: int | None = None, precision: str = "f32") -> Run:
     """Load an exported file.
 
     Args:
         path: The file.
         kind: A key of FORMATS.
         threads: Threads of onnxruntime and OpenVINO. Defaults to theirs; PyTorch has its own.
+        precision: Type that OpenVINO computes in. Its own default is bfloat16 if the CPU has it.
 
     Returns:
         A function that maps a batch of images to logits.
@@ -29,10 +30,15 @@ def load(path: Path, kind: str, threads: int | None = None) -> Run:
     Raises:
         UserInputError: If the runtime is not installed, or does not read the file.
     """
-    loaders = dict(onnx=_load_onnx, openvino=_load_openvino, torch=_load_torch, aoti=_load_aoti)
     with building(f"{path} cannot be loaded"):
         try:
-            return loaders[kind](path, threads)
+            if kind == "onnx":
+                return _load_onnx(path, threads)
+            if kind == "openvino":
+                return _load_openvino(path, threads, precision)
+            if kind == "torch":
+                return _without_gradients(torch.export.load(path).module())
+            return _without_gradients(torch._inductor.aoti_load_package(str(path)))
         except ModuleNotFoundError as error:
             raise missing(error) from error
 
@@ -59,11 +65,10 @@ def _load_onnx(path: Path, threads: int | None) -> Run:
     return run
 
 
-def _load_openvino(path: Path, threads: int | None) -> Run:
+def _load_openvino(path: Path, threads: int | None, precision: str) -> Run:
     import openvino
 
-    # by default OpenVINO computes in bfloat16 if the CPU has it
-    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    options = {"INFERENCE_PRECISION_HINT": precision}
     if threads:
         options |= {"INFERENCE_NUM_THREADS": str(threads), "NUM_STREAMS": "1"}
     model = openvino.Core().compile_model(path, "CPU", options)
@@ -72,14 +77,6 @@ def _load_openvino(path: Path, threads: int | None) -> Run:
         return torch.from_numpy(model(images.numpy(force=True))[0])
 
     return run
-
-
-def _load_torch(path: Path, threads: int | None) -> Run:
-    return _without_gradients(torch.export.load(path).module())
-
-
-def _load_aoti(path: Path, threads: int | None) -> Run:
-    return _without_gradients(torch._inductor.aoti_load_package(str(path)))
 
 
 def _without_gradients(run: Run) -> Run:
