@@ -34,6 +34,7 @@ VERBS: dict[str, dict[str, Any]] = {
     "predict": {},
     "models": {},
     "export": _PASS_ON,
+    "serve": {},
 }
 
 

@@ -175,8 +175,8 @@ def _check(options: ExportOptions, cfg: Config, out: Path) -> str:
     kind = options.format or by_suffix.get(out.suffix)
     if kind not in kinds or runtimes.FORMATS[kind] != out.suffix:
         raise UserInputError(
-            f"{out}: the suffix does not fit the format: .onnx for onnx, .xml for openvino, .pt2 for "
-            "torch and aoti."
+            f"{out}: the suffix does not fit the format: .onnx for onnx, .xml for openvino, "
+            ".pt2 for torch and aoti."
         )
     if options.int8 not in (None, *METHODS):
         raise UserInputError(f"int8={options.int8!r} is not one of {', '.join(METHODS)}.")
