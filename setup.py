@@ -127,6 +127,8 @@ setup(
     ],
     packages=find_packages(include=[f"{PACKAGE}*"]),
     include_package_data=True,
+    package_data={PACKAGE: ["py.typed"]},
+    entry_points={"console_scripts": [f"wavemix-mm = {PACKAGE}.__main__:main"]},
     python_requires=">=3.10",
     install_requires=LISTS["REQUIRED"],
     extras_require=EXTRAS,

@@ -13,14 +13,16 @@ import mmengine.registry
 import numpy as np
 import pytest
 import torch
+import typer
 from documents import DOCUMENTS, ROOT, anchors, blocks, commands, links, spans
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope, Registry
 from mmengine.runner import Runner
 
-import wavemix_mm.__main__
 import wavemix_mm.registry
 from wavemix_mm.apis import init_model
+from wavemix_mm.cli import VERBS, app
+from wavemix_mm.cli.tools import TOOLS
 from wavemix_mm.engine.run.config import load_config, parse_options
 from wavemix_mm.host.environment import STACKS
 
@@ -106,6 +108,16 @@ def check_tool(tool, arguments, monkeypatch):
             assert re.split(r"[.=]", option)[0] in known, option
 
 
+def check_verb(words, monkeypatch):
+    command = typer.main.get_command(app)
+    if words[0].startswith("-"):
+        assert words[0] in {option for param in command.params for option in param.opts}
+    elif "allow_interspersed_args" in VERBS[words[0]]:
+        check_tool(f"tools/{TOOLS.get(words[0], words[0])}.py", words[1:], monkeypatch)
+    else:
+        command.commands[words[0]].make_context(words[0], words[1:])
+
+
 @pytest.mark.parametrize(("words"), [words for _, words in COMMANDS],
                          ids=[where for where, _ in COMMANDS])  # fmt: skip
 def test_command(words, monkeypatch):
@@ -118,8 +130,8 @@ def test_command(words, monkeypatch):
     if words[:3] == ["python", "-m", "pytest"]:
         files = [word for word in words[3:] if not word.startswith("-")]
         assert files and all((ROOT / file).is_file() for file in files)
-    elif words[:3] == ["python", "-m", "wavemix_mm"]:
-        wavemix_mm.__main__._make_parser().parse_args(words[3:])
+    elif words[:3] == ["python", "-m", "wavemix_mm"] or words[0] == "wavemix-mm":
+        check_verb(words[1:] if words[0] == "wavemix-mm" else words[3:], monkeypatch)
     elif words[:2] == ["python", "-c"]:
         exec(words[2], {})
     elif words[0] == "pip":

@@ -70,7 +70,7 @@ def test_doctor_without_any_package(tmp_path):
     for requirement in FAMILIES["onedl"]:
         assert f"'{requirement}'" in stack
     assert torch.startswith("torch is not installed")
-    assert requirements.startswith("numpy, packaging, PyWavelets, safetensors not installed")
+    assert requirements.startswith("numpy, packaging, PyWavelets, safetensors, typer not installed")
 
 
 def test_import_without_mmengine_warns_with_the_message_of_the_doctor(tmp_path):

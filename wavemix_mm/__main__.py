@@ -1,63 +1,28 @@
-"""The command line of the package: `python -m wavemix_mm <verb>`."""
+"""The command line of the package: `wavemix-mm <verb>`, or `python -m wavemix_mm <verb>`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-
-from . import connect
-from .errors import UserInputError
-from .host.doctor import diagnose, diagnose_config
-from .version import __version__
+from importlib.util import find_spec
 
 
-def _make_parser() -> argparse.ArgumentParser:
-    """Build the parser. A verb is a sub-parser with the default `run`: arguments -> exit status."""
-    parser = argparse.ArgumentParser(prog="python -m wavemix_mm", description=__doc__)
-    parser.add_argument("--version", action="version", version=f"wavemix_mm {__version__}")
-    verbs = parser.add_subparsers(title="verbs", metavar="<verb>", required=True)
-    doctor = verbs.add_parser(
-        "doctor",
-        help="print the installed versions, the problems and the commands that fix them",
-        description="Check the environment, or a config and its data. The exit status is 1 if "
-        "something is wrong.",
+def main() -> None:
+    """Run one verb, and exit with its status."""
+    if find_spec("typer") is not None:
+        from wavemix_mm.cli import app
+
+        app(prog_name="wavemix-mm")
+    from wavemix_mm.host.doctor import diagnose
+
+    # The doctor must run where packages are missing, because it names them.
+    parser = argparse.ArgumentParser(
+        prog="wavemix-mm", description="Without the package typer, nothing but the doctor runs."
     )
-    doctor.add_argument("config", nargs="?", help="config file to check for contradictions")
-    doctor.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action="extend",
-        metavar="KEY=VALUE",
-        help="override the config",
-    )
-    doctor.set_defaults(run=_doctor)
-    return parser
-
-
-def _doctor(args: argparse.Namespace) -> int:
-    if args.config is None:
-        return diagnose()
-    connect(imported_only=True)  # raises an error if OpenMMLab is missing
-    return diagnose_config(args.config, args.cfg_options)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb.
-
-    Args:
-        argv: The arguments after the program's name. None means the arguments of the process.
-
-    Returns:
-        The exit status.
-    """
-    args = _make_parser().parse_args(argv)
-    try:
-        return args.run(args)
-    except UserInputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    parser.add_argument("verb", choices=["doctor"], help="print what is missing")
+    parser.parse_args()
+    sys.exit(diagnose())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,4 +1,4 @@
-"""Models for inference from a config and a checkpoint, for both tasks."""
+"""Models from a config and a checkpoint, and their predictions, for both tasks."""
 
 from __future__ import annotations
 
@@ -23,9 +23,19 @@ from wavemix_mm.engine.checkpoints.loading import (
 )
 from wavemix_mm.engine.optim_wrappers import is_cpu_fast_in_bfloat16
 from wavemix_mm.errors import UserInputError
+from wavemix_mm.inference.images import ImageInput
+from wavemix_mm.inference.predicting import predict_each
+from wavemix_mm.inference.results import ClassificationResult, Result, SegmentationResult
 from wavemix_mm.models.fast import optimize as fast
 
-__all__ = ["init_model", "optimize"]
+__all__ = [
+    "ClassificationResult",
+    "ImageInput",
+    "SegmentationResult",
+    "init_model",
+    "optimize",
+    "predict",
+]
 
 
 def init_model(
@@ -39,7 +49,7 @@ def init_model(
 ) -> nn.Module:
     """Build the model of a config, and load a checkpoint without running code that it may hold.
 
-    `mmseg.apis.inference_model` and `show_result_pyplot` take the model, or
+    `predict` takes the model; so do `mmseg.apis.inference_model` and `show_result_pyplot`, or
     `mmpretrain.apis.inference_model` and mmpretrain's inferencers, whatever the process did before.
     Classes and colors come from the checkpoint, else from the test dataset of the config. Other
     colors are random. `config` alone decides the architecture, not the checkpoint. The default
@@ -101,6 +111,37 @@ def init_model(
         setattr(model, "_dataset_meta", dataset_meta)  # noqa: B010
     model = model.to(device or get_device()).eval()
     return _optimize(model) if optimize else model
+
+
+def predict(
+    model: nn.Module,
+    images: ImageInput | Sequence[ImageInput],
+    batch_size: int = 1,
+    tta: bool = False,
+) -> list[Result]:
+    """Predict on images through the test pipeline of the model's config.
+
+    An image is a path, a Pillow image, or a uint8 array: (H, W), (H, W, 3) in BGR as OpenCV reads
+    it, or with an alpha channel, which is dropped. The orientation in EXIF counts. 16-bit values
+    are divided by 256.
+
+    Args:
+        model: A model of `init_model`, of mmseg's `init_model` or of mmpretrain's `get_model`.
+        images: One image, or a list of images of any sizes.
+        batch_size: Most images of one forward pass. Only neighbors of one size share a pass.
+        tta: Average the probabilities over the views of the config's ``tta_pipeline``.
+
+    Returns:
+        One result for each image, in the same order: `SegmentationResult` or
+        `ClassificationResult`.
+
+    Raises:
+        BadSampleError: If an image cannot be read or is of another kind.
+        UserInputError: If the model has no config, the config has no ``tta_pipeline`` although
+            `tta` is set, or `batch_size` is below 1.
+    """
+    many = images if isinstance(images, list | tuple) else [images]
+    return list(predict_each(model, many, batch_size, tta))
 
 
 def optimize(

@@ -3,8 +3,9 @@
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from wavemix_mm.__main__ import main
+from wavemix_mm.cli import app
 
 CONFIG = """
 _base_ = [{base!r}]
@@ -15,8 +16,8 @@ test_dataloader = val_dataloader
 
 
 @pytest.fixture
-def doctor(tmp_path, capsys):
-    """Diagnose camvid.py with tiny data; returns status, lines on stdout, lines on stderr."""
+def doctor(tmp_path):
+    """Diagnose camvid.py with tiny data; returns status, lines on stdout, problems."""
     data = tmp_path / "data"
     for split in ("train", "val"):
         for folder in ("img_dir", "ann_dir"):
@@ -30,10 +31,10 @@ def doctor(tmp_path, capsys):
 
     def run(*options, data=data):
         path.write_text(CONFIG.format(base="wavemix_mm::wavemix/camvid.py", data=str(data)))
-        status = main(["doctor", str(path), *options])
-        output = capsys.readouterr()
-        lines = [line for line in output.err.splitlines() if line.startswith(("error", "warning"))]
-        return status, output.out.splitlines(), lines
+        result = CliRunner().invoke(app, ["doctor", str(path), *options])
+        lines = result.output.splitlines()
+        problems = [line for line in lines if line.startswith(("error", "warning"))]
+        return result.exit_code, result.stdout.splitlines(), problems
 
     return run
 

@@ -17,7 +17,7 @@ from mmengine.config import Config
 
 from wavemix_mm.host.model_index import find_root
 
-_PREFIX = "wavemix_mm::"
+PREFIX = "wavemix_mm::"
 _get_path_of_host = Config._get_cfg_path
 
 
@@ -33,7 +33,7 @@ def find_config(name: str) -> Path:
     root = find_root()
     if root is None:
         raise FileNotFoundError(
-            f"{_PREFIX}{name}: this wavemix_mm was installed without its configs; install it with "
+            f"{PREFIX}{name}: this wavemix_mm was installed without its configs; install it with "
             "pip, or put the clone on PYTHONPATH."
         )
     folder = root / "configs"
@@ -41,8 +41,8 @@ def find_config(name: str) -> Path:
     if not file.is_file():
         names = [path.relative_to(folder).as_posix() for path in folder.rglob("*.py")]
         near = difflib.get_close_matches(name, names, n=3)
-        hint = f"; did you mean {', '.join(_PREFIX + other for other in near)}?" if near else "."
-        raise FileNotFoundError(f"there is no config {_PREFIX}{name}{hint}")
+        hint = f"; did you mean {', '.join(PREFIX + other for other in near)}?" if near else "."
+        raise FileNotFoundError(f"there is no config {PREFIX}{name}{hint}")
     return file
 
 
@@ -55,8 +55,8 @@ def read_own_bases(before_reading: Callable[[], None]) -> None:
 
     def get_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
         before_reading()
-        if cfg_path.startswith(_PREFIX):
-            return str(find_config(cfg_path.removeprefix(_PREFIX))), None
+        if cfg_path.startswith(PREFIX):
+            return str(find_config(cfg_path.removeprefix(PREFIX))), None
         return _get_path_of_host(cfg_path, filename)
 
     Config._get_cfg_path = staticmethod(get_path)

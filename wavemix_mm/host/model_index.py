@@ -14,7 +14,7 @@ from wavemix_mm.errors import UserInputError
 SCHEME = "wavemix_mm://"
 # A second name in the hub has this prefix, so that patterns find our models.
 HUB_PREFIX = "wavemix/"
-_METAFILE = Path("configs", "wavemix", "metafile.yml")
+METAFILE = Path("configs", "wavemix", "metafile.yml")
 
 
 def find_root() -> Path | None:
@@ -24,7 +24,13 @@ def find_root() -> Path | None:
     """
     package = Path(__file__).resolve().parents[1]
     roots = (package / ".mim", package.parent)
-    return next((root for root in roots if (root / _METAFILE).is_file()), None)
+    return next((root for root in roots if (root / METAFILE).is_file()), None)
+
+
+def read_models() -> dict[str, dict[str, Any]]:
+    """Return the models of metafile.yml by name; none if the package has no configs."""
+    root = find_root()
+    return {m["Name"]: m for m in load(root / METAFILE)["Models"]} if root else {}
 
 
 def register_models(hub: Any) -> None:
@@ -87,7 +93,7 @@ def find_weights(name: str) -> Path:
     root = find_root()
     if root is None:
         raise UserInputError(f"{SCHEME}{name}: this wavemix_mm was installed without its configs.")
-    models = {model["Name"]: model for model in load(root / _METAFILE)["Models"]}
+    models = read_models()
     if name not in models:
         raise UserInputError(f"{SCHEME}{name}: there is no config configs/wavemix/{name}.py.")
     if not models[name].get("Weights"):
@@ -104,7 +110,7 @@ def find_weights(name: str) -> Path:
     if hashlib.sha256(file.read_bytes()).hexdigest() != models[name].get("SHA256"):
         raise UserInputError(
             f"weights {file} are not those that were published: their SHA-256 differs from the one "
-            f"in {root / _METAFILE}."
+            f"in {root / METAFILE}."
         )
     return file
 

@@ -3,7 +3,7 @@
 setup.py runs this file alone, so that it imports nothing.
 """
 
-REQUIRED = ["torch", "torchvision", "numpy", "packaging", "PyWavelets", "safetensors"]
+REQUIRED = ["torch", "torchvision", "numpy", "packaging", "PyWavelets", "safetensors", "typer"]
 
 # Module -> requirement. The two families install the same modules and overwrite each other's files,
 # so that each is an extra and neither is required.

@@ -1,0 +1,67 @@
+"""Export a model as ONNX, OpenVINO or PyTorch file, and compare the file with the model."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
+    sys.path.insert(0, str(ROOT))
+
+try:
+    from wavemix_mm.engine.run.command_line import cli_errors
+    from wavemix_mm.host.environment import check_stack
+
+    check_stack()
+except ImportError as error:
+    sys.exit(f"error: {error}")
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("model", metavar="NAME|CONFIG", help="name of a model, or its config")
+    add("checkpoint", nargs="?", metavar="CKPT", help="default: the weights that are shipped")
+    add("out", metavar="OUT", help="file: .onnx, .xml for OpenVINO, .pt2 for PyTorch")
+    add("--format", choices=["onnx", "openvino", "torch", "aoti"], help="default: by the suffix")
+    add("--preprocess", action="store_true", help="normalize 8-bit RGB images in the file")
+    add(
+        "--deploy",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="fold norms and the transform (default)",
+    )
+    add("--size", metavar="HxW", help="size of images; aoti needs it")
+    add("--opset", type=int, help="version of ONNX's operators; default: the exporter's")
+    add("--int8", choices=["dynamic", "static"], help="8-bit integers, by onnxruntime")
+    add("--calibration", type=Path, help="folder of images for --int8 static; default: training")
+    add("--calibration-images", type=int, default=100, metavar="N", help="default: %(default)s")
+    add(
+        "--accuracy",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="with --int8: test both models on the config's test set (default)",
+    )
+    add("--accuracy-images", type=int, metavar="N", help="test the first N images only")
+    add("--cfg-options", nargs="+", action="extend", metavar="KEY=VALUE", help="change the config")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the tool."""
+    with cli_errors():
+        args = parse_args(argv)
+        from wavemix_mm.cli.model_arguments import split_model
+        from wavemix_mm.deployment.export import ExportOptions, export_model, parse_size
+
+        config, checkpoint, _ = split_model([args.model, *filter(None, [args.checkpoint])])
+        values = vars(args) | dict(size=parse_size(args.size))
+        options = ExportOptions(**{key: values[key] for key in ExportOptions.__annotations__})
+        export_model(config, checkpoint, args.out, options, args.cfg_options)
+
+
+if __name__ == "__main__":
+    main()

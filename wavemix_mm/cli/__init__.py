@@ -1,0 +1,85 @@
+"""The command `wavemix-mm`, which is also `python -m wavemix_mm`.
+
+Each verb is a function of the same name in the module of the same name here. `--help` imports all
+these modules, so that they import torch and OpenMMLab inside of the function.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from wavemix_mm.engine.run.command_line import cli_errors
+from wavemix_mm.version import __version__
+
+__all__ = ["app"]
+
+# A tool's verb passes its arguments on, --help among them.
+_PASS_ON = {
+    "ignore_unknown_options": True,
+    "allow_extra_args": True,
+    "allow_interspersed_args": False,
+    "help_option_names": [],
+}
+# The verbs in the order of --help, and how their arguments are parsed.
+VERBS: dict[str, dict[str, Any]] = {
+    "doctor": {"allow_extra_args": True},  # --cfg-options takes several words
+    "demo": _PASS_ON,
+    "train": _PASS_ON,
+    "test": _PASS_ON,
+    "predict": {},
+    "models": {},
+    "export": _PASS_ON,
+    "serve": {},
+}
+
+
+class _Verbs(TyperGroup):
+    def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
+        """Run a verb, and exit with the status that it returns. An error is one message."""
+        with cli_errors():
+            try:
+                status = super().main(*args, standalone_mode=False, **kwargs)
+            except typer.Abort:
+                sys.exit(130)
+            # typer's errors have no public common class
+            except Exception as error:
+                if not hasattr(error, "format_message"):
+                    raise
+                print(f"error: {error.format_message()}", file=sys.stderr)
+                sys.exit(getattr(error, "exit_code", 1))
+        sys.exit(status)
+
+
+app = typer.Typer(
+    name="wavemix-mm",
+    cls=_Verbs,
+    help="WaveMix for segmentation and classification: try, train, test and use models.",
+    epilog="WAVEMIX_MM_TRACEBACK=1 in the environment shows the traceback of an error.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+)
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"wavemix_mm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Take the options that stand before the verb."""
+
+
+for _verb, _settings in VERBS.items():
+    _function = getattr(import_module(f"{__name__}.{_verb}"), _verb)
+    app.command(context_settings=_settings)(_function)

@@ -1,0 +1,12 @@
+"""`wavemix-mm export NAME|CONFIG [CKPT] OUT`: tools/deployment/export_onnx.py."""
+
+from __future__ import annotations
+
+import typer
+
+from wavemix_mm.cli.tools import run_tool
+
+
+def export(context: typer.Context) -> None:
+    """Write a model as ONNX, OpenVINO or PyTorch file; `export --help` lists the options."""
+    run_tool("export", context.args)

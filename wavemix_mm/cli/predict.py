@@ -1,0 +1,78 @@
+"""`wavemix-mm predict NAME|CONFIG [CKPT] INPUT...`: write what a model sees in images."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wavemix_mm.cli.model_arguments import complete_model, split_model
+from wavemix_mm.errors import UserInputError
+
+
+def predict(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME|CONFIG [CKPT] INPUT...",
+            autocompletion=complete_model,
+            show_default=False,
+            help="A model that comes with the package (`wavemix-mm models`), or a config and its "
+            "checkpoint; then images, folders, patterns, videos, or - for a list on stdin.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write.")] = Path(
+        "predictions"
+    ),
+    device: Annotated[
+        str | None, typer.Option(help="E.g. cpu or cuda:1; the accelerator if there is one.")
+    ] = None,
+    optimize: Annotated[bool, typer.Option("--optimize", help="Make the model fast.")] = False,
+    batch: Annotated[int, typer.Option(min=1, help="Most images of one forward pass.")] = 1,
+    tta: Annotated[bool, typer.Option("--tta", help="Test-time augmentation.")] = False,
+    trust_checkpoint: Annotated[
+        bool,
+        typer.Option(
+            "--trust-checkpoint",
+            help="Load a checkpoint of someone you trust even if that runs code in it.",
+        ),
+    ] = False,
+    cfg_options: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Override the config.")
+    ] = None,
+) -> int:
+    """Predict on images, and write overlays, label maps and JSON.
+
+    Segmentation writes X_overlay.png, X_labels.png (indices with a palette) and X.json (the share
+    of each class) for the image X.jpg, and one overlay for a video. Classification writes X.json
+    with the five most probable classes. The exit status is 3 if an input could not be read.
+    """
+    config, checkpoint, inputs = split_model(words)
+    if not inputs:
+        raise UserInputError("there is no input: name images, folders, patterns or videos.")
+    from wavemix_mm.apis import init_model
+    from wavemix_mm.engine.messages import building
+    from wavemix_mm.engine.run.config import parse_options
+    from wavemix_mm.inference.outputs import check_outputs
+    from wavemix_mm.inference.runs import predict_files
+    from wavemix_mm.inference.sources import find_sources
+
+    sources = find_sources(inputs, sys.stdin)
+    check_outputs(out, sources)
+    with building(f"the model of {words[0]} cannot be made"):
+        model = init_model(
+            config,
+            checkpoint,
+            device,
+            parse_options(cfg_options),
+            trust_checkpoint=trust_checkpoint,
+            optimize=optimize,
+        )
+    with building("the prediction failed"):
+        count, failures = predict_files(model, sources, out, batch, tta)
+    print(f"wrote {count} prediction{'s' * (count != 1)} to {out}/")
+    for failure in failures:
+        print(f"error: {failure}", file=sys.stderr)
+    return 3 if failures else 0

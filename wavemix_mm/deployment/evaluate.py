@@ -1,0 +1,63 @@
+"""Accuracy of an exported file on a config's test set."""
+
+from __future__ import annotations
+
+import copy
+from numbers import Number
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.evaluator import Evaluator
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from wavemix_mm.deployment.graph import Graph
+from wavemix_mm.deployment.runtimes import Run
+from wavemix_mm.engine.messages import building
+
+
+def evaluate(cfg: Config, model: nn.Module, number: int | None = None) -> dict[str, float]:
+    """Return the metrics of a model on its config's test set.
+
+    Args:
+        cfg: The config.
+        model: The model; its `test_step` is called.
+        number: Test the first images only.
+
+    Raises:
+        UserInputError: If data set or metric cannot be built.
+    """
+    loader = copy.deepcopy(cfg.test_dataloader)
+    loader.update(num_workers=0, persistent_workers=False)
+    if number is not None:
+        loader.dataset.indices = number
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        with building("test_dataloader or test_evaluator cannot be built"):
+            batches = Runner.build_dataloader(loader)
+            evaluator = Evaluator(copy.deepcopy(cfg.test_evaluator))
+        dataset: Any = batches.dataset
+        evaluator.dataset_meta = dataset.metainfo
+        for batch in batches:
+            evaluator.process(data_samples=model.test_step(batch), data_batch=batch)
+        metrics = evaluator.evaluate(len(dataset))
+    return {key: float(value) for key, value in metrics.items() if isinstance(value, Number)}
+
+
+def with_network(model: nn.Module, graph: Graph, run: Run) -> nn.Module:
+    """Return a copy of a model whose networks are an exported file.
+
+    Args:
+        model: A segmentor or a classifier.
+        graph: What was exported of it.
+        run: The exported file.
+    """
+
+    def forward(images: Tensor) -> Tensor:
+        return run(graph.normalize.undo(images) if graph.preprocess else images)
+
+    changed = copy.deepcopy(model)
+    head = changed.decode_head if graph.is_segmentor else changed.head
+    changed.extract_feat = lambda images, **_: images
+    head.forward = forward
+    return changed

@@ -1,0 +1,142 @@
+"""The network of a model as one function of a tensor of images, which is what gets exported."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wavemix_mm.engine.messages import building
+from wavemix_mm.engine.run.start import switch_to_deploy
+
+DYNAMIC = torch.export.Dim.DYNAMIC
+# With a batch of 1, or with equal sides, torch.export would take them for constants.
+EXAMPLE_BATCH, EXAMPLE_SIZE = 2, (64, 96)
+
+
+class Graph(nn.Module):
+    """A segmentor or a classifier without data samples and without the toolbox around it.
+
+    Args:
+        model: A model of `wavemix_mm.apis.init_model`. It is copied.
+        preprocess: Take 8-bit images as they are in a file, and normalize them inside.
+        deploy: Fold norms and the transform, as `switch_to_deploy()` does.
+    """
+
+    def __init__(self, model: nn.Module, preprocess: bool = False, deploy: bool = True) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        if deploy:
+            switch_to_deploy(self.model)
+        self.preprocess = preprocess
+        self.normalize = Normalize(model)
+        self.in_channels = in_channels(model)
+        head = getattr(model, "decode_head", None)
+        self.is_segmentor, self.align_corners = (
+            head is not None,
+            getattr(head, "align_corners", False),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits of a batch of images.
+
+        Args:
+            images: (N, C, H, W) in float32, normalized. With `preprocess` (N, H, W, C) in uint8,
+                in RGB order or gray.
+
+        Returns:
+            Logits (N, classes, H, W) of a segmentor, (N, classes) of a classifier.
+        """
+        if self.preprocess:
+            images = self.normalize(images)
+        logits = self.model(images, mode="tensor")
+        if self.is_segmentor:
+            size = images.shape[-2:]
+            logits = F.interpolate(logits, size, mode="bilinear", align_corners=self.align_corners)
+        return logits
+
+    def random_images(self, batch: int, height: int, width: int, seed: int = 0) -> Tensor:
+        """Return random images in the format that `forward` takes."""
+        generator = torch.Generator().manual_seed(seed)
+        if self.preprocess:
+            shape: tuple[int, ...] = (batch, height, width, self.in_channels)
+            return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+        return torch.randn(batch, self.in_channels, height, width, generator=generator)
+
+    def dynamic_shapes(self, sides: bool = True) -> tuple[dict[int, object]]:
+        """Return which dimensions of the images are free: the batch, and the two sides."""
+        first = 1 if self.preprocess else 2
+        return ({0: DYNAMIC} | ({first: DYNAMIC, first + 1: DYNAMIC} if sides else {}),)
+
+
+class Normalize(nn.Module):
+    """The part of a model's data preprocessor that images of any program need.
+
+    Args:
+        model: A model with a `data_preprocessor` of mmseg or mmpretrain.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        preprocessor = model.data_preprocessor
+        channels = in_channels(model)
+        has_norm = preprocessor._enable_normalize
+        for name, value in (("mean", 0.0), ("std", 1.0)):
+            given = getattr(preprocessor, name) if has_norm else torch.full((1,), value)
+            given = given.detach().float().cpu().reshape(-1, 1, 1).expand(channels, 1, 1)
+            self.register_buffer(name, given.clone(), persistent=False)
+        # the toolboxes read files as BGR, and exchange the channels on request
+        to_rgb = getattr(preprocessor, "_channel_conversion", False)
+        self.order = "RGB" if getattr(preprocessor, "to_rgb", to_rgb) else "BGR"
+        if channels != 3:
+            self.order = "gray" if channels == 1 else f"{channels} channels"
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, H, W, C) in RGB order, 0 to 255 -> normalized (N, C, H, W) in the model's order."""
+        images = images.permute(0, 3, 1, 2).float()
+        if self.order == "BGR":
+            images = images.flip(1)
+        return (images - self.mean) / self.std
+
+    def undo(self, images: Tensor) -> Tensor:
+        """Normalized (N, C, H, W) -> 8-bit (N, H, W, C) in RGB order."""
+        images = images * self.std + self.mean
+        if self.order == "BGR":
+            images = images.flip(1)
+        return images.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def in_channels(model: nn.Module) -> int:
+    """Return the number of channels of a model's images."""
+    return next(m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d))
+
+
+@contextlib.contextmanager
+def exporting(what: str) -> Iterator[None]:
+    """Hide the remarks of PyTorch's exporters, and turn their errors into a message.
+
+    Args:
+        what: Start of the message.
+    """
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            building(f"{what} cannot be exported"),
+            warnings.catch_warnings(action="ignore"),
+            contextlib.redirect_stdout(io.StringIO()),
+            torch.no_grad(),
+        ):
+            yield
+    finally:
+        logging.disable(level)

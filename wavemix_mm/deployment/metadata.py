@@ -1,0 +1,67 @@
+"""What a program has to know of an exported model, written into the file."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from mmengine.config import Config
+from torch import nn
+
+from wavemix_mm.deployment.graph import Graph
+from wavemix_mm.deployment.images import test_pipeline
+from wavemix_mm.registry import type_name
+from wavemix_mm.version import __version__
+
+# Steps of a test pipeline that change the size of an image.
+_SIZE_STEPS = ("Resize", "CenterCrop", "Pad")
+_HIDDEN = ("_scope_", "type")
+
+
+def describe(graph: Graph, model: nn.Module, cfg: Config, name: str) -> dict[str, str]:
+    """Return the metadata of a model. Values that are no text are JSON.
+
+    Args:
+        graph: What is exported.
+        model: The model of `wavemix_mm.apis.init_model` in it.
+        cfg: Its config.
+        name: Name of the model.
+
+    Returns:
+        name: As given.
+        task: 'segmentation' or 'classification'.
+        version: Version of wavemix_mm.
+        classes: List of names.
+        palette: List of RGB colors, for a segmentor.
+        input: Format of the images.
+        channel_order: 'RGB', 'BGR' or 'gray': order of normalized images.
+        mean, std: Of 8-bit values, in that order.
+        size_rule: Steps of the test pipeline that change the size, in order.
+    """
+    meta = getattr(model, "dataset_meta" if graph.is_segmentor else "_dataset_meta") or {}
+    normalize = graph.normalize
+    values: dict[str, Any] = {
+        "name": name,
+        "task": "segmentation" if graph.is_segmentor else "classification",
+        "version": __version__,
+        "classes": list(meta.get("classes") or ()),
+        "input": "uint8 NHWC, RGB or gray" if graph.preprocess else "float32 NCHW, normalized",
+        "channel_order": normalize.order,
+        "mean": [round(value, 4) for value in normalize.mean.flatten().tolist()],
+        "std": [round(value, 4) for value in normalize.std.flatten().tolist()],
+        "size_rule": size_rule(cfg),
+    }
+    if graph.is_segmentor:
+        values["palette"] = [list(color) for color in meta["palette"]]
+    return {
+        key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()
+    }
+
+
+def size_rule(cfg: Config) -> list[dict[str, Any]]:
+    """Return the steps of a config's test pipeline that change an image's size."""
+    return [
+        {"step": type_name(step)} | {k: v for k, v in step.items() if k not in _HIDDEN}
+        for step in test_pipeline(cfg)
+        if type_name(step).startswith(_SIZE_STEPS)
+    ]

@@ -1,0 +1,69 @@
+"""Compare an exported file with the model in PyTorch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from wavemix_mm.deployment.graph import Graph
+from wavemix_mm.deployment.runtimes import Run
+from wavemix_mm.errors import UserInputError
+
+TOLERANCE = 1e-4
+# Batch, height, width: other ones than the exported example's, odd sides, the least side.
+SHAPES = ((1, 64, 96), (3, 96, 64), (2, 37, 53), (1, 8, 8))
+
+
+def compare(
+    graph: Graph, model: nn.Module, run: Run, shapes: Iterable[tuple[int, int, int]]
+) -> dict[tuple[int, int, int], float]:
+    """Return the difference of an exported file to the plain model at several shapes.
+
+    Args:
+        graph: What was exported.
+        model: The plain model, not folded.
+        run: The exported file, from `runtimes.load`.
+        shapes: Batch, height and width of the images, which are random.
+
+    Returns:
+        For each shape the largest difference, over the largest value of the model's logits.
+    """
+    plain = Graph(model, graph.preprocess, deploy=False)
+    differences = {}
+    for shape in shapes:
+        images = graph.random_images(*shape)
+        with torch.no_grad():
+            expected = plain(images)
+        output = run(images)
+        if output.shape != expected.shape:
+            raise UserInputError(
+                f"at {_name(shape)} the exported model returns {tuple(output.shape)}, the model "
+                f"{tuple(expected.shape)}."
+            )
+        largest = expected.abs().max().clamp(min=1e-30)
+        difference = ((output - expected).abs().max() / largest).item()
+        differences[shape] = math.inf if math.isnan(difference) else difference
+    return differences
+
+
+def check(differences: dict[tuple[int, int, int], float]) -> str:
+    """Return a line on the differences.
+
+    Raises:
+        UserInputError: If the largest one is above TOLERANCE.
+    """
+    worst = max(differences, key=lambda shape: differences[shape])
+    line = (
+        f"largest relative difference to PyTorch {differences[worst]:.1e} at {_name(worst)}, of "
+        f"{', '.join(map(_name, differences))}"
+    )
+    if differences[worst] > TOLERANCE:
+        raise UserInputError(f"{line}: more than {TOLERANCE:g}. No file was written.")
+    return line
+
+
+def _name(shape: tuple[int, int, int]) -> str:
+    return "x".join(map(str, shape))

@@ -1,0 +1,87 @@
+"""Exported files as functions of a batch of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from wavemix_mm.engine.messages import building
+from wavemix_mm.errors import UserInputError
+
+FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2", "aoti": ".pt2"}
+Run = Callable[[Tensor], Tensor]
+
+
+def load(path: Path, kind: str, threads: int | None = None, precision: str = "f32") -> Run:
+    """Load an exported file.
+
+    Args:
+        path: The file.
+        kind: A key of FORMATS.
+        threads: Threads of onnxruntime and OpenVINO. Defaults to theirs; PyTorch has its own.
+        precision: Type that OpenVINO computes in. Its own default is bfloat16 if the CPU has it.
+
+    Returns:
+        A function that maps a batch of images to logits.
+
+    Raises:
+        UserInputError: If the runtime is not installed, or does not read the file.
+    """
+    with building(f"{path} cannot be loaded"):
+        try:
+            if kind == "onnx":
+                return _load_onnx(path, threads)
+            if kind == "openvino":
+                return _load_openvino(path, threads, precision)
+            if kind == "torch":
+                return _without_gradients(torch.export.load(path).module())
+            return _without_gradients(torch._inductor.aoti_load_package(str(path)))
+        except ModuleNotFoundError as error:
+            raise missing(error) from error
+
+
+def missing(error: ModuleNotFoundError) -> UserInputError:
+    """Return the message for a package that is not installed."""
+    return UserInputError(
+        f"the package {error.name} is missing; install it by: pip install 'wavemix_mm[export]'"
+    )
+
+
+def _load_onnx(path: Path, threads: int | None) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def run(images: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {name: images.numpy(force=True)})[0])
+
+    return run
+
+
+def _load_openvino(path: Path, threads: int | None, precision: str) -> Run:
+    import openvino
+
+    options = {"INFERENCE_PRECISION_HINT": precision}
+    if threads:
+        options |= {"INFERENCE_NUM_THREADS": str(threads), "NUM_STREAMS": "1"}
+    model = openvino.Core().compile_model(path, "CPU", options)
+
+    def run(images: Tensor) -> Tensor:
+        return torch.from_numpy(model(images.numpy(force=True))[0])
+
+    return run
+
+
+def _without_gradients(run: Run) -> Run:
+    def without_gradients(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            return run(images)
+
+    return without_gradients

@@ -1,0 +1,109 @@
+"""Predict on many files, with a progress bar; a file that cannot be read stops nothing."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
+
+from wavemix_mm.errors import BadSampleError
+from wavemix_mm.inference.outputs import VideoOverlay, write_result
+from wavemix_mm.inference.predicting import image_reader, predict_each
+from wavemix_mm.inference.results import Result, SegmentationResult
+from wavemix_mm.inference.sources import Source, Video
+
+# the pixels of an image, and the function that writes its prediction
+_Task = tuple[np.ndarray, Callable[[np.ndarray, Result], None]]
+
+
+def predict_files(
+    model: nn.Module, sources: Sequence[Source], folder: Path, batch_size: int, tta: bool
+) -> tuple[int, list[str]]:
+    """Write the predictions on files, as `write_result` says.
+
+    Args:
+        model: A model as for `wavemix_mm.apis.predict`.
+        sources: The files.
+        folder: The output folder, which is made.
+        batch_size: Most images of one forward pass.
+        tta: Whether to use test-time augmentation.
+
+    Returns:
+        The number of images and frames that were written, and a message for each file that could
+        not be read.
+
+    Raises:
+        UserInputError: If an output cannot be written.
+    """
+    failures: list[str] = []
+    waiting: deque[_Task] = deque()
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    count = 0
+    with (
+        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
+        ExitStack() as videos,
+    ):
+
+        def pixels() -> Iterator[np.ndarray]:
+            for task in _tasks(model, sources, folder, failures, progress, videos):
+                waiting.append(task)
+                yield task[0]
+
+        for result in predict_each(model, pixels(), batch_size, tta):
+            image, write = waiting.popleft()
+            write(image, result)
+            count += 1
+    return count, failures
+
+
+def _tasks(
+    model: nn.Module,
+    sources: Sequence[Source],
+    folder: Path,
+    failures: list[str],
+    progress: Progress,
+    videos: ExitStack,
+) -> Iterator[_Task]:
+    """Read the sources one after the other, and note those that cannot be read."""
+    read = image_reader(model)
+    for source in progress.track(sources, description="files"):
+        try:
+            if source.is_video:
+                yield from _frames(source, folder, progress, videos)
+            else:
+                yield read(source.path), _writer(folder, source.name, str(source.path))
+        except BadSampleError as error:
+            failures.append(str(error))
+
+
+def _frames(source: Source, folder: Path, progress: Progress, videos: ExitStack) -> Iterator[_Task]:
+    video = Video(source.path)
+    painted = VideoOverlay(folder, source.name, video.fps)
+    videos.callback(painted.close)  # after its last frame, which a batch may hold back
+    frames = progress.track(video, total=video.length or None, description=source.path.name)
+    for number, frame in enumerate(frames):
+        origin = f"{source.path}, frame {number}"
+        yield frame, _writer(folder, f"{source.name}/{number:06}", origin, painted)
+
+
+def _writer(
+    folder: Path, name: str, origin: str, painted: VideoOverlay | None = None
+) -> Callable[[np.ndarray, Result], None]:
+    def write(image: np.ndarray, result: Result) -> None:
+        write_result(folder, name, origin, image, result)
+        if painted is not None and isinstance(result, SegmentationResult):
+            painted.add(image, result)
+
+    return write
