@@ -28,7 +28,7 @@ from torch import Tensor
 
 from wavemix_mm.engine.checkpoints.content import keep_plain
 from wavemix_mm.engine.checkpoints.finders import FINDERS
-from wavemix_mm.engine.checkpoints.safe_globals import Unreadable
+from wavemix_mm.engine.checkpoints.records import Unreadable
 from wavemix_mm.engine.checkpoints.safetensors_files import load_from_safetensors
 from wavemix_mm.engine.checkpoints.torch_files import read_torch_file
 from wavemix_mm.errors import UserInputError

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wavemix_mm.engine.checkpoints.safe_globals import Unreadable
-from wavemix_mm.engine.checkpoints.torch_files import check_plain
+from wavemix_mm.engine.checkpoints.records import Budget, Unreadable
+from wavemix_mm.engine.checkpoints.safe_globals import Builder
 from wavemix_mm.errors import UserInputError
 
 # One entry, because safetensors writes several in an order that changes between processes.
@@ -80,7 +80,7 @@ def load_from_safetensors(filename: str, map_location: Any = None) -> dict[str, 
             if len(text) > _MAX_META:
                 raise Unreadable("its meta is too long")
             meta = json.loads(text)
-            check_plain(meta, len(text))
+            Builder(Budget(len(text)), lambda _: None)(meta)  # refuses what is nested too deep
             if not isinstance(meta, dict):
                 raise Unreadable("its meta is no dict")
             state = {key: file.get_tensor(key).to(device) for key in file.keys()}  # noqa: SIM118
