@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 import wavemix_mm  # noqa: F401  (the import is what registers the loaders)
-from wavemix_mm.engine.checkpoints.loading import read_state_dict
-from wavemix_mm.engine.checkpoints.safetensors_files import load_from_safetensors, write_safetensors
+from wavemix_mm.engine.checkpoints.loading import read_checkpoint, read_state_dict
+from wavemix_mm.engine.checkpoints.safetensors_files import write_safetensors
 from wavemix_mm.errors import UserInputError
 
 
@@ -58,7 +58,7 @@ def test_equal_weights_give_equal_bytes(tmp_path):
 def test_file_of_another_project(tmp_path, monkeypatch):
     save_file({"weight": torch.ones(2)}, tmp_path / "timm.safetensors", metadata={"format": "pt"})
     monkeypatch.setenv("HOME", str(tmp_path))
-    checkpoint = load_from_safetensors("~/timm.safetensors", map_location="meta")
+    checkpoint = read_checkpoint("~/timm.safetensors", map_location="meta")
     assert checkpoint["meta"] == {}
     assert checkpoint["state_dict"]["weight"].device.type == "meta"
 

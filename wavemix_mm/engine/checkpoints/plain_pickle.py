@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, BinaryIO, ClassVar
 
-from wavemix_mm.engine.checkpoints.records import Budget, Call, Name, Storage, refuse
+from wavemix_mm.engine.checkpoints.records import Budget, Call, Name, Storage, expect
 from wavemix_mm.engine.checkpoints.safe_globals import STORAGES, check_name
 
 # The operations, by the bytes that each takes in memory above those of the file; 16 of them are a
@@ -70,14 +70,12 @@ class Unpickler(pickle._Unpickler):
 
     def persistent_load(self, pid: Any) -> Storage:
         """Return the storage that torch describes in this way."""
-        if type(pid) is not tuple or not 5 <= len(pid) <= 6 or pid[0] != "storage" or any(pid[5:]):
-            refuse("a storage is not described as torch describes it")
-        _, kind, key, _, numel = pid[:5]
+        expect(type(pid) is tuple)
+        kind, key, _, numel, *view = pid[1:]
         # only a name is looked up: the hash of nested tuples could take an exponential time
-        dtype = STORAGES.get(kind) if type(kind) is Name else None
-        if dtype is None or type(key) is not str or type(numel) is not int or numel < 0:
-            refuse("a storage is not described as torch describes it")
-        self.storages[key] = Storage(key, numel, dtype)
+        expect(pid[0] == "storage" and type(kind) is Name and kind in STORAGES and not any(view))
+        expect(type(key) is str and type(numel) is int and numel >= 0)
+        self.storages[key] = Storage(key, numel, STORAGES[kind])
         return self.storages[key]
 
     def _empty_dict(self) -> None:
@@ -85,14 +83,12 @@ class Unpickler(pickle._Unpickler):
 
     def _call(self) -> None:
         arguments, name = self.stack.pop(), self.stack[-1]
-        if type(name) is not Name or type(arguments) is not tuple:
-            refuse("it calls something that is no function")
+        expect(type(name) is Name and type(arguments) is tuple)
         self.stack[-1] = Call(name, arguments)
 
     def _build(self) -> None:
         state = self.stack.pop()
-        if type(self.stack[-1]) is not Call:
-            refuse("it sets attributes of an object")
+        expect(type(self.stack[-1]) is Call)
         self.stack[-1].state = state
 
     def _binunicode(self) -> None:

@@ -27,6 +27,12 @@ def refuse(cause: str) -> NoReturn:
     raise Unreadable(cause)
 
 
+def expect(condition: Any) -> None:
+    """Raise `Unreadable` unless the condition holds, which what torch writes fulfils."""
+    if not condition:
+        refuse("it holds a value that is not as torch writes it")
+
+
 class Name(str):
     """The name of a function or class."""
 

@@ -24,6 +24,7 @@ from wavemix_mm.engine.checkpoints.records import (
     Storage,
     Unreadable,
     check_key,
+    expect,
     refuse,
 )
 
@@ -95,8 +96,7 @@ class Builder:
     def items(self, call: Call) -> list | tuple:
         """Return the elements of the list with which a set, size or mapping is made."""
         items = self(*call.arguments) if call.arguments else ()
-        if type(items) not in (list, tuple):
-            refuse("a set, a size or an OrderedDict is not made of a list")
+        expect(type(items) in (list, tuple))
         self.pay(100 * len(items))
         return items
 
@@ -125,8 +125,7 @@ def _not_on_the_list(name: str) -> Unreadable:
 def _mapping(build: Builder, call: Call) -> dict:
     result = {}
     for pair in build.items(call):  # as Python 2 writes them
-        if type(pair) not in (list, tuple):
-            refuse("an OrderedDict is not made of pairs")
+        expect(type(pair) in (list, tuple))
         key, value = pair
         result[check_key(key)] = value
     result |= build(call.items)
@@ -146,16 +145,14 @@ def _mapping(build: Builder, call: Call) -> dict:
 
 def _counter(build: Builder, call: Call) -> Counter:
     counts = build(*call.arguments) if call.arguments else {}
-    if not isinstance(counts, dict) or not all(type(count) is int for count in counts.values()):
-        refuse("a Counter holds something else than whole numbers")
+    expect(isinstance(counts, dict) and all(type(count) is int for count in counts.values()))
     build.pay(100 * len(counts))
     return Counter(counts)
 
 
 def _encode(build: Builder, call: Call) -> bytes:
     text, encoding = call.arguments
-    if type(text) is not str or encoding != "latin1":  # the way in which bytes are written
-        refuse("text is encoded in another way than torch does it")
+    expect(type(text) is str and encoding == "latin1")  # the way in which bytes are written
     build.pay(len(text), len(text))
     return text.encode("latin1")
 
@@ -167,27 +164,23 @@ def _dtype(build: Builder, call: Call) -> np.dtype:
     if call.state is None:
         return np.dtype(code)
     _, order, *parts = call.state
-    if any(part is not None for part in parts[:3]):  # which structured types have
-        refuse("a NumPy dtype has parts")
+    expect(all(part is None for part in parts[:3]))  # structured types have some
     return np.dtype(code).newbyteorder(order) if order in ("<", ">") else np.dtype(code)
 
 
 def _array(build: Builder, call: Call) -> np.ndarray:
     _, shape, dtype, is_fortran, data = call.state
     dtype, data = build(dtype), build(data)
-    if call.arguments[0] != "numpy.ndarray" or not _are_numbers(dtype, data):
-        refuse("a NumPy array is not one of numbers or text")
+    expect(call.arguments[0] == "numpy.ndarray" and _are_numbers(dtype, data))
     view: np.ndarray = np.ndarray(shape, dtype, data, order="F" if is_fortran else "C")
-    if view.nbytes != len(data) or min(shape, default=0) < 0:
-        refuse("a NumPy array has not the size that it claims")
+    expect(view.nbytes == len(data) and min(shape, default=0) >= 0)
     build.pay(len(data), view.size)
     return view.copy("K")
 
 
 def _scalar(build: Builder, call: Call) -> Any:
     dtype, data = map(build, call.arguments)
-    if not _are_numbers(dtype, data):
-        refuse("a NumPy scalar is not a number or text")
+    expect(_are_numbers(dtype, data))
     build.pay(len(data))
     value = np.frombuffer(data, dtype, 1)[0]
     return value if value.dtype.kind in "fiub" else value.item()
@@ -201,8 +194,7 @@ def _history(build: Builder, call: Call) -> HistoryBuffer:
     state = call.state.items  # the rest of it refers to methods of the class
     log, counts = (build(state[key]) for key in ("_log_history", "_count_history"))
     length = state.get("max_length", len(log))
-    if not (log.ndim == counts.ndim == 1 and log.dtype.kind in "fiub" and type(length) is int):
-        refuse("a log is not one of numbers")
+    expect(log.ndim == counts.ndim == 1 and log.dtype.kind in "fiub" and type(length) is int)
     build.pay(log.nbytes + counts.nbytes)
     return HistoryBuffer(log, counts, length)
 
@@ -214,8 +206,7 @@ def _tensor(build: Builder, call: Call) -> torch.Tensor | None:
     dtypes = [DTYPES[part] for part in rest[2:] if type(part) is Name]
     if any(build(part) for part in rest[2:] if type(part) is not Name):
         refuse("it holds a tensor that is a lazy view")
-    if type(storage) is not Storage or len(size) > _MAX_DIMS:
-        refuse("a tensor is not described as torch describes it")
+    expect(type(storage) is Storage and len(size) <= _MAX_DIMS)
     numbers = build.find_storage(storage)
     if numbers is None:
         return None
@@ -228,15 +219,13 @@ def _tensor(build: Builder, call: Call) -> torch.Tensor | None:
 
 def _parameter(build: Builder, call: Call) -> torch.Tensor | None:
     value = build(call.arguments[0])
-    if type(value) not in (torch.Tensor, type(None)):
-        refuse("a parameter is not made of a tensor")
+    expect(type(value) in (torch.Tensor, type(None)))
     return value
 
 
 def _from_type(build: Builder, call: Call) -> torch.Tensor | None:
     function, _, arguments, *_ = call.arguments
-    if function not in _REBUILD or type(arguments) is not tuple:
-        refuse("a tensor is made by another function")
+    expect(type(function) is Name and function in _REBUILD and type(arguments) is tuple)
     return _REBUILD[function](build, Call(function, arguments))
 
 

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import torch
 
 from wavemix_mm.engine.checkpoints.plain_pickle import Unpickler
-from wavemix_mm.engine.checkpoints.records import Budget, Storage, Unreadable, refuse
+from wavemix_mm.engine.checkpoints.records import Budget, Storage, Unreadable, expect, refuse
 from wavemix_mm.engine.checkpoints.safe_globals import Builder
 
 _ZIP = b"PK\3\4"
@@ -85,8 +85,7 @@ def _read_zip(stream: BinaryIO, size: int, device: str | torch.device | None) ->
         if storage.key not in storages:
             nbytes = find(f"{root}/data/{storage.key}")
             storages[storage.key] = _read_storage(stream, nbytes, device)
-        if storages[storage.key].nbytes() != storage.nbytes:
-            refuse("a tensor has not the size that it claims")
+        expect(storages[storage.key].nbytes() == storage.nbytes)
         return storages[storage.key]
 
     if f"{root}/byteorder" in members and stream.read(find(f"{root}/byteorder")) != b"little":
@@ -110,8 +109,7 @@ def _read_legacy(stream: BinaryIO, size: int, device: str | torch.device | None)
         storages.update(dict.fromkeys(unpickler.storages.values()))
         return build(value)
     for key in unpickler.load():  # the order of the numbers
-        if type(key) is not str:  # the hash of nested tuples could take an exponential time
-            refuse("a storage is not described as torch describes it")
+        expect(type(key) is str)  # the hash of nested tuples could take an exponential time
         storage = unpickler.storages[key]
         numel = struct.pack("<q", storage.numel)
         if stream.read(8) != numel or stream.tell() + storage.nbytes > size:
