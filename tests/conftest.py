@@ -5,14 +5,29 @@ import random
 import numpy as np
 import pytest
 import torch
+from mmengine.config import config
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
+from yapf.yapflib import yapf_api
 
 import wavemix_mm
 from wavemix_mm.official import networks
 
 wavemix_mm.connect()  # some tests import mmpretrain after wavemix_mm, and ask it for our models
+
+_format_code, _formatted = yapf_api.FormatCode, {}
+
+
+def _format_once(text, **options):
+    """Format a text of a config once: each checkpoint holds it, and yapf takes most of a run."""
+    if text not in _formatted:
+        _formatted[text] = _format_code(text, **options)
+    return _formatted[text]
+
+
+# the two families of packages import it from different places
+yapf_api.FormatCode = config.FormatCode = _format_once
 
 # Their instances outlive the test that made them: the default scope of one test would decide what
 # a type without a prefix means in the next, and a logger would write to a closed stream.
