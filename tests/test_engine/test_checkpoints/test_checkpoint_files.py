@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -34,27 +33,6 @@ def save(path: Path, iteration: int, epoch: int = 0, time: str = "", noted: bool
     return path
 
 
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def flip(path: Path) -> None:
-    """Change 64 bytes of the tensor."""
-    content = bytearray(path.read_bytes())
-    for index in range(len(content) // 2, len(content) // 2 + 64):
-        content[index] ^= 0xFF
-    path.write_bytes(content)
-
-
-DAMAGES = {
-    "empty": lambda path: path.write_bytes(b""),
-    "truncated": truncate,
-    "flipped": flip,
-    "text": lambda path: path.write_text("404 not found"),
-    "folder": lambda path: (path.unlink(), path.mkdir()),
-}
-
-
 def test_checkpoint_and_sha256_are_put_in_place(tmp_path):
     path = save(tmp_path / "epoch_1.pth", 4)
     assert sorted(os.listdir(tmp_path)) == ["epoch_1.pth", "epoch_1.pth.sha256"]
@@ -62,8 +40,6 @@ def test_checkpoint_and_sha256_are_put_in_place(tmp_path):
         ["sha256sum", "--check", "--strict", sidecar(path).name], cwd=tmp_path, capture_output=True
     )
     assert check.returncode == 0 and b"epoch_1.pth: OK" in check.stdout
-    save(path, 8)  # over it
-    assert find_damage(path) is None and len(os.listdir(tmp_path)) == 2
 
 
 def test_everything_is_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
@@ -116,6 +92,34 @@ def test_overwriting_is_good_at_every_moment(tmp_path, monkeypatch, step):
     assert find_newest_good(tmp_path) == (path, [])
 
 
+def flip(path: Path) -> None:
+    """Change 64 bytes of the tensor."""
+    content = bytearray(path.read_bytes())
+    for index in range(len(content) // 2, len(content) // 2 + 64):
+        content[index] ^= 0xFF
+    path.write_bytes(content)
+
+
+class Payload:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
+DAMAGES = {
+    "empty": lambda path: path.write_bytes(b""),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "flipped": flip,
+    "text": lambda path: path.write_text("404 not found"),
+    "code": lambda path: torch.save(dict(meta=Payload(path.parent / "executed")), path),
+    "folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
 @pytest.mark.parametrize("noted", [True, False], ids=["sha256", "zip"])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_newest_is_named_and_the_one_before_found(tmp_path, damage, noted):
@@ -126,65 +130,39 @@ def test_damaged_newest_is_named_and_the_one_before_found(tmp_path, damage, note
     found, damaged = find_newest_good(tmp_path)
     assert found == first
     ((path, cause),) = damaged
-    assert path == newest and cause
+    assert path == newest and cause and not (tmp_path / "executed").exists()
 
 
-@pytest.mark.parametrize("noted", [True, False], ids=["sha256", "zip"])
-def test_no_byte_of_the_data_can_change_unseen(tmp_path, noted):
-    path = save(tmp_path / "epoch_1.pth", 4, noted=noted)
-    assert find_damage(path) is None
-    content = path.read_bytes()
-    with zipfile.ZipFile(path) as archive:
-        info = next(item for item in archive.infolist() if item.filename.endswith("data/0"))
-    start = content.index(torch.load(path)["state_dict"]["weight"].numpy().tobytes())
-    for offset in range(0, info.file_size, 37):
-        changed = bytearray(content)
-        changed[start + offset] ^= 1
-        path.write_bytes(changed)
-        assert find_damage(path)
-
-
-def test_newest_by_iteration_not_by_name_or_date(tmp_path):
-    for name, iteration in (("epoch_9.pth", 36), ("epoch_10.pth", 40), ("iter_38.pth", 38)):
-        os.utime(save(tmp_path / name, iteration), (iteration, 100 - iteration))
-    assert find_newest_good(tmp_path) == (tmp_path / "epoch_10.pth", [])
-
-
-def test_at_the_same_iteration_the_finished_epoch_counts(tmp_path):
-    save(tmp_path / "interrupted.pth", 8, epoch=1)
-    save(tmp_path / "epoch_2.pth", 8, epoch=2)
-    assert find_newest_good(tmp_path)[0] == tmp_path / "epoch_2.pth"
-
-
-def test_what_an_earlier_run_has_left_does_not_count(tmp_path):
-    save(tmp_path / "epoch_300.pth", 1200, time="20250101_000000")
-    first = save(tmp_path / "epoch_1.pth", 4, time="20260101_000000")
-    second = save(tmp_path / "epoch_2.pth", 8, time="20260101_000100")
-    write_pointer(tmp_path, first)
-    # the pointer may lag behind by one, after a kill
-    assert find_newest_good(tmp_path) == (second, [])
-
-
-def test_other_files_do_not_count(tmp_path):
-    torch.save(dict(state_dict={}), tmp_path / "pretrained.pth")
-    save(tmp_path / "best_score_epoch_3.pth", 12)
-    (tmp_path / "epoch_4.pth.sha256").write_text("")
-    assert find_newest_good(tmp_path) == (None, [])
-    assert find_newest_good(tmp_path / "nothing") == (None, [])
-
-
-def test_other_names_count_with_a_sha256_or_pointer(tmp_path):
-    state = save(tmp_path / "state.1", 4)
-    assert find_newest_good(tmp_path) == (state, [])
-    plain = save(tmp_path / "other" / "state.2", 8, noted=False)
-    write_pointer(tmp_path, plain)
-    assert find_newest_good(tmp_path)[0].samefile(plain)
-
-
-def test_other_folders(tmp_path):
-    save(tmp_path / "run" / "epoch_1.pth", 4)
-    there = save(tmp_path / "elsewhere" / "epoch_2.pth", 8)
-    assert find_newest_good(tmp_path / "run", tmp_path / "elsewhere") == (there, [])
+@pytest.mark.parametrize(
+    ("saved", "pointed", "newest"),
+    [
+        # by iteration, not by name or date
+        ({"epoch_9.pth": (36,), "epoch_10.pth": (40,), "iter_38.pth": (38,)}, None, "epoch_10.pth"),
+        # at the same iteration the finished epoch
+        ({"interrupted.pth": (8, 1), "epoch_2.pth": (8, 2)}, None, "epoch_2.pth"),
+        # not what an earlier run has left; the pointer may lag behind by one, after a kill
+        ({"a.pth": (1200, 0, "2025"), "b.pth": (4, 0, "2026"), "c.pth": (8, 0, "2027")},
+         "b.pth", "c.pth"),
+        # another name with a SHA-256, or with the pointer
+        ({"state.1": (4,)}, None, "state.1"),
+        ({"a.pth": (4,), "../other/b": (8, 0, "", False)}, "../other/b", "../other/b"),
+        # a folder that a hook has
+        ({"a.pth": (4,), "../elsewhere/b.pth": (8,)}, None, "../elsewhere/b.pth"),
+        # other files
+        ({"best_score_epoch_3.pth": (12,)}, None, None),
+    ],
+)  # fmt: skip
+def test_newest(tmp_path, saved, pointed, newest):
+    run = tmp_path / "run"
+    run.mkdir()
+    for age, (name, arguments) in enumerate(saved.items()):
+        os.utime(save(run / name, *arguments), (age, 100 - age))
+    if pointed:
+        write_pointer(run, run / pointed)
+    torch.save(dict(state_dict={}), run / "pretrained.pth")
+    (run / "epoch_4.pth.sha256").write_text("")
+    found, damaged = find_newest_good(run, tmp_path / "elsewhere", tmp_path / "nothing")
+    assert not damaged and (found == newest if newest is None else found.samefile(run / newest))
 
 
 def test_pointer_is_read_by_mmengine_from_any_folder(tmp_path, monkeypatch):
@@ -205,12 +183,16 @@ def test_pointer_of_a_folder_that_was_moved_or_copied(tmp_path, copy):
     assert find_newest_good(tmp_path / "b") == (tmp_path / "b" / "epoch_1.pth", [])
 
 
-def test_pointer_of_plain_mmengine(tmp_path, monkeypatch):
-    path = save(tmp_path / "work_dirs" / "epoch_1.pth", 4, noted=False)
-    for text in (str(path), "work_dirs/epoch_1.pth", "/where/it/was/epoch_1.pth"):
-        (path.parent / "last_checkpoint").write_text(text)
-        monkeypatch.chdir(tmp_path)
-        assert find_newest_good("work_dirs")[0].samefile(path)
+# of plain mmengine, which writes relative paths; of another folder; damaged
+@pytest.mark.parametrize(
+    "content",
+    [b"run/epoch_1.pth", b"/where/it/was/epoch_1.pth", b"", b"\0\0\0", b"\xff\xfe", b"\n"],
+)
+def test_other_pointers_do_no_harm(tmp_path, monkeypatch, content):
+    path = save(tmp_path / "run" / "epoch_1.pth", 4)
+    (path.parent / "last_checkpoint").write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    assert find_newest_good("run")[0].samefile(path)
 
 
 @pytest.mark.parametrize("content", ["epoch_7.pth", "/where/it/was/epoch_7.pth"])
@@ -218,24 +200,6 @@ def test_pointer_to_nothing_is_named(tmp_path, content):
     (tmp_path / "last_checkpoint").write_text(content)
     found, ((path, cause),) = find_newest_good(tmp_path)
     assert found is None and path == tmp_path / "epoch_7.pth" and "does not exist" in cause
-
-
-@pytest.mark.parametrize("content", [b"", b"\0\0\0", b"\xff\xfe", b"\n"])
-def test_damaged_pointer_does_no_harm(tmp_path, content):
-    path = save(tmp_path / "epoch_1.pth", 4)
-    (tmp_path / "last_checkpoint").write_bytes(content)
-    assert find_newest_good(tmp_path)[0] == path
-
-
-def test_code_in_a_checkpoint_is_not_run(tmp_path):
-    class Payload:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / "executed"),)
-
-    torch.save(dict(meta=Payload()), tmp_path / "epoch_1.pth")
-    found, ((path, cause),) = find_newest_good(tmp_path)
-    assert found is None and path == tmp_path / "epoch_1.pth" and "cannot be read" in cause
-    assert not (tmp_path / "executed").exists()
 
 
 def test_removal(tmp_path):
@@ -246,10 +210,10 @@ def test_removal(tmp_path):
     (folder / "rank0.pth").write_bytes(b"half")
     for leftover in temporary_files(tmp_path):
         remove_checkpoint(leftover)
-    assert find_newest_good(tmp_path)[0] == path
-    remove_checkpoint(path)
-    assert not os.listdir(tmp_path)
-    remove_checkpoint(path)  # no longer there: nothing
+    assert find_damage(path) is None
+    for _ in range(2):  # the second time there is nothing
+        remove_checkpoint(path)
+        assert not os.listdir(tmp_path)
 
 
 def test_folder_of_several_processes_is_put_in_place(tmp_path):

@@ -29,30 +29,22 @@ def test_epoch_that_is_no_count(tmp_path, key, value):
     assert found is None and str(damaged) == path and f"its {key} is" in cause
 
 
-def test_numpy_integer_is_a_count(tmp_path):
-    epoch = read_checkpoint(save(tmp_path / "a.pth", meta=dict(epoch=np.int64(3))))["meta"]["epoch"]
-    assert epoch == 3 and type(epoch) is int
-
-
 def test_text_is_kept_in_listed_places_alone(tmp_path):
     dataset = dict(classes=("a", "b"), palette=[[1, 2, 3]])
     meta = dict(time="t", dataset_meta=dataset, cfg="x", config="x", hook_msgs=dict(a="x", b=1))
+    meta |= dict(epoch=np.int64(3))
     info = dict(cfg="x", other="x", nested=dict(cfg=b"x", n=1), experiment_name="run", n=[1])
     info |= dict(dataset_meta="x", array=np.array(["x"]))
+    # hooks remove the best checkpoint when there is a better one: it must lie beside this one
+    own = str(tmp_path / "best.pth")
+    info |= dict(best_ckpt=own, best_ckpt_mIoU="/home/me/thesis.pth", last_ckpt="../x.pth")
     optimizer = dict(param_groups=[dict(name="head")])
     path = save(tmp_path / "a.pth", meta, info, optimizer=optimizer, more="x", model=dict(a="x"))
     content = read_checkpoint(path)
-    expected = dict(epoch=1, iter=2, time="t", dataset_meta=dataset, hook_msgs=dict(b=1))
-    assert content["meta"] == expected
-    hub = content["message_hub"]["runtime_info"]
-    assert hub == dict(nested=dict(n=1), experiment_name="run", n=[1])
+    expected = dict(epoch=3, iter=2, time="t", dataset_meta=dataset, hook_msgs=dict(b=1))
+    assert content["meta"] == expected and type(content["meta"]["epoch"]) is int
+    paths = dict(best_ckpt=own, best_ckpt_mIoU="thesis.pth", last_ckpt="x.pth")
+    kept = dict(nested=dict(n=1), experiment_name="run", n=[1]) | paths
+    assert content["message_hub"]["runtime_info"] == kept
     assert content["optimizer"] == optimizer
     assert content["model"] == {} and "more" not in content
-
-
-def test_a_checkpoint_names_files_beside_itself_alone(tmp_path):
-    """Hooks remove the best checkpoint when there is a better one."""
-    own = str(tmp_path / "best.pth")
-    info = dict(best_ckpt=own, best_ckpt_mIoU="/home/me/thesis.pth", last_ckpt="../x.pth")
-    read = read_checkpoint(save(tmp_path / "a.pth", info=info))["message_hub"]["runtime_info"]
-    assert read == dict(best_ckpt=own, best_ckpt_mIoU="thesis.pth", last_ckpt="x.pth")

@@ -13,12 +13,12 @@ from mmengine.logging import MessageHub
 from test_torch_files import int_, name, storage, text, write
 
 from wavemix_mm.engine.checkpoints.loading import read_checkpoint
-from wavemix_mm.engine.checkpoints.safe_globals import CALLS, HISTORY
+from wavemix_mm.engine.checkpoints.safe_globals import HISTORY, MAKERS
 from wavemix_mm.errors import UserInputError
 
 EXAMPLES = int(os.environ.get("WAVEMIX_MM_FUZZ_EXAMPLES", 300))
 NAMES = [
-    *CALLS, HISTORY, "numpy.ndarray", "torch.Tensor", "torch.FloatStorage",
+    *MAKERS, HISTORY, "builtins.getattr", "numpy.ndarray", "torch.Tensor", "torch.FloatStorage",
     "torch.nn.parameter.Parameter", "builtins.exec", "builtins.eval", "os.system",
 ]  # fmt: skip
 KEYS = ["meta", "message_hub", "runtime_info", "cfg", "config", "get", "pop", "_metadata", "items"]

@@ -10,9 +10,8 @@ from mmengine.runner import load_checkpoint
 from safetensors.torch import save_file
 from torch import nn
 
-import wavemix_mm  # noqa: F401  (the import is what registers the loaders)
-from wavemix_mm.engine.checkpoints.loading import read_state_dict
-from wavemix_mm.engine.checkpoints.safetensors_files import load_from_safetensors, write_safetensors
+from wavemix_mm.engine.checkpoints.loading import read_checkpoint, read_state_dict
+from wavemix_mm.engine.checkpoints.safetensors_files import write_safetensors
 from wavemix_mm.errors import UserInputError
 
 
@@ -30,11 +29,8 @@ def test_mmengine_loads_what_was_written(tmp_path, randomize_norms):
     assert checkpoint["meta"] == dict(
         epoch=3, dataset_meta=dict(classes=["a", "b"], palette=[[1, 0], [0, 1]])
     )
-    assert list(source.state_dict()) == list(target.state_dict())
     for key, value in source.state_dict().items():
         torch.testing.assert_close(target.state_dict()[key], value, rtol=0, atol=0)
-    # the checks before a run read it as well
-    torch.testing.assert_close(read_state_dict(str(file)), dict(source.state_dict()))
 
 
 def test_equal_weights_give_equal_bytes(tmp_path):
@@ -58,56 +54,44 @@ def test_equal_weights_give_equal_bytes(tmp_path):
 def test_file_of_another_project(tmp_path, monkeypatch):
     save_file({"weight": torch.ones(2)}, tmp_path / "timm.safetensors", metadata={"format": "pt"})
     monkeypatch.setenv("HOME", str(tmp_path))
-    checkpoint = load_from_safetensors("~/timm.safetensors", map_location="meta")
+    checkpoint = read_checkpoint("~/timm.safetensors", map_location="meta")
     assert checkpoint["meta"] == {}
     assert checkpoint["state_dict"]["weight"].device.type == "meta"
 
 
-@pytest.mark.parametrize("content", [b"", b"\x80\x02PK", b"<!doctype html>" * 9], ids=repr)
-def test_damaged_file(tmp_path, content):
-    file = tmp_path / "bad.safetensors"
-    file.write_bytes(content)
-    with pytest.raises(UserInputError, match=r"bad\.safetensors cannot be read: it is truncated"):
-        load_checkpoint(make_net(), str(file))
-
-
-def test_truncated_file(tmp_path):
-    file = tmp_path / "cut.safetensors"
-    write_safetensors(file, make_net().state_dict(), {})
-    file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(UserInputError, match="truncated"):
-        read_state_dict(str(file))
-
-
-def test_file_that_does_not_exist(tmp_path):
-    with pytest.raises(UserInputError, match=r"none\.safetensors does not exist"):
-        load_checkpoint(make_net(), str(tmp_path / "none.safetensors"))
-
-
-def test_meta_that_json_cannot_hold(tmp_path):
-    with pytest.raises(UserInputError, match="meta cannot be written as JSON"):
-        write_safetensors(tmp_path / "a.safetensors", {}, dict(hook=object()))
-
-
-def test_folder_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(UserInputError, match=r"a\.safetensors cannot be written"):
-        write_safetensors(tmp_path / "file" / "a.safetensors", {}, {})
+def header(data: bytes) -> bytes:
+    return len(data).to_bytes(8, "little") + data
 
 
 @pytest.mark.parametrize(
-    "meta", ["[" * 100_000, "[" * 400 + "]" * 400, "[1]", "[[]," * (2 << 20)], ids=len
+    "content",
+    [
+        b"",
+        b"\x80\x02PK",
+        b"<!doctype html>" * 9,
+        header(b'{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}') + b"1",  # truncated
+        header(b'{"a":' * 50_000 + b"1" + b"}" * 50_000),
+        # meta of other projects, nested, or large
+        *(header(json.dumps({"__metadata__": {"wavemix_mm": meta}}).encode())
+          for meta in ("[1]", "[" * 400 + "]" * 400, "[" * 100_000, "[[]," * (2 << 20))),
+    ],
+    ids=len,
+)  # fmt: skip
+def test_damaged_or_forged_file(tmp_path, content):
+    file = tmp_path / "bad.safetensors"
+    file.write_bytes(content)
+    with pytest.raises(UserInputError, match=r"bad\.safetensors cannot be read: it is truncated"):
+        read_state_dict(str(file))
+
+
+@pytest.mark.parametrize(
+    ("folder", "meta", "message"),
+    [
+        ("", dict(hook=object()), "meta cannot be written as JSON"),
+        ("file", {}, r"a\.safetensors cannot be written"),
+    ],
 )
-def test_forged_meta_is_refused(tmp_path, meta):
-    path = tmp_path / "a.safetensors"
-    save_file({"a": torch.ones(1)}, path, metadata={"wavemix_mm": meta})
-    with pytest.raises(UserInputError, match=r"a\.safetensors cannot be read"):
-        read_state_dict(str(path))
-
-
-def test_deep_header_is_refused(tmp_path):
-    path = tmp_path / "a.safetensors"
-    header = b'{"a":' * 50_000 + b"1" + b"}" * 50_000
-    path.write_bytes(len(header).to_bytes(8, "little") + header)
-    with pytest.raises(UserInputError, match=r"a\.safetensors cannot be read"):
-        read_state_dict(str(path))
+def test_what_cannot_be_written(tmp_path, folder, meta, message):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserInputError, match=message):
+        write_safetensors(tmp_path / folder / "a.safetensors", {}, meta)

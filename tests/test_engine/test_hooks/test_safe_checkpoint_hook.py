@@ -54,24 +54,22 @@ def pointer(folder):
 @pytest.mark.parametrize(
     ("hook", "overrides"),
     [
-        (dict(interval=1), {}),
         (dict(interval=3), {}),
         (dict(interval=3, save_last=False), {}),
         (dict(interval=1, save_begin=3), {}),
         (dict(interval=2, max_keep_ckpts=1, filename_tmpl="state_{}.pth"), {}),
         (dict(interval=1, max_keep_ckpts=1, **BEST), {}),
-        (dict(interval=3, max_keep_ckpts=2, **BEST), {}),
+        (dict(interval=3, max_keep_ckpts=2, save_best="auto", rule="less"), {}),
         (dict(interval=-1, save_last=False, **BEST), {}),
-        (dict(interval=1, save_best="auto", rule="less"), {}),
         (dict(interval=3, by_epoch=False, max_keep_ckpts=2), {}),
         (dict(interval=3, by_epoch=False, **BEST), iteration_based(16, val_interval=4)),
         (dict(interval=4, by_epoch=False, max_keep_ckpts=1), iteration_based(10, val_interval=4)),
         (dict(interval=1, out_dir=True, max_keep_ckpts=2, **BEST), {}),
         (dict(interval=1, file_client_args=dict(backend="disk"), max_keep_ckpts=1), {}),
-        (dict(interval=1, backend_args=dict(backend="local")), {}),
-        (dict(interval=1, save_optimizer=False, save_param_scheduler=False), {}),
+        (dict(interval=1, backend_args=dict(backend="local"), save_optimizer=False,
+              save_param_scheduler=False), {}),
     ],
-)
+)  # fmt: skip
 def test_same_files_as_the_plain_hook(tmp_path, monkeypatch, hook, overrides):
     monkeypatch.chdir(tmp_path)
     runs = []
@@ -167,23 +165,19 @@ def test_resume_true_finds_the_checkpoint(tmp_path, monkeypatch, kind, call):
     (tmp_path / "else").mkdir()
     monkeypatch.chdir(tmp_path / "else")
     cfg = config("../run", max_epochs=2, scores=[1, 1, 1], resume=True, env_cfg={}, launcher="none")
-    cfg.test_dataloader, cfg.test_cfg, cfg.test_evaluator = (
-        cfg.val_dataloader,
-        {},
-        cfg.val_evaluator,
-    )
+    for part in ("dataloader", "cfg", "evaluator"):
+        cfg[f"test_{part}"] = cfg[f"val_{part}"]
     runner = kind.from_cfg(cfg)
     if kind is FlexibleRunner and call == "load_or_resume":
         runner._train_loop = runner.build_train_loop(runner._train_loop)
         runner.strategy.prepare(runner.model, optim_wrapper=runner.optim_wrapper)
-    before = tmp_path / "run" / "epoch_1.pth"
-    expected = read_checkpoint(str(before))["state_dict"]["layers.0.weight"]
+    expected = read_checkpoint(str(tmp_path / "run" / "epoch_1.pth"))["state_dict"]
     getattr(runner, call)()
     model = runner.strategy.model if kind is FlexibleRunner else runner.model
     if call == "train":
         assert runner.epoch == 2
     else:
-        assert torch.equal(model.state_dict()["layers.0.weight"], expected)
+        assert torch.equal(model.layers[0].weight, expected["layers.0.weight"])
 
 
 # Resume
@@ -221,7 +215,6 @@ class _Amp(AmpOptimWrapper):
         return OptimWrapper.optim_context(self, model)
 
 
-@pytest.mark.parametrize("killed_at", [6, 9, 13])
 @pytest.mark.parametrize(
     "options",
     [
@@ -233,34 +226,33 @@ class _Amp(AmpOptimWrapper):
     ],
     ids=["schedulers", "plateau", "ema", "switch", "amp"],
 )
-def test_resumed_run_ends_as_a_straight_one(tmp_path, options, killed_at):
+def test_resumed_run_ends_as_a_straight_one(tmp_path, options):
     """All state is restored: optimizer, schedulers, loss scale, EMA, message hub, best score."""
     hook = dict(max_keep_ckpts=1) | (BEST if "scores" in options else {})
     straight = train(config(tmp_path / "straight", hook, **options))
-    with pytest.raises(Killed):
-        train(config(tmp_path / "resumed", hook, **options), {killed_at: kill})
-    epoch = (killed_at - 1) // 4
-    options = dict(options)
-    if "scores" in options:
-        options["scores"] = options["scores"][epoch:]
-    resumed = resume(tmp_path / "resumed", hook, **options)
-    assert_same_state(straight, resumed)
-    for part in ("param_schedulers", "optim_wrapper"):
-        ours, theirs = (getattr(runner, part) for runner in (resumed, straight))
-        ours, theirs = (state if isinstance(state, list) else [state] for state in (ours, theirs))
-        for a, b in zip(ours, theirs, strict=True):
-            assert a is b is None or str(a.state_dict()) == str(b.state_dict())
-    names = checkpoints(tmp_path / "resumed")
-    assert names == checkpoints(tmp_path / "straight")
-    for name in names:
-        a, b = (read_checkpoint(str(tmp_path / kind / name)) for kind in ("straight", "resumed"))
-        for key in ("state_dict", "ema_state_dict"):
-            for tensor in a.get(key, {}):
-                assert torch.equal(a[key][tensor], b[key][tensor])
-    info = [r.message_hub.get_info("best_score") for r in (straight, resumed)]
-    assert info[0] == info[1]
-    scalars = [r.message_hub.get_scalar("train/loss").data for r in (straight, resumed)]
-    assert all((a == b).all() for a, b in zip(*scalars, strict=True))
+    for killed_at in (6, 9, 13):
+        folder = tmp_path / f"resumed_{killed_at}"
+        with pytest.raises(Killed):
+            train(config(folder, hook, **options), {killed_at: kill})
+        left = dict(scores=options["scores"][(killed_at - 1) // 4 :]) if "scores" in options else {}
+        resumed = resume(folder, hook, **options | left)
+        assert_same_state(straight, resumed)
+        for part in ("param_schedulers", "optim_wrapper"):
+            states = [getattr(runner, part) for runner in (resumed, straight)]
+            states = [state if isinstance(state, list) else [state] for state in states]
+            for a, b in zip(*states, strict=True):
+                assert a is b is None or str(a.state_dict()) == str(b.state_dict())
+        names = checkpoints(folder)
+        assert names == checkpoints(tmp_path / "straight")
+        for name in names:
+            a, b = (read_checkpoint(str(place / name)) for place in (tmp_path / "straight", folder))
+            for key in ("state_dict", "ema_state_dict"):
+                for tensor in a.get(key, {}):
+                    assert torch.equal(a[key][tensor], b[key][tensor])
+        hubs = straight.message_hub, resumed.message_hub
+        assert hubs[0].get_info("best_score") == hubs[1].get_info("best_score")
+        scalars = [hub.get_scalar("train/loss").data for hub in hubs]
+        assert all((a == b).all() for a, b in zip(*scalars, strict=True))
 
 
 def test_old_ones_are_removed_after_a_resume(tmp_path):
@@ -296,20 +288,6 @@ def test_falls_back_to_the_one_before_and_says_so(tmp_path, capsys):
     assert "epoch_3.pth: it is empty; resuming from" in capsys.readouterr().err
     assert_same_state(straight, resumed)
     assert checkpoints(tmp_path) == [f"epoch_{i}.pth" for i in (1, 2, 3)]
-
-
-def test_no_silent_start_at_epoch_0(tmp_path):
-    train(config(tmp_path, max_epochs=1))
-    (tmp_path / "epoch_1.pth").write_bytes(b"")
-    with pytest.raises(UserInputError, match="has no checkpoint to resume from"):
-        resume(tmp_path)
-
-
-def test_missing_pointer(tmp_path):
-    train(config(tmp_path, max_epochs=1))
-    (tmp_path / "last_checkpoint").unlink()
-    assert resume(tmp_path, max_epochs=2).iter == 8
-    assert pointer(tmp_path) == "epoch_2.pth"
 
 
 # The validation that a kill prevented
@@ -372,19 +350,44 @@ def small_files():
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real file system of 1 MiB; only root may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("no permission to mount a file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
 BALLAST = dict(ballast=1 << 16)  # a quarter of a MiB
 
 
-def test_training_goes_on_when_a_checkpoint_cannot_be_written(tmp_path, capsys, small_files):
-    events = {6: lambda runner: small_files(1 << 17), 13: lambda runner: small_files(-1)}
-    runner = train(config(tmp_path, dict(max_keep_ckpts=1), **BALLAST), events)
-    assert runner.iter == 16
+def check_failures(tmp_path, capsys, out, message, begin, end):
+    """Train while two checkpoints cannot be written, and find the warnings and the last one."""
+    hook = dict(max_keep_ckpts=1, out_dir=str(out))
+    work_dir = tmp_path / "run"
+    assert train(config(work_dir, hook, **BALLAST), {6: begin, 13: end}).iter == 16
     lines = [line for line in capsys.readouterr().out.splitlines() if "not written" in line]
     assert len(lines) == 2
     for number, line in enumerate(lines, 1):
-        assert f"epoch_{number + 1}.pth was not written: File too large" in line
+        assert f"epoch_{number + 1}.pth was not written: {message}" in line
         assert "MiB are free in " in line and f"failure {number} of 3" in line
-    assert checkpoints(tmp_path) == ["epoch_4.pth"] and pointer(tmp_path) == "epoch_4.pth"
+    assert checkpoints(out) == ["epoch_4.pth"]
+    assert pointer(work_dir) == os.path.relpath(out / "run" / "epoch_4.pth", work_dir)
+
+
+def test_training_goes_on_when_a_checkpoint_cannot_be_written(tmp_path, capsys, small_files):
+    limits = [lambda runner, size=size: small_files(size) for size in (1 << 17, -1)]
+    check_failures(tmp_path, capsys, tmp_path / "out", "File too large (", *limits)
+
+
+def test_full_disk(small_disk, tmp_path, capsys):
+    filler = small_disk / "filler"
+    events = [lambda _: filler.write_bytes(bytes(500_000)), lambda _: filler.unlink()]
+    check_failures(tmp_path, capsys, small_disk, "No space left on device (0.", *events)
 
 
 def test_nothing_is_removed_and_no_half_of_a_file_stays(tmp_path, small_files):
@@ -408,47 +411,6 @@ def test_last_checkpoint_is_tried_again_and_missed(tmp_path, small_files):
     assert checkpoints(tmp_path) == ["epoch_3.pth"]
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A real file system of 1 MiB; only root may mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    try:
-        mounted = subprocess.run(command, capture_output=True).returncode == 0
-    except FileNotFoundError:
-        mounted = False
-    if not mounted:
-        pytest.skip("no permission to mount a file system")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-def test_full_disk(small_disk, tmp_path, capsys):
-    work_dir, out = tmp_path / "run", dict(out_dir=str(small_disk), max_keep_ckpts=1)
-    filler = small_disk / "filler"
-    events = {6: lambda runner: filler.write_bytes(bytes(500_000)), 13: lambda _: filler.unlink()}
-    train(config(work_dir, out, **BALLAST), events)
-    lines = [line for line in capsys.readouterr().out.splitlines() if "not written" in line]
-    assert len(lines) == 2 and "No space left on device (0." in lines[0]
-    assert checkpoints(small_disk) == ["epoch_4.pth"]
-    assert pointer(work_dir) == os.path.relpath(small_disk / "run" / "epoch_4.pth", work_dir)
-
-
-def test_disk_that_became_read_only(small_disk, tmp_path, capsys):
-    def remount(mode):
-        subprocess.run(["mount", "-o", f"remount,{mode}", str(small_disk)], check=True)
-
-    out = dict(out_dir=str(small_disk), max_keep_ckpts=1)
-    train(
-        config(tmp_path / "run", out, max_epochs=3),
-        {6: lambda _: remount("ro"), 10: lambda _: remount("rw")},
-    )
-    lines = [line for line in capsys.readouterr().out.splitlines() if "not written" in line]
-    assert len(lines) == 1 and "Read-only file system" in lines[0]
-    assert checkpoints(small_disk) == ["epoch_3.pth"]
-
-
 def test_folder_that_became_a_file(tmp_path, capsys):
     """As a permission that is missing, which root always has."""
 
@@ -460,35 +422,37 @@ def test_folder_that_became_a_file(tmp_path, capsys):
         train(config(tmp_path / "run", dict(out_dir=str(tmp_path / "out"))), {6: replace})
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite_are_not_saved(tmp_path, capsys, value):
-    def spoil(runner):
-        runner.model.layers[3].weight.data[0, 2] = value
+def spoil_weight(runner):
+    runner.model.layers[3].weight.data[0, 2] = float("inf")
 
+
+def spoil_average(runner):
+    (ema,) = (hook for hook in runner.hooks if type(hook).__name__ == "EMAHook")
+    ema.ema_model.module.layers[0].weight.data.fill_(float("nan"))
+
+
+def spoil_momentum(runner):
+    runner.optim_wrapper.optimizer.state_dict()["state"][0]["exp_avg_sq"][0, 0] = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "at", "options", "name", "best"),
+    [
+        (spoil_weight, 6, {}, "state_dict.layers", [1]),
+        # EMAHook exchanges the weights
+        (spoil_average, 6, dict(custom_hooks=EMA), "state_dict.layers", [1]),
+        # the best checkpoint, of weights alone, is finite; the one before is not removed
+        (spoil_momentum, 8, {}, "optimizer.state.0.exp_avg_sq", [1, 2]),
+    ],
+)
+def test_what_is_not_finite_is_not_saved(tmp_path, capsys, spoil, at, options, name, best):
     hook = dict(max_keep_ckpts=1, max_failures=2, **BEST)
-    with pytest.raises(UserInputError, match=r"state_dict.* is not finite; 2 failures in a row"):
-        train(config(tmp_path, hook, scores=[1, 2, 3, 4]), {6: spoil})
-    assert "epoch_2.pth was not written: state_dict.layers" in capsys.readouterr().out
-    assert checkpoints(tmp_path) == ["best_tiny_score_epoch_1.pth", "epoch_1.pth"]
+    with pytest.raises(UserInputError, match=rf"{name}.* is not finite; 2 failures in a row"):
+        train(config(tmp_path, hook, scores=[1, 2, 3, 4], **options), {at: spoil})
+    assert f"epoch_2.pth was not written: {name}" in capsys.readouterr().out
+    names = [f"best_tiny_score_epoch_{epoch}.pth" for epoch in best]
+    assert checkpoints(tmp_path) == [*names, "epoch_1.pth"]
     assert pointer(tmp_path) == "epoch_1.pth"
-
-
-def test_momentum_and_averages_must_be_finite_too(tmp_path, capsys):
-    def spoil(runner):
-        (ema,) = (hook for hook in runner.hooks if type(hook).__name__ == "EMAHook")
-        ema.ema_model.module.layers[0].weight.data.fill_(float("nan"))
-
-    cfg = config(tmp_path, dict(max_failures=1), custom_hooks=EMA)
-    with pytest.raises(UserInputError, match="is not finite"):
-        train(cfg, {6: spoil})
-    assert checkpoints(tmp_path) == ["epoch_1.pth"]
-
-    def spoil_momentum(runner):
-        state = runner.optim_wrapper.optimizer.state_dict()["state"]
-        state[0]["exp_avg_sq"][0, 0] = float("inf")
-
-    with pytest.raises(UserInputError, match=r"optimizer\.state\.0\.exp_avg_sq is not finite"):
-        train(config(tmp_path / "b", dict(max_failures=1)), {8: spoil_momentum})
 
 
 def test_flexible_runner(tmp_path):

@@ -28,16 +28,17 @@ _META = _DATASET | dict(
     converter=str,
     converted_from=dict,
 )
+_COUNTS = ("epoch", "iter")
 _AS_THEY_ARE = ("optimizer", "param_schedulers")
 _MOST = 2**31 - 1
 _TEXT = object()
 
 
 def keep_plain(content: Any, path: str) -> Any:
-    """Return a checkpoint's content without text that could be executed.
+    """Remove text that could be executed from a checkpoint's content, and return the content.
 
     Args:
-        content: Content of the file.
+        content: Content of the file, which is changed.
         path: Path of the file.
 
     Raises:
@@ -45,28 +46,24 @@ def keep_plain(content: Any, path: str) -> Any:
     """
     if not isinstance(content, dict):
         raise UserInputError(f"checkpoint {path} holds no state dict.")
-    special = {"meta", "message_hub", *_AS_THEY_ARE}
-    result = _drop_text({key: value for key, value in content.items() if key not in special})
-    if hasattr(content, "_metadata"):  # a plain state dict
-        result = type(content)(result)
-        result._metadata = content._metadata  # type: ignore[attr-defined]
-    result |= {key: content[key] for key in _AS_THEY_ARE if key in content}
-    if isinstance(content.get("meta"), dict):
-        result["meta"] = _keep(content["meta"], _META)
-        for key in ("epoch", "iter"):
-            if key in content["meta"]:
-                result["meta"][key] = _count(content["meta"][key], key, path)
-    if isinstance(content.get("message_hub"), dict):
-        result["message_hub"] = _message_hub(content["message_hub"], path)
-    return result
+    meta, hub = content.pop("meta", None), content.pop("message_hub", None)
+    states = {key: content.pop(key) for key in _AS_THEY_ARE if key in content}
+    _drop_text(content)
+    content.update(states)
+    if isinstance(meta, dict):
+        content["meta"] = _keep(meta, _META)
+        content["meta"] |= {key: _count(meta, key, path) for key in _COUNTS if key in meta}
+    if isinstance(hub, dict):
+        content["message_hub"] = _message_hub(hub, path)
+    return content
 
 
-def _count(value: Any, key: str, path: str) -> int:
-    number = value.item() if isinstance(value, np.integer) else value
+def _count(meta: dict, key: str, path: str) -> int:
+    number = meta[key].item() if isinstance(meta[key], np.integer) else meta[key]
     if type(number) is not int or not 0 <= number <= _MOST:
         raise UserInputError(
-            f"checkpoint {path} cannot be used: its {key} is {reprlib.repr(value)}, which is not a "
-            f"count from 0 to {_MOST}."
+            f"checkpoint {path} cannot be used: its {key} is {reprlib.repr(number)}, which is not "
+            f"a count from 0 to {_MOST}."
         )
     return number
 

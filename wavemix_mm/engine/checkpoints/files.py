@@ -227,13 +227,12 @@ def _read_progress(path: Path) -> _Progress | None:
     """Read a training checkpoint's progress, without its tensors; None for another kind of file.
 
     Raises:
-        UserInputError: If its epoch or iteration is no count.
-        Exception: Of any kind, if it cannot be read.
+        Exception: Of any kind, if it cannot be read, or its epoch or iteration is no count.
     """
     with open(path, "rb") as stream:
         content = keep_plain(read_torch_file(stream, tensors=False), str(path))
-    meta = content.get("meta") if isinstance(content, dict) else None
-    if not meta or "message_hub" not in content or not meta.keys() >= {"iter", "epoch"}:
+    meta = content.get("meta", {})
+    if "message_hub" not in content or not meta.keys() >= {"iter", "epoch"}:
         return None
     return _Progress(meta["iter"], meta["epoch"], meta.get("time", ""))
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import warnings
 from typing import NamedTuple
 
-from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
 from wavemix_mm.engine.checkpoints.loading import get_state_dict, read_ahead
 from wavemix_mm.errors import UserInputError
 
-_SHOWN_KEYS = 3
+_SHOWN = 3
 
 
 class Fit(NamedTuple):
@@ -19,20 +18,15 @@ class Fit(NamedTuple):
 
     Attributes:
         fitting: The tensors of the state dict that have a name and a shape of the model.
-        other_shape: A message for each tensor that has another shape in the model.
-        missing: A message for each tensor of the model that the state dict lacks.
-        unknown: A message for each tensor that the model does not have.
+        missing: The names of the model's tensors that the state dict lacks.
+        unknown: The names of the state dict's tensors that the model does not have.
+        problems: A message for each tensor that does not fit.
     """
 
     fitting: dict[str, Tensor]
-    other_shape: dict[str, str]
-    missing: dict[str, str]
-    unknown: dict[str, str]
-
-    @property
-    def problems(self) -> list[str]:
-        """All messages."""
-        return [text for part in self[1:] for text in part.values()]
+    missing: list[str]
+    unknown: list[str]
+    problems: list[str]
 
 
 def compare_state(model: nn.Module, state: dict[str, Tensor]) -> Fit:
@@ -47,24 +41,17 @@ def compare_state(model: nn.Module, state: dict[str, Tensor]) -> Fit:
             module.rename_old_keys(state, f"{name}." if name else "")
     own = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     given = {key: tuple(value.shape) for key, value in state.items()}
-    return Fit(
-        {key: state[key] for key, shape in own.items() if given.get(key) == shape},
-        {
-            key: f"{key} is {given[key]} in the checkpoint and {shape} in the model"
-            for key, shape in own.items()
-            if given.get(key, shape) != shape
-        },
-        {
-            key: f"{key} {shape} is missing in the checkpoint"
-            for key, shape in own.items()
-            if key not in given
-        },
-        {
-            key: f"{key} {shape} is unknown to the model"
-            for key, shape in given.items()
-            if key not in own
-        },
-    )
+    missing = [key for key in own if key not in given]
+    unknown = [key for key in given if key not in own]
+    problems = [
+        f"{key} is {given[key]} in the checkpoint and {shape} in the model"
+        for key, shape in own.items()
+        if given.get(key, shape) != shape
+    ]
+    problems += [f"{key} {own[key]} is missing in the checkpoint" for key in missing]
+    problems += [f"{key} {given[key]} is unknown to the model" for key in unknown]
+    fitting = {key: state[key] for key, shape in own.items() if given.get(key) == shape}
+    return Fit(fitting, missing, unknown, problems)
 
 
 def check_state_dict(model: nn.Module, state: dict[str, Tensor], path: str) -> None:
@@ -84,13 +71,8 @@ def check_state_dict(model: nn.Module, state: dict[str, Tensor], path: str) -> N
 def check_checkpoint(model: nn.Module, path: str) -> None:
     """Check that a checkpoint is whole, holds no code, and fits the model exactly.
 
-    Args:
-        model: The model that is about to load it.
-        path: A path that `read_checkpoint` takes.
-
     Raises:
-        UserInputError: If it is not, or does not; for another architecture with the first keys
-            that differ.
+        UserInputError: If it is not, or does not; it names the first keys that differ.
     """
     check_state_dict(model, get_state_dict(read_ahead(path), path), path)
 
@@ -99,10 +81,6 @@ def check_initial_weights(model: nn.Module, path: str) -> None:
     """Check that a checkpoint to start from is whole, holds no code, and has a tensor that fits.
 
     One is enough, because another head or another size may be intended.
-
-    Args:
-        model: The model that is about to load it.
-        path: A path that `read_checkpoint` takes.
 
     Raises:
         UserInputError: If it is not, does, or has none.
@@ -140,18 +118,16 @@ def load_fitting(model: nn.Module, state: dict[str, Tensor], path: str, min_shar
         )
     for keys, what in ((missing, "stay random"), (sorted(fit.unknown), "are unknown to the model")):
         if keys:
-            shown = ", ".join(keys[:_SHOWN_KEYS]) + (", ..." if len(keys) > _SHOWN_KEYS else "")
+            shown = _first(keys, ", ", "")
             warnings.warn(f"checkpoint {path}: {len(keys)} tensors {what}: {shown}", stacklevel=3)
     model.load_state_dict(fit.fitting, strict=False)
 
 
 def unwrap(model: nn.Module) -> nn.Module:
     """Return the model inside a DistributedDataParallel or test-time augmentation wrapper."""
-    if is_model_wrapper(model):
-        return unwrap(model.module)
     inner = getattr(model, "module", None)
-    return inner if isinstance(inner, nn.Module) else model
+    return unwrap(inner) if isinstance(inner, nn.Module) else model
 
 
-def _first(problems: list[str]) -> str:
-    return "; ".join(problems[:_SHOWN_KEYS]) + ("; ..." if len(problems) > _SHOWN_KEYS else ".")
+def _first(texts: list[str], separator: str = "; ", end: str = ".") -> str:
+    return separator.join(texts[:_SHOWN]) + (f"{separator}..." if len(texts) > _SHOWN else end)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -23,14 +22,15 @@ from typing import Any
 from urllib.parse import urlparse
 
 import torch
-from mmengine.dist import get_dist_info
+from mmengine.dist import barrier, is_main_process
 from torch import Tensor
 
 from wavemix_mm.engine.checkpoints.content import keep_plain
 from wavemix_mm.engine.checkpoints.finders import FINDERS
-from wavemix_mm.engine.checkpoints.safe_globals import Unreadable
-from wavemix_mm.engine.checkpoints.safetensors_files import load_from_safetensors
+from wavemix_mm.engine.checkpoints.records import Unreadable
+from wavemix_mm.engine.checkpoints.safetensors_files import read_safetensors
 from wavemix_mm.engine.checkpoints.torch_files import read_torch_file
+from wavemix_mm.engine.messages import warn
 from wavemix_mm.errors import UserInputError
 
 _ADDRESSES = ("http://", "https://")
@@ -75,17 +75,15 @@ def read_checkpoint(path: str, map_location: Any = "cpu") -> Any:
         UserInputError: If it does not exist, is damaged, or cannot be read without running code.
     """
     device = map_location if isinstance(map_location, str | torch.device) else "cpu"
-    if path.startswith(_ADDRESSES):
-        return _read_address(path, device)
-    for prefix, find in FINDERS.items():
-        if path.startswith(prefix):
-            return _read_file(str(find(path.removeprefix(prefix))), path, device)
     if path.startswith(_MODEL_ZOOS):
         return _read_from_model_zoo(path, device)
-    if "://" in path:
-        raise UserInputError(f"checkpoint {path}: fetch the file and name its path.")
-    check_file(path)
-    return _read_file(os.path.expanduser(path), path, device)
+    file = local_copy(path)
+    try:
+        return _read_file(str(file), path, device)
+    except UserInputError:
+        if path.startswith(_ADDRESSES):
+            file.unlink(missing_ok=True)  # or the next call would use it again
+        raise
 
 
 def read_ahead(path: str) -> Any:
@@ -125,15 +123,25 @@ def read_state_dict(path: str) -> dict[str, Tensor]:
 
 
 def local_copy(path: str) -> Path:
-    """Return the local file of a path or an http(s) address.
+    """Return the local file of a path, an http(s) address, or a prefix and a name.
 
     Raises:
         UserInputError: If it does not exist or cannot be fetched.
     """
     if path.startswith(_ADDRESSES):
-        return _fetch(path)
+        try:
+            if is_main_process():
+                _fetch(path)
+        finally:
+            barrier()
+        return _fetch(path)  # another machine has its own copy
+    for prefix, find in FINDERS.items():
+        if path.startswith(prefix):
+            return find(path.removeprefix(prefix))
+    if "://" in path:
+        raise UserInputError(f"checkpoint {path}: fetch the file and name its path.")
     check_file(path)
-    return Path(os.path.expanduser(path))
+    return Path(path).expanduser()
 
 
 def get_state_dict(checkpoint: Any, path: str) -> dict[str, Tensor]:
@@ -172,70 +180,56 @@ def check_file(path: str) -> None:
 
 def _read_file(file: str, name: str, device: str | torch.device) -> Any:
     """Read a local file; messages call it `name`."""
-    if file.endswith(".safetensors"):
-        return keep_plain(load_from_safetensors(file, device), name)
+    is_pickle = not file.endswith(".safetensors")
     try:
-        with open(file, "rb") as stream:
-            if not (start := stream.read(512)):
-                raise UserInputError(f"checkpoint {name} cannot be read: the file is empty.")
-            if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-                raise UserInputError(
-                    f"checkpoint {name} cannot be read: it is a web page, not a checkpoint."
-                )
-            stream.seek(0)
-            content = read_torch_file(stream, device)
-    except (MemoryError, torch.OutOfMemoryError, UserInputError):
+        content = _read_pickle(file, device) if is_pickle else read_safetensors(file, device)
+    except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        cause = _cause(error)
-        if not _unsafe_pickle_allowed or _is_unreadable(error):
-            raise UserInputError(f"checkpoint {name} cannot be read: {cause}.") from error
-        content = _unpickle_in_full(file, name, device, cause)
+        if not _unsafe_pickle_allowed or not is_pickle or _is_final(error):
+            raise UserInputError(f"checkpoint {name} cannot be read: {_cause(error)}.") from error
+        warn(
+            f"checkpoint {name} is unpickled in full, which runs any code in it, because "
+            f"--trust-checkpoint was given and it cannot be read otherwise: {_cause(error)}."
+        )
+        try:
+            content = torch.load(file, map_location=device, weights_only=False)
+        except Exception as second:
+            raise UserInputError(f"checkpoint {name} cannot be read: {_cause(second)}.") from second
     return keep_plain(content, name)
 
 
-def _unpickle_in_full(file: str, name: str, device: str | torch.device, cause: str) -> Any:
-    if os.environ.get("RANK", "0") == "0":
-        print(
-            f"warning: checkpoint {name} is unpickled in full, which runs any code in it, because "
-            f"--trust-checkpoint was given and it cannot be read otherwise: {cause}.",
-            file=sys.stderr,
-        )
-    try:
-        return torch.load(file, map_location=device, weights_only=False)
-    except Exception as error:
-        raise UserInputError(f"checkpoint {name} cannot be read: {_cause(error)}.") from error
+def _read_pickle(file: str, device: str | torch.device) -> Any:
+    with open(file, "rb") as stream:
+        start = stream.read(512).lstrip().lower()
+        if not stream.tell():
+            raise _NoCheckpoint("the file is empty")
+        if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+            raise _NoCheckpoint("it is a web page, not a checkpoint")
+        stream.seek(0)
+        return read_torch_file(stream, device)
 
 
-def _is_unreadable(error: Exception) -> bool:
-    # "Invalid argument" is damage: zipfile seeks to a negative place
-    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
+class _NoCheckpoint(Unreadable):
+    """The file is something else."""
+
+
+def _is_final(error: Exception) -> bool:
+    """Tell whether to unpickle in full would not help either."""
+    if isinstance(
+        error, OSError
+    ):  # "Invalid argument" is damage: zipfile seeks to a negative place
+        return error.errno not in (None, errno.EINVAL)
+    return isinstance(error, _NoCheckpoint)
 
 
 def _cause(error: Exception) -> str:
-    if isinstance(error, OSError) and _is_unreadable(error):
+    if isinstance(error, OSError) and _is_final(error):
         return error.strerror or str(error)
     if isinstance(error, Unreadable):
         return f"{error}{TRUST_ADVICE if error.trust_helps else ''}"
     # a damaged file raises errors of many kinds
     return "it is truncated or not a PyTorch checkpoint"
-
-
-def _read_address(address: str, device: str | torch.device) -> Any:
-    rank, world_size = get_dist_info()
-    try:
-        if rank == 0:
-            file = _fetch(address)
-    finally:
-        if world_size > 1:
-            torch.distributed.barrier()
-    if rank > 0:  # another machine has its own copy
-        file = _fetch(address)
-    try:
-        return _read_file(str(file), address, device)
-    except UserInputError:
-        file.unlink(missing_ok=True)  # or the next call would use it again
-        raise
 
 
 def _fetch(address: str) -> Path:

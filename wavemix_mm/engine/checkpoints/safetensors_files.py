@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wavemix_mm.engine.checkpoints.safe_globals import Unreadable
-from wavemix_mm.engine.checkpoints.torch_files import check_plain
+from wavemix_mm.engine.checkpoints.records import Budget, Unreadable, refuse
+from wavemix_mm.engine.checkpoints.safe_globals import Builder
 from wavemix_mm.errors import UserInputError
 
 # One entry, because safetensors writes several in an order that changes between processes.
@@ -57,38 +57,31 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} {value!r}")
 
 
-def load_from_safetensors(filename: str, map_location: Any = None) -> dict[str, Any]:
+def read_safetensors(file: str, device: str | torch.device) -> dict[str, Any]:
     """Read a file into the layout of mmengine's checkpoints.
 
     Args:
-        filename: The file.
-        map_location: Device of the tensors; another kind of torch.load's argument means the CPU.
+        file: The file.
+        device: Device of the tensors.
 
     Returns:
         `meta`, empty if `write_safetensors` did not write the file, and `state_dict`.
 
     Raises:
-        UserInputError: If the file does not exist or is damaged.
+        Unreadable: If the file is damaged.
     """
     from safetensors import SafetensorError, safe_open
 
-    path = os.path.expanduser(filename)
-    device = map_location if isinstance(map_location, str | torch.device) else "cpu"
     try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_META_KEY, "{}")
+        with safe_open(file, framework="pt") as stream:
+            text = (stream.metadata() or {}).get(_META_KEY, "{}")
             if len(text) > _MAX_META:
-                raise Unreadable("its meta is too long")
+                refuse("its meta is too long")
             meta = json.loads(text)
-            check_plain(meta, len(text))
+            Builder(Budget(len(text)), lambda _: None)(meta)  # refuses what is nested too deep
             if not isinstance(meta, dict):
-                raise Unreadable("its meta is no dict")
-            state = {key: file.get_tensor(key).to(device) for key in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise UserInputError(f"checkpoint {filename} does not exist.") from None
+                refuse("its meta is no dict")
+            state = {key: stream.get_tensor(key).to(device) for key in stream.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, ValueError, RecursionError, Unreadable) as error:
-        raise UserInputError(
-            f"checkpoint {filename} cannot be read: it is truncated or not of the format "
-            f"safetensors ({error})."
-        ) from error
+        raise Unreadable(f"it is truncated or not of the format safetensors ({error})") from error
     return dict(meta=meta, state_dict=state)

@@ -12,12 +12,12 @@ import math
 import os
 import pickle
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import all_gather_object, get_world_size, is_main_process, master_only
+from mmengine.dist import all_gather_object, master_only
 from mmengine.fileio import FileClient, LocalBackend, get_file_backend
 from mmengine.runner import Runner, save_checkpoint
 
@@ -61,65 +61,71 @@ class CheckpointWriter:
         Raises:
             UserInputError: If ``max_failures`` checkpoints in a row were not written.
         """
+
+        def save() -> None:
+            options.update(out_dir=str(path.parent), filename=temporary_path(path).name)
+            runner.save_checkpoint(meta=dict(meta), **options)
+
+        @master_only
+        def rename() -> None:
+            put_in_place(path)
+            if pointer:
+                write_pointer(Path(runner.work_dir), path)
+
         self._meta = meta
-        problem = None
         try:
-            runner.save_checkpoint(
-                str(path.parent), temporary_path(path).name, meta=dict(meta), **options
-            )
-        except (OSError, _NotFiniteError) as error:
-            problem = _describe(error, path)
+            problem = _problem(save, path) or _problem(rename, path)
         finally:
             self._meta = None
-        problem = _agreed(problem)
-        if problem is None and is_main_process():
-            try:
-                put_in_place(path)
-                if pointer:
-                    write_pointer(Path(runner.work_dir), path)
-            except OSError as error:
-                problem = _describe(error, path)
-        problem = _agreed(problem)
         if problem is None:
             self.failures = 0
             return True
-        self._fail(runner, path, problem)
-        return False
-
-    def check(self, checkpoint: dict) -> None:
-        """Complete and check the content before it is written (``before_save_checkpoint``).
-
-        Raises:
-            _NotFiniteError: If weights or optimizer state hold NaN or infinity.
-        """
-        if self._meta is None:  # another hook writes the checkpoint
-            return
-        checkpoint["meta"].update(self._meta)  # FlexibleRunner sets its own epoch and iter
-        name = find_not_finite(checkpoint)
-        if name:
-            raise _NotFiniteError(f"{name} is not finite")
-
-    def _fail(self, runner: Runner, path: Path, problem: str) -> None:
         self.failures += 1
-        if is_main_process():
-            self.remove(runner, [temporary_path(path)])
+        self.remove(runner, [temporary_path(path)])
         message = f"checkpoint {path} was not written: {problem}"
         if self.failures >= self.max_failures:
             raise UserInputError(f"{message}; {self.failures} failures in a row.")
         runner.logger.warning(
             f"{message}; the training goes on, failure {self.failures} of {self.max_failures}."
         )
+        return False
+
+    def check(self, checkpoint: dict) -> None:
+        """Complete and check the content before it is written (``before_save_checkpoint``).
+
+        Raises:
+            FloatingPointError: If weights or optimizer state hold NaN or infinity.
+        """
+        if self._meta is None:  # another hook writes the checkpoint
+            return
+        checkpoint["meta"].update(self._meta)  # FlexibleRunner sets its own epoch and iter
+        if name := find_not_finite(checkpoint):
+            raise FloatingPointError(f"{name} is not finite")
 
     @staticmethod
+    @master_only
     def remove(runner: Runner, paths: Iterable[Path]) -> None:
         """Remove checkpoints in the first process; warn of each that cannot be removed."""
-        if not is_main_process():
-            return
         for path in paths:
             try:
                 remove_checkpoint(path)
             except OSError as error:
                 runner.logger.warning(f"{path} was not removed: {error.strerror}.")
+
+
+def _problem(action: Callable[[], None], path: Path) -> str | None:
+    """Return why an action failed in any process, or None."""
+    problem = None
+    try:
+        action()
+    except FloatingPointError as error:
+        problem = str(error)
+    except OSError as error:
+        folder = next(parent for parent in path.absolute().parents if os.path.isdir(parent))
+        usage = shutil.disk_usage(folder)
+        free = f"{usage.free / 2**20:.1f} MiB of {usage.total / 2**20:.1f} MiB are free in {folder}"
+        problem = f"{error.strerror or error} ({free})"
+    return next(filter(None, all_gather_object(problem)), None)
 
 
 def check_local(folder: str, file_client_args: dict | None, backend_args: dict | None) -> None:
@@ -158,10 +164,6 @@ def publish(runner: Runner, paths: Iterable[str], keys: Collection[str]) -> None
         runner.logger.info(f"{path} is published as {copy}, without {removed}.")
 
 
-class _NotFiniteError(Exception):
-    """A checkpoint holds NaN or infinity."""
-
-
 def find_not_finite(checkpoint: dict) -> str | None:
     """Return the name of the first tensor of weights or optimizer state with NaN or infinity."""
     for part in ("state_dict", "ema_state_dict", "optimizer"):
@@ -182,19 +184,3 @@ def _tensors(value: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _tensors(item, f"{name}.{index}")
-
-
-def _agreed(problem: str | None) -> str | None:
-    """Return the first problem of any process."""
-    if get_world_size() == 1:
-        return problem
-    return next((item for item in all_gather_object(problem) if item), None)
-
-
-def _describe(error: Exception, path: Path) -> str:
-    if not isinstance(error, OSError):
-        return str(error)
-    folder = next(parent for parent in path.absolute().parents if os.path.isdir(parent))
-    usage = shutil.disk_usage(folder)
-    free = f"{usage.free / 2**20:.1f} MiB of {usage.total / 2**20:.1f} MiB are free in {folder}"
-    return f"{error.strerror or error} ({free})"
