@@ -20,7 +20,7 @@ from wavemix_mm.registry import type_name
 
 # Registered names and class names of norms that need several processes.
 _SYNC_NORMS = ("SyncBN", "MMSyncBN", "SyncBatchNorm", "NaiveSyncBatchNorm")
-_AMP_ONLY_KEYS = ("loss_scale", "dtype", "use_fsdp")
+AMP_ONLY_KEYS = ("loss_scale", "dtype", "use_fsdp")
 
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
@@ -101,7 +101,7 @@ def adapt_to_machine(cfg: Config, launcher: str) -> None:
         amp = [node for node in nodes if type_name(node) == "AmpOptimWrapper"]
         for node in amp:
             node["type"] = "OptimWrapper"
-            for key in _AMP_ONLY_KEYS:
+            for key in AMP_ONLY_KEYS:
                 node.pop(key, None)
         if amp:
             warn("no accelerator was found: training in float32 (OptimWrapper), not AMP.")
