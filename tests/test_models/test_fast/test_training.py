@@ -172,12 +172,12 @@ def test_graphs_that_fail_are_not_used(graphs, monkeypatch):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_training_on_a_gpu_repeats_itself_with_graphs():
     """Steps of two runs, of which the second begins later, are equal; the log says what is used."""
-    weights = []
+    weights, saved = [], {}
     for begin in (0, 4):
         torch.compiler.reset()
         network = build().cuda()
         if begin:
-            network.load_state_dict(saved)  # noqa: F821, of the first run
+            network.load_state_dict(saved)
         network.forward = CompiledForward(network, True, {}, try_graphs=True)
         optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
         for i in range(begin, 8):

@@ -18,7 +18,7 @@ from wavemix_mm.engine.messages import building, error_message, lost_process
 from wavemix_mm.engine.parallel.distributed import init_distributed
 from wavemix_mm.engine.run.config import adapt_to_machine, load_config, parse_options, set_work_dir
 from wavemix_mm.engine.run.data_check import check_data_paths
-from wavemix_mm.engine.run.optimize import speed_up_training
+from wavemix_mm.engine.run.training_speed import speed_up_training
 from wavemix_mm.errors import UserInputError
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -21,22 +22,23 @@ _COMPILED = threading.RLock()
 class BySize:
     """Take the place of a network's `forward`, and prepare a fast way for each size that repeats.
 
-    A size is prepared when it comes the second time, because many sizes come only once. Sizes
-    beyond `MAX_SIZES` run eagerly. If the weights move to another place, the ways of the old place
-    are dropped.
+    Sizes beyond `MAX_SIZES` run eagerly. If the weights move to another place, the ways of the old
+    place are dropped.
 
     Args:
         network: The network.
+        number: How many times a size must have come before it is prepared.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, number: int) -> None:
         self.network = network
+        self._number = number
         self._lock = threading.Lock()
         self._weight: Tensor | None = None
         self._forget()
 
     def _forget(self) -> None:
-        self._seen: set[tuple] = set()
+        self._seen: Counter[tuple] = Counter()
         self._runs: dict[tuple, Callable] = {}
 
     def _prepare(self, args: tuple) -> Callable:
@@ -57,15 +59,17 @@ class BySize:
                 # one gets the same address.
                 self._weight = None if weight is None else weight.detach()
                 self._forget()
-            if key in self._seen and key not in self._runs and len(self._runs) < MAX_SIZES:
+            if key in self._runs or len(self._runs) == MAX_SIZES:
+                pass
+            elif self._seen[key] >= self._number:
                 self._runs[key] = self._prepare(args)
                 if len(self._runs) == MAX_SIZES:
                     warn(
                         f"{type(self.network).__name__} got images of {MAX_SIZES} sizes; other "
                         "sizes run without compiled code and CUDA graphs."
                     )
-            elif len(self._runs) < MAX_SIZES:
-                self._seen.add(key)
+            else:
+                self._seen[key] += 1
             return self._runs.get(key, self._run_eagerly)
 
 

@@ -43,8 +43,8 @@ _WARM_UPS, _ROUNDS = 3, 5
 class CompileHook(Hook):
     """Compile the networks of a model for a training or a test.
 
-    The blocks of a network are compiled one by one, once for each size of images that repeats, up
-    to a bound. A validation during the training runs eagerly. Names of parameters stay.
+    The blocks of a network are compiled one by one, once for each size of images, up to a bound.
+    A validation during the training runs eagerly. Names of parameters stay.
 
     Args:
         options: Arguments of torch.compile.
@@ -99,7 +99,8 @@ class CompiledForward(BySize):
     def __init__(
         self, network: nn.Module, mode: bool, options: dict[str, Any], try_graphs: bool = False
     ) -> None:
-        super().__init__(network)
+        # from the first step on, so that a resumed run computes the same
+        super().__init__(network, number=0)
         self.mode = mode
         self.options = options
         self.try_graphs = try_graphs and options.keys().isdisjoint(("mode", "options", "backend"))

@@ -20,7 +20,7 @@ def speed_up_training(cfg: Config) -> None:
 
     If the machine is fast in bfloat16, OptimWrapper and AmpOptimWrapper become
     BFloat16OptimWrapper, also in hooks. On a GPU, Adam, AdamW and SGD get ``fused=True``, unless
-    the config sets ``fused`` or ``foreach``.
+    the config sets ``fused`` or ``foreach``, and losses are read only to log them.
     """
     device = get_device()
     done = []
@@ -32,11 +32,13 @@ def speed_up_training(cfg: Config) -> None:
                     node.pop(key, None)
         done.append("bfloat16 autocast")
     if device == "cuda":
+        late_losses = dict(type="wavemix_mm.LateLossesHook")
+        cfg.default_hooks = dict(runtime_info=late_losses) | (cfg.get("default_hooks") or {})
         for node in dicts(cfg._cfg_dict):
             optimizer = node.get("optimizer")
-            if isinstance(optimizer, dict) and type_name(optimizer) in _FUSED:
-                if not {"fused", "foreach"} & optimizer.keys():
-                    optimizer["fused"] = True
+            is_known = isinstance(optimizer, dict) and type_name(optimizer) in _FUSED
+            if is_known and not {"fused", "foreach"} & optimizer.keys():
+                optimizer["fused"] = True
         done += ["fused optimizer", "compiled blocks"]
     print_log(f"optimize: on this machine ({device}): {', '.join(done) or 'no change'}.", "current")
 
