@@ -10,6 +10,7 @@ from torch import nn
 
 from wavemix_mm.models.backbones.wavemix import WaveMix
 from wavemix_mm.models.fast import by_size, training
+from wavemix_mm.models.fast.haar_concat import HaarConcat
 from wavemix_mm.models.fast.training import CompiledForward
 
 SIZES = [(32, 48), (37, 51), (64, 32)]
@@ -123,13 +124,19 @@ def test_which_networks_a_hook_compiles(optimize, graphs):
     runner = SimpleNamespace(
         model=model, optim_wrapper=None, logger=SimpleNamespace(info=lambda text: None)
     )
-    hook = dict(type="wavemix_mm.CompileHook", options=options(graphs), optimize=optimize)
+    hook = dict(
+        type="wavemix_mm.CompileHook",
+        options=dict(options(graphs), haar_kernel=optimize),
+        optimize=optimize,
+    )
     HOOKS.build(hook).before_train(runner)
     x = torch.rand(1, 3, 16, 16)
     for _ in range(2):
         outputs = [m.decode_head(m.backbone(x))[0] for m in (model, plain)]
         torch.testing.assert_close(*outputs)
     assert len(graphs) == (1 if optimize else 2)
+    has_kernel = [type(path.concat) is HaarConcat for path in model.backbone.blocks[0].paths]
+    assert has_kernel == [optimize] * 2
 
 
 @pytest.mark.parametrize(("tolerance", "ratio"), [(-1, 2), (1e-3, 2), (1e-3, 0.5)])

@@ -28,6 +28,7 @@ from wavemix_mm.models.fast.by_size import (
     map_tensors,
     warn,
 )
+from wavemix_mm.models.fast.haar_concat import use_haar_kernel
 from wavemix_mm.registry import HOOKS
 
 # The parts of a segmentor or classifier that are networks and nothing else.
@@ -47,7 +48,8 @@ class CompileHook(Hook):
     A validation during the training runs eagerly. Names of parameters stay.
 
     Args:
-        options: Arguments of torch.compile.
+        options: Arguments of torch.compile. With `haar_kernel=True` among them, the transform runs
+            as a Triton kernel on a GPU.
         optimize: Leave out networks that are not made of blocks and might take minutes to compile.
             On a GPU, try CUDA graphs, and keep them if the results are the same and a step takes
             less time.
@@ -55,6 +57,7 @@ class CompileHook(Hook):
 
     def __init__(self, options: dict[str, Any] | None = None, optimize: bool = False) -> None:
         self.options = dict(options or {})
+        self.haar_kernel = self.options.pop("haar_kernel", False)
         self.optimize = optimize
 
     def before_train(self, runner: Runner) -> None:
@@ -79,6 +82,8 @@ class CompileHook(Hook):
         for name in _NETWORKS:
             network = getattr(model, name, None)
             if isinstance(network, nn.Module) and (can_compile(network) or not self.optimize):
+                if self.haar_kernel:
+                    use_haar_kernel(network)
                 network.forward = CompiledForward(network, mode, self.options, try_graphs)
         runner.logger.info("The networks are compiled: the first iterations take long.")
 
