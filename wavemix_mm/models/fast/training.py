@@ -48,8 +48,7 @@ class CompileHook(Hook):
     A validation during the training runs eagerly. Names of parameters stay.
 
     Args:
-        options: Arguments of torch.compile. With `haar_kernel=True` among them, the transform runs
-            as a Triton kernel on a GPU.
+        options: Arguments of torch.compile; see `compile_networks`.
         optimize: Leave out networks that are not made of blocks and might take minutes to compile.
             On a GPU, try CUDA graphs, and keep them if the results are the same and a step takes
             less time.
@@ -57,7 +56,6 @@ class CompileHook(Hook):
 
     def __init__(self, options: dict[str, Any] | None = None, optimize: bool = False) -> None:
         self.options = dict(options or {})
-        self.haar_kernel = self.options.pop("haar_kernel", False)
         self.optimize = optimize
 
     def before_train(self, runner: Runner) -> None:
@@ -79,13 +77,35 @@ class CompileHook(Hook):
 
     def _compile(self, runner: Runner, mode: bool, try_graphs: bool) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        for name in _NETWORKS:
-            network = getattr(model, name, None)
-            if isinstance(network, nn.Module) and (can_compile(network) or not self.optimize):
-                if self.haar_kernel:
-                    use_haar_kernel(network)
-                network.forward = CompiledForward(network, mode, self.options, try_graphs)
+        compile_networks(model, self.options, self.optimize, mode, try_graphs)
         runner.logger.info("The networks are compiled: the first iterations take long.")
+
+
+def compile_networks(
+    model: nn.Module,
+    options: dict[str, Any],
+    only_blocks: bool = False,
+    mode: bool = True,
+    try_graphs: bool = False,
+) -> None:
+    """Compile the networks of a model, in place.
+
+    Args:
+        model: A segmentor or classifier.
+        options: Arguments of torch.compile. With `haar_kernel=True` among them, the transform runs
+            as a Triton kernel on a GPU.
+        only_blocks: Leave out networks that `can_compile` does not know.
+        mode: Whether they are compiled for training; else for evaluation.
+        try_graphs: Whether to try CUDA graphs of compiled blocks.
+    """
+    options = dict(options)
+    haar_kernel = options.pop("haar_kernel", False)
+    for name in _NETWORKS:
+        network = getattr(model, name, None)
+        if isinstance(network, nn.Module) and (can_compile(network) or not only_blocks):
+            if haar_kernel:
+                use_haar_kernel(network)
+            network.forward = CompiledForward(network, mode, options, try_graphs)
 
 
 class CompiledForward(BySize):
