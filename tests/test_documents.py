@@ -30,7 +30,7 @@ from wavemix_mm.host.environment import STACKS
 PROGRAMS = {"export", "unzip", "gunzip", "tar", "sha256sum", "[", "csCreateTrainIdLabelImgs"}
 OPTIONS_OF_OTHERS = {"--rdzv-backend", "--max-restarts", "--hypothesis-show-statistics"}
 # Options that a config need not have before they are given: the runner's, and two of our tools.
-NEW_KEYS = {*inspect.signature(Runner).parameters, "compile", "sync_bn"}
+NEW_KEYS = {*inspect.signature(Runner).parameters, "compile", "optimize", "sync_bn"}
 PLACEHOLDERS = {"CONFIG": "configs/wavemix/camvid.py"}
 COMMANDS = list(commands())
 SETUP = ast.parse((ROOT / "setup.py").read_text())

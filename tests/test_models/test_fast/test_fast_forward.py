@@ -9,7 +9,7 @@ import torch
 
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.models.backbones.wavemix import WaveMix
-from wavemix_mm.models.fast import fast_forward
+from wavemix_mm.models.fast import by_size, fast_forward
 from wavemix_mm.models.fast.fast_forward import Ways
 from wavemix_mm.models.fast.optimize import apply
 
@@ -69,8 +69,8 @@ def test_one_compilation_serves_all_blocks_of_a_size_that_repeats(plain, graphs)
 
 def test_sizes_beyond_the_bound_run_eagerly_and_one_warning_says_so(plain, graphs, monkeypatch):
     warnings = []
-    monkeypatch.setattr(fast_forward, "_warn", warnings.append)
-    monkeypatch.setattr(fast_forward, "MAX_SIZES", 2)
+    monkeypatch.setattr(by_size, "warn", warnings.append)
+    monkeypatch.setattr(by_size, "MAX_SIZES", 2)
     apply(network := copy.deepcopy(plain), ways(graphs))
     for _ in range(3):
         for size in SIZES:
@@ -84,7 +84,7 @@ def test_without_a_working_compiler_it_runs_eagerly_and_one_warning_says_so(plai
         raise RuntimeError("no C++ compiler\nin the path")
 
     warnings = []
-    monkeypatch.setattr(fast_forward, "_warn", warnings.append)
+    monkeypatch.setattr(fast_forward, "warn", warnings.append)
     apply(network := copy.deepcopy(plain), Ways(True, torch.float32, dict(backend=fail)))
     for _ in range(2):
         for size in SIZES:
@@ -134,7 +134,7 @@ def test_training_is_refused(plain):
 @NEEDS_GPU
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_graphs_on_a_gpu(plain, dtype, monkeypatch):
-    monkeypatch.setattr(fast_forward, "MAX_SIZES", 2)
+    monkeypatch.setattr(by_size, "MAX_SIZES", 2)
     plain.cuda()
     apply(network := copy.deepcopy(plain), Ways(True, dtype, None, graph=True))
     tolerance = 5e-3 if dtype == torch.float32 else 2e-2  # TF32

@@ -7,10 +7,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.hooks import EMAHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
@@ -19,10 +18,8 @@ from wavemix_mm.engine.messages import building, error_message, lost_process
 from wavemix_mm.engine.parallel.distributed import init_distributed
 from wavemix_mm.engine.run.config import adapt_to_machine, load_config, parse_options, set_work_dir
 from wavemix_mm.engine.run.data_check import check_data_paths
+from wavemix_mm.engine.run.training_speed import speed_up_training
 from wavemix_mm.errors import UserInputError
-
-# The parts of a segmentor or classifier that are networks and nothing else.
-_NETWORKS = ("backbone", "neck", "decode_head", "auxiliary_head", "head")
 
 
 def prepare(
@@ -47,6 +44,8 @@ def prepare(
         apply_args(cfg, args)
     check_data_paths(cfg, *loaders)
     set_work_dir(cfg, args.work_dir, args.config)
+    if cfg.get("optimize"):
+        speed_up_training(cfg)
     adapt_to_machine(cfg, args.launcher)
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     init_distributed(cfg, args.launcher)
@@ -58,7 +57,8 @@ def build_runner(cfg: Config) -> Runner:
 
     The option ``compile``, True or the arguments of torch.compile, compiles the forward pass of the
     model's networks. mmengine would compile the training step alone, with many graph breaks in the
-    data structures and the optimizer wrapper.
+    data structures and the optimizer wrapper. The option ``optimize`` does so on a GPU; see
+    `speed_up_training`.
 
     None as a hook leaves the hook out. mmengine accepts None only for some of its own hooks.
     """
@@ -69,9 +69,12 @@ def build_runner(cfg: Config) -> Runner:
     # FlexibleRunner would build it when the loop begins; the checks need it before
     if isinstance(getattr(runner, "model", None), dict):
         runner.model = runner.strategy.build_model(runner.model)
-    options = runner.cfg.pop("compile", None)
+    optimize = runner.cfg.pop("optimize", None) and get_device() == "cuda"
+    options = runner.cfg.pop("compile", None) or optimize
     if options:
-        runner.register_hook(_CompileHook({} if options is True else dict(options)))
+        options = {} if options is True else dict(options)
+        hook = dict(type="wavemix_mm.CompileHook", options=options, optimize=bool(optimize))
+        runner.register_hook(hook)
     return runner
 
 
@@ -99,23 +102,6 @@ def remove_ema_hooks(runner: Runner, checkpoint: dict, option: str | None) -> No
             "False."
         )
     runner.hooks[:] = [hook for hook in runner.hooks if hook not in averages or hook in stay]
-
-
-class _CompileHook(Hook):
-    """Compile when the loop begins, after hooks such as EMA have copied the model."""
-
-    def __init__(self, options: dict) -> None:
-        self.options = options
-
-    def before_train(self, runner: Runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        for name in _NETWORKS:
-            network = getattr(model, name, None)
-            if network is not None:
-                network.forward = torch.compile(network.forward, **self.options)
-        runner.logger.info("The networks are compiled: the first iterations take long.")
-
-    before_test = before_train
 
 
 class _StartHook(Hook):

@@ -1,0 +1,52 @@
+"""wavemix_mm/engine/run/training_speed.py: what the option `optimize` changes in a config."""
+
+import copy
+
+import pytest
+from mmengine.config import Config
+
+from wavemix_mm.engine.run import training_speed
+from wavemix_mm.engine.run.training_speed import speed_up_training
+
+CONFIG = dict(
+    optim_wrapper=dict(
+        type="AmpOptimWrapper",
+        loss_scale="dynamic",
+        dtype="float16",
+        accumulative_counts=2,
+        optimizer=dict(type="torch.optim.AdamW", lr=1e-3),
+    ),
+    custom_hooks=[
+        dict(type="SwitchOptimizerHook", optim_wrapper=dict(optimizer=dict(type="SGD", lr=1e-3))),
+        dict(type="Other", optimizer=dict(type="AdamW", lr=1, foreach=False)),
+        dict(type="Another", optimizer=dict(type="LBFGS")),
+    ],
+)
+
+
+@pytest.mark.parametrize(
+    ("device", "is_fast", "text"),
+    [
+        ("cuda", True, "(cuda): bfloat16 autocast, fused optimizer, compiled blocks."),
+        ("cuda", False, "(cuda): fused optimizer, compiled blocks."),
+        ("cpu", True, "(cpu): bfloat16 autocast."),
+        ("cpu", False, "(cpu): no change."),
+        ("mps", True, "(mps): no change."),
+    ],
+)
+def test_what_changes(device, is_fast, text, monkeypatch, capsys):
+    monkeypatch.setattr(training_speed, "get_device", lambda: device)
+    monkeypatch.setattr(training_speed, "is_cpu_fast_in_bfloat16", lambda: is_fast)
+    monkeypatch.setattr(training_speed.torch.cuda, "is_bf16_supported", lambda **kwargs: is_fast)
+    expected = copy.deepcopy(CONFIG)
+    wrapper, hooks = expected["optim_wrapper"], expected["custom_hooks"]
+    if "bfloat16" in text:
+        wrapper["type"] = "wavemix_mm.BFloat16OptimWrapper"
+        del wrapper["loss_scale"], wrapper["dtype"]
+    if device == "cuda":
+        wrapper["optimizer"]["fused"] = hooks[0]["optim_wrapper"]["optimizer"]["fused"] = True
+        expected["default_hooks"] = dict(runtime_info=dict(type="wavemix_mm.LateLossesHook"))
+    cfg = Config(copy.deepcopy(CONFIG))
+    speed_up_training(cfg)
+    assert cfg.to_dict() == expected
+    assert text in "".join(capsys.readouterr())
