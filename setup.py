@@ -20,6 +20,8 @@ AUTHORS = ["wavemix==0.2.4", "einops"]
 DATASETS = ["scipy", "h5py"]
 # torch.onnx.export needs the first two, and onnxruntime runs its graphs.
 EXPORT = ["onnx", "onnxscript", "onnxruntime"]
+# Where `--log` of tools/train.py writes.
+LOGGING = ["tensorboard", "wandb", "mlflow"]
 # The doctor reads the same lists.
 LISTS = runpy.run_path(str(ROOT / PACKAGE / "host" / "requirements.py"))
 EXTRAS = {
@@ -28,6 +30,7 @@ EXTRAS = {
     "wavelets": WAVELETS,
     "datasets": DATASETS,
     "export": EXPORT,
+    "logging": LOGGING,
     # setuptools 70.1 is the first that builds wheels without the package `wheel`.
     "test": [
         *WAVELETS,
@@ -39,6 +42,9 @@ EXTRAS = {
         *AUTHORS,
         *DATASETS,
         *EXPORT,
+        # polygons of COCO become masks as docs/own-data.md says
+        "pycocotools",
+        "tensorboard",
     ],
     # tools/analysis_tools/benchmark.py and benchmark_dwt.py compare with these.
     "benchmark": [*WAVELETS, *AUTHORS, "ptwt", "timm"],

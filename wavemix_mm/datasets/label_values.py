@@ -51,14 +51,14 @@ class LabelValues:
                 "each class."
             )
         self.are_colors = table.ndim == 2
-        indices = np.full(len(table), ignore_index % 256)
+        indices: np.ndarray = np.full(len(table), ignore_index % 256)
         indices[:num_classes] = range(num_classes)
+        self._codes: np.ndarray = np.arange(256)
         if self.are_colors:
             codes = table @ _WEIGHTS
             order = np.argsort(codes)
             self._codes, self._indices = codes[order], indices[order]
         else:
-            self._codes = np.arange(256)
             self._indices = np.full(256, _UNKNOWN)
             self._indices[ignore_index % 256] = ignore_index % 256
             self._indices[table] = indices
