@@ -24,6 +24,8 @@ EXPORT = ["onnx", "onnxscript", "onnxruntime"]
 TIMM = ["timm>=1.0.20"]
 # `make docs`, and the tutorial in the tests.
 DOCS = ["mkdocs-material>=9.6", "mkdocstrings[python]", "mkdocs-jupyter", "nbclient", "ipykernel"]
+# Where `--log` of tools/train.py writes.
+LOGGING = ["tensorboard", "wandb", "mlflow"]
 # The doctor reads the same lists.
 LISTS = runpy.run_path(str(ROOT / PACKAGE / "host" / "requirements.py"))
 EXTRAS = {
@@ -34,6 +36,7 @@ EXTRAS = {
     "export": EXPORT,
     "timm": TIMM,
     "docs": DOCS,
+    "logging": LOGGING,
     # setuptools 70.1 is the first that builds wheels without the package `wheel`.
     "test": [
         *WAVELETS,
@@ -48,6 +51,9 @@ EXTRAS = {
         *TIMM,
         *DOCS,
         "segmentation-models-pytorch>=0.5",
+        # polygons of COCO become masks as docs/own-data.md says
+        "pycocotools",
+        "tensorboard",
     ],
     # tools/analysis_tools/benchmark.py and benchmark_dwt.py compare with these.
     "benchmark": [*WAVELETS, *AUTHORS, *TIMM, "ptwt"],

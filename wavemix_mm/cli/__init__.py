@@ -35,6 +35,7 @@ VERBS: dict[str, dict[str, Any]] = {
     "models": {},
     "export": _PASS_ON,
     "serve": {},
+    "new": {},
 }
 
 
