@@ -61,22 +61,6 @@ EXTRAS = {
 }
 
 
-def remove(path: Path) -> None:
-    """Delete a file, a link or a folder; links are not followed."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def copy(source: Path, target: Path) -> None:
-    """Copy a file or a folder without the caches of Python."""
-    if source.is_dir():
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.py[cod]"))
-    else:
-        shutil.copy2(source, target)
-
-
 class BuildPyWithMim(build_py):
     """Put `configs/`, `tools/` and `model-index.yml` into `wavemix_mm/.mim`.
 
@@ -92,13 +76,13 @@ class BuildPyWithMim(build_py):
             return
         # The wheel would also get what an earlier build left in build/lib.
         package = Path(self.build_lib) / PACKAGE
-        remove(package)
+        shutil.rmtree(package, ignore_errors=True)
         super().run()
         self.fill_mim(package / ".mim", link=False)
 
     def fill_mim(self, target: Path, link: bool) -> None:
         """Replace `target` by links to, or copies of, the entries of the source tree."""
-        remove(target)
+        shutil.rmtree(target, ignore_errors=True)  # it follows no links
         target.mkdir(parents=True)
         for name in MIM_ENTRIES:
             source = ROOT / name
@@ -111,7 +95,11 @@ class BuildPyWithMim(build_py):
                 except OSError:
                     # Windows without the right to make links, or a file system without them.
                     pass
-            copy(source, target / name)
+            if source.is_dir():
+                caches = shutil.ignore_patterns("__pycache__", "*.py[cod]")
+                shutil.copytree(source, target / name, ignore=caches)
+            else:
+                shutil.copy2(source, target / name)
 
 
 setup(
