@@ -90,7 +90,6 @@ def batches(sampler, num_workers=0, **kwargs):
 @pytest.mark.parametrize(
     "loader",
     [
-        dict(num_workers=2),
         dict(num_workers=2, persistent_workers=True),
         dict(num_workers=1, persistent_workers=True, multiprocessing_context="spawn"),
     ],

@@ -45,17 +45,16 @@ def meta(path):
     return read_checkpoint(str(path))["meta"]
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_stops_after_the_iteration(tmp_path, name):
-    before = signal.getsignal(getattr(signal, name))
-    stopped(config(tmp_path, dict(max_keep_ckpts=1)), {6: ask(name)})
+def test_stops_after_the_iteration(tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    stopped(config(tmp_path, dict(max_keep_ckpts=1)), {6: ask("SIGINT")})
     assert Path((tmp_path / "last_checkpoint").read_text()) == tmp_path / "interrupted.pth"
     saved = meta(tmp_path / "interrupted.pth")
     assert (saved["epoch"], saved["iter"]) == (1, 6)
-    assert signal.getsignal(getattr(signal, name)) is before
+    assert signal.getsignal(signal.SIGINT) is before
 
 
-@pytest.mark.parametrize("stop_at", [1, 6, 8, 15, 16])
+@pytest.mark.parametrize("stop_at", [6, 8, 16])
 @pytest.mark.parametrize(
     ("hook", "options"),
     [
@@ -248,9 +247,8 @@ def send_from_outside(pid, *names):
         subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("persistent", [False, True])
-def test_workers_leave_the_signals_to_the_main_process(persistent):
-    loader = DataLoader(_Slow(), num_workers=2, persistent_workers=persistent)
+def test_workers_leave_the_signals_to_the_main_process():
+    loader = DataLoader(_Slow(), num_workers=2, persistent_workers=True)
     protect_workers(loader)
     protect_workers(loader)  # once is enough
     workers = set()

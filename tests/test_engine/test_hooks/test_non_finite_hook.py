@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
@@ -157,22 +158,18 @@ def test_restores_the_last_good_checkpoint(tmp_path, ema):
     spoil(runner, at=9)  # in the third epoch
     restored = {}
 
-    def note(model):
-        if runner.iter == 10 and not restored:
-            restored.update({k: v.clone() for k, v in model.state_dict().items()})
-            state = runner.optim_wrapper.optimizer.state_dict()["state"]
-            restored["momentum"] = state[0]["momentum_buffer"].clone()
-            restored["lr"] = runner.optim_wrapper.get_lr()["lr"][0]
-            restored["base"] = runner.param_schedulers[0].base_values
+    class Note(Hook):
+        priority = "LOWEST"
 
-    step = runner.call_hook
+        def after_train_iter(self, runner, *args, **kwargs):
+            if runner.iter == 10:
+                restored.update({k: v.clone() for k, v in runner.model.state_dict().items()})
+                state = runner.optim_wrapper.optimizer.state_dict()["state"]
+                restored["momentum"] = state[0]["momentum_buffer"].clone()
+                restored["lr"] = runner.optim_wrapper.get_lr()["lr"][0]
+                restored["base"] = runner.param_schedulers[0].base_values
 
-    def call_hook(name, **kwargs):
-        step(name, **kwargs)
-        if name == "after_train_iter":
-            note(runner.model)
-
-    runner.call_hook = call_hook
+    runner.register_hook(Note())
     model = runner.train()
     checkpoint = read_checkpoint(str(tmp_path / "epoch_2.pth"))
     raw = checkpoint["state_dict"]
@@ -213,9 +210,8 @@ def test_restores_across_a_switch(tmp_path):
     [
         (dict(on_failure="stop"), True, "are not finite."),
         (dict(), False, "has no checkpoint to restore."),
-        (dict(max_restores=0), True, "after 0 restored checkpoints."),
     ],
-    ids=["stop", "nothing to restore", "too often"],
+    ids=["stop", "nothing to restore"],
 )
 def test_stops(tmp_path, hook, checkpoint, message):
     bad = range(8)
@@ -241,11 +237,10 @@ def test_restores_again_and_again_then_stops(tmp_path):
 @pytest.mark.parametrize(
     "arguments",
     [
-        *(dict(max_consecutive=value) for value in (0, 2.5, "3", True, None)),
+        dict(max_consecutive=0),
+        dict(max_restores=-1),
         dict(on_failure="retry"),
-        dict(on_failure=None),
         *(dict(lr_factor=value) for value in (0, 1.5, "half", NAN)),
-        *(dict(max_restores=value) for value in (-1, 1.5)),
     ],
     ids=str,
 )

@@ -10,9 +10,7 @@ from mmengine._strategy import DeepSpeedStrategy
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import HOOKS, OPTIM_WRAPPERS
-from mmengine.runner import Runner
 from tiny_run import assert_same_state
-from torch import nn
 
 from wavemix_mm.engine.hooks.switch_optimizer_hook import SwitchOptimizerHook
 from wavemix_mm.engine.run.start import build_runner
@@ -108,15 +106,6 @@ def test_resume_from_the_middle_of_an_epoch(iteration, tmp_path):
         assert recorder.optimizers[0] == "AdamW" and recorder.optimizers[-1] == "SGD"
 
 
-def test_longer_run_goes_on_with_the_second_optimizer(tmp_path):
-    """last_epochs moves the switch with max_epochs; what has switched stays switched."""
-    hook = dict(switch_epoch=None, last_epochs=2)
-    _train(_config(tmp_path / "whole", hook=hook))
-    checkpoint = tmp_path / "whole" / "epoch_4.pth"
-    longer = _resume(tmp_path, "longer", checkpoint, hook=hook, max_epochs=8)
-    assert _train(longer)[1].optimizers == ["SGD"] * 4
-
-
 def test_plain_load_from_does_not_switch(tmp_path):
     _train(_config(tmp_path / "whole"))
     config = _config(tmp_path / "new", load_from=str(tmp_path / "whole" / "epoch_4.pth"))
@@ -195,11 +184,6 @@ def test_load_best_without_a_best_checkpoint_warns(tmp_path):
     assert "Switched to SGD after 2 epochs" in log
 
 
-def test_validation_alone_needs_no_training_loop(tmp_path):
-    runner = Runner.from_cfg(_config(tmp_path, scores=[1.0]))
-    assert runner.val() == {"tiny/score": 1.0}
-
-
 @pytest.mark.parametrize(
     "kwargs, message",
     [
@@ -207,6 +191,8 @@ def test_validation_alone_needs_no_training_loop(tmp_path):
         (dict(switch_epoch=1, last_epochs=1), "exactly one of switch_epoch and last_epochs"),
         (dict(switch_epoch=1, optim_wrapper=None), r"optim_wrapper=dict\(optimizer"),
         (dict(switch_epoch=1, optim_wrapper=dict(type="OptimWrapper")), "optim_wrapper=dict"),
+        (dict(switch_epoch=-1), "SwitchOptimizerHook: switch_epoch=-1 is not an integer"),
+        (dict(last_epochs=1.5), "SwitchOptimizerHook: last_epochs=1.5 is not an integer"),
     ],
 )
 def test_bad_arguments(kwargs, message):
@@ -215,13 +201,7 @@ def test_bad_arguments(kwargs, message):
 
 
 @pytest.mark.parametrize(
-    "hook",
-    [
-        dict(switch_epoch=2),
-        dict(switch_epoch=5),
-        dict(switch_epoch=None, last_epochs=2),
-        dict(switch_epoch=None, last_epochs=50),
-    ],
+    "hook", [dict(switch_epoch=2), dict(switch_epoch=5), dict(switch_epoch=None, last_epochs=2)]
 )
 def test_a_run_that_is_too_short_keeps_its_optimizer_and_says_so(hook, tmp_path):
     """What `--cfg-options train_cfg.max_epochs=2` makes of a long run."""
@@ -252,12 +232,18 @@ def test_a_long_run_that_is_resumed_as_a_short_one_stays_switched(tmp_path):
     assert recorder.optimizers == ["SGD"]
 
 
-def test_several_optimizers_are_refused():
-    optimizers = {name: torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1) for name in "ab"}
-    wrappers = {name: OptimWrapper(optimizer) for name, optimizer in optimizers.items()}
-    runner = SimpleNamespace(train_loop=None, optim_wrapper=OptimWrapperDict(**wrappers))
-    with pytest.raises(UserInputError, match="single optimizer"):
-        SwitchOptimizerHook(switch_epoch=1, optim_wrapper=SGD).before_train(runner)
+@pytest.mark.parametrize(
+    ("runner", "message"),
+    [
+        (dict(optim_wrapper=OptimWrapperDict()), "single optimizer"),
+        # the package of this strategy is not installed
+        (dict(optim_wrapper=None, strategy=object.__new__(DeepSpeedStrategy)), "a DeepSpeedStrat"),
+    ],
+)
+def test_several_optimizers_and_an_optimizer_of_the_strategy_are_refused(runner, message):
+    with pytest.raises(UserInputError, match=message):
+        hook = SwitchOptimizerHook(switch_epoch=1, optim_wrapper=SGD)
+        hook.before_train(SimpleNamespace(train_loop=None, **runner))
 
 
 def test_a_run_by_iterations_is_refused(tmp_path):
@@ -265,9 +251,8 @@ def test_a_run_by_iterations_is_refused(tmp_path):
         _train(_config(tmp_path, **tiny_run.iteration_based(4)))
 
 
-@pytest.mark.parametrize("scheduler", [None, dict(type="StepLR", step_size=1, gamma=0.5)])
-def test_a_flexible_runner_switches_and_resumes(tmp_path, scheduler):
-    hook = dict(param_scheduler=scheduler)
+def test_a_flexible_runner_switches_and_resumes(tmp_path):
+    hook = dict(param_scheduler=dict(type="StepLR", step_size=1, gamma=0.5))
     options = dict(runner_type="FlexibleRunner", env_cfg={}, hook=hook)
     straight, recorder = _train(_config(tmp_path / "a", **options))
     assert recorder.optimizers == ["AdamW", "AdamW", "SGD", "SGD"]
@@ -278,10 +263,3 @@ def test_a_flexible_runner_switches_and_resumes(tmp_path, scheduler):
     resumed, recorder = _train(resumed)
     assert recorder.optimizers == ["SGD"]
     assert_same_state(resumed, straight)
-
-
-def test_a_strategy_with_an_optimizer_of_its_own_is_refused():
-    strategy = object.__new__(DeepSpeedStrategy)  # the package is not installed
-    runner = SimpleNamespace(train_loop=None, optim_wrapper=None, strategy=strategy)
-    with pytest.raises(UserInputError, match="the optimizer of a DeepSpeedStrategy"):
-        SwitchOptimizerHook(switch_epoch=1, optim_wrapper=SGD).before_train(runner)
