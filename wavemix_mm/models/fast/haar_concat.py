@@ -7,11 +7,23 @@ The concatenation in front of a level's MLP then needs no copy of the sub-bands.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wavemix_mm.models.fast.deploy import HaarApproximation
 from wavemix_mm.models.layers.token_mixers import DWTMixer
-from wavemix_mm.models.layers.wavelet import HAAR, haar_dwt2d
+from wavemix_mm.models.layers.wavelet import HAAR, haar_dwt2d, pad_to_even
+
+
+class HaarApproximation(nn.Module):
+    """Replace the Haar transform; `HaarConcat` computes the details."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, C, H, W) -> the same, zero-padded to even sides, and the LL band.
+
+        The LL band, (N, C, ceil(H/2), ceil(W/2)), is twice the mean of each 2x2 cell.
+        """
+        x = pad_to_even(x)
+        return x, 2 * F.avg_pool2d(x, kernel_size=2)
 
 
 class HaarConcat(nn.Module):
