@@ -91,6 +91,12 @@ def test_scan(run, capsys):
     assert "| tiny, float32, eager | inference time | depth | 1 | 2 |" in out
 
 
+def test_points_of_a_scan_have_one_name():
+    model = inspect_model([word for word in TINY if word != "name=tiny"])
+    points = benchmark.scan(model, [(8, 8)], [1, 2])
+    assert [point.depth for point in points] == [1, 2] and len({p.name for p in points}) == 1
+
+
 def test_what_was_measured_is_there_when_a_later_model_is_interrupted(run, monkeypatch):
     def interrupted(group, *args, **kwargs):
         if group[-1].name == "second":

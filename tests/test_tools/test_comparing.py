@@ -262,7 +262,7 @@ def test_a_lost_output_ends_the_training_first(start, tmp_path, monkeypatch):
     assert (tmp_path / "saved").exists()
 
 
-def test_one_comparison_at_a_time_even_after_a_kill(tmp_path):
+def test_one_comparison_at_a_time_even_after_a_kill(tmp_path, monkeypatch):
     """The training of a comparison that was killed goes on, and the folder is locked until then."""
     out, ready = tmp_path / "out", tmp_path / "ready"
     program = "import pathlib, sys, time; path = pathlib.Path(sys.argv[1]); path.touch()\n"
@@ -278,6 +278,10 @@ def test_one_comparison_at_a_time_even_after_a_kill(tmp_path):
         pass
     with pytest.raises(UserInputError, match="--out .*ready: "), lock_folder(ready):
         pass
+    with monkeypatch.context() as patch:
+        patch.setattr("os.access", lambda path, mode: False)
+        with pytest.raises(UserInputError, match="is not writable"), lock_folder(out):
+            pass
     ready.unlink()
     training.join()
     with lock_folder(out):

@@ -141,12 +141,6 @@ def check(transform: Transform, device: str, dtype: str) -> None:
         raise ValueError(f"the result differs from the Haar transform by {difference:.1e}")
 
 
-def _run_both(
-    run: Callable[[Tensor], Sequence[Tensor]], x: Tensor, grads: Sequence[Tensor]
-) -> object:
-    return torch.autograd.grad(run(x), x, grads)
-
-
 def measure(shape: tuple[int, ...], dtype: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     """Time every transform in turns.
 
@@ -174,9 +168,7 @@ def measure(shape: tuple[int, ...], dtype: str, args: argparse.Namespace) -> lis
         try:
             check(transform, args.device, dtype)
             own = x.contiguous(memory_format=transform.memory_format)
-            leaf = own.detach().requires_grad_()
-            grads = [torch.randn_like(band) for band in run(leaf)]
-            both[name] = partial(_run_both, run, leaf, grads)
+            both[name] = _both(run, own)
             forward[name] = partial(torch.inference_mode()(run), own)
         except Exception as error:  # a package may not know a type
             rows[name]["note"] = error_message(error)
@@ -203,6 +195,12 @@ def measure(shape: tuple[int, ...], dtype: str, args: argparse.Namespace) -> lis
                 rows[name] |= timing.speedup(reference, f"{kind}_speedup")
                 rows[name]["reference"] = REFERENCE
     return list(rows.values())
+
+
+def _both(run: Callable[[Tensor], Sequence[Tensor]], x: Tensor) -> Callable[[], object]:
+    x = x.detach().requires_grad_()
+    grads = [torch.randn_like(band) for band in run(x)]
+    return lambda: torch.autograd.grad(run(x), x, grads)
 
 
 def main(argv: list[str] | None = None) -> None:

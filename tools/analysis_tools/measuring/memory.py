@@ -61,7 +61,7 @@ def peak_memory(
         RuntimeError: If the process fails.
     """
     job = pickle.dumps((candidate, batch, is_training, budget, torch.get_num_threads()))
-    command = [sys.executable, "-W", "ignore", "-m", "measuring.memory"]
+    command = [sys.executable, "-W", "ignore", __file__]
     environment = os.environ | dict(PYTHONPATH=os.pathsep.join(sys.path))
     done = subprocess.run(command, input=job, capture_output=True, env=environment)
     if done.returncode == _OVER_BUDGET:

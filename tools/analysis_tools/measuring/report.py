@@ -84,7 +84,7 @@ def make_folder(folder: Path, results: str | None = None) -> None:
     """Create the folder of --out.
 
     Raises:
-        UserInputError: If it cannot be created, or has a file with the name `results` already.
+        UserInputError: If it cannot be written, or has a file with the name `results` already.
     """
     if results and (folder / results).exists():
         raise UserInputError(f"--out {folder} holds results already: name another folder.")
@@ -92,6 +92,8 @@ def make_folder(folder: Path, results: str | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserInputError(f"--out {folder}: {error.strerror}.") from error
+    if not os.access(folder, os.W_OK):
+        raise UserInputError(f"--out {folder} is not writable.")
 
 
 def progress_bar() -> Progress:
