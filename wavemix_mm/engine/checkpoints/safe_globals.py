@@ -83,8 +83,7 @@ class Builder:
             self.pay(8 * len(value))
             return kind(map(self, value))
         if kind is dict:
-            self.pay(100 * len(value), sum(len(key) if type(key) is str else 1 for key in value))
-            return {key: self(item) for key, item in value.items()}
+            return self.mapping(value)
         if kind is Name and value in DTYPES:
             return DTYPES[value]
         if kind is Call and value.name in MAKERS:
@@ -92,6 +91,11 @@ class Builder:
         if kind is Call:
             raise _not_on_the_list(value.name)
         raise Unreadable("it holds a name or storage as a value", True)
+
+    def mapping(self, items: dict) -> dict:
+        """Return a dict with plain values."""
+        self.pay(100 * len(items), sum(len(key) if type(key) is str else 1 for key in items))
+        return {key: self(item) for key, item in items.items()}
 
     def items(self, call: Call) -> list | tuple:
         """Return the elements of the list with which a set, size or mapping is made."""
@@ -128,7 +132,7 @@ def _mapping(build: Builder, call: Call) -> dict:
         expect(type(pair) in (list, tuple))
         key, value = pair
         result[check_key(key)] = value
-    result |= build(call.items)
+    result |= build.mapping(call.items)
     # the versions of modules, by which torch and mmengine load state dicts of older modules
     state = call.state.items if type(call.state) is Call else {}
     modules = build(state.get("_metadata"))
