@@ -30,11 +30,10 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[:-40])
 
 
-@pytest.mark.parametrize("workers", [[], WORKERS], ids=["no worker", "workers"])
-def test_training_names_a_damaged_image(tiny_config, tmp_path, data, capfd, workers):
+def test_training_names_a_damaged_image(tiny_config, tmp_path, data, capfd):
     path = data / "img_dir" / "train" / "2.jpg"
     truncate(path)
-    argv = (tiny_config, "--work-dir", tmp_path / "work", *options(data, *workers))
+    argv = (tiny_config, "--work-dir", tmp_path / "work", *options(data, *WORKERS))
     assert sentence(capfd, "train", *argv) == (
         f"error: image {path} is truncated: the mark of its end is missing."
     )
@@ -52,15 +51,14 @@ def test_validation_names_a_label_of_16_bits(tiny_config, tmp_path, data, capfd)
     assert f"label {path} has pixels of type uint16" in found
 
 
-@pytest.mark.parametrize("workers", [[], WORKERS], ids=["no worker", "workers"])
-def test_bad_samples_are_replaced_and_listed(tiny_config, tmp_path, data, workers):
+def test_bad_samples_are_replaced_and_listed(tiny_config, tmp_path, data):
     image = data / "img_dir" / "train" / "1.jpg"
     label = data / "ann_dir" / "train" / "2.png"
     truncate(image)
     label.unlink()
     skip = "train_dataloader.dataset.on_bad_sample=skip"
     work_dir = tmp_path / "work"
-    run_main("train", tiny_config, "--work-dir", work_dir, *options(data, skip, *workers))
+    run_main("train", tiny_config, "--work-dir", work_dir, *options(data, skip, *WORKERS))
     log = next(work_dir.glob("*/*.log")).read_text()
     assert "2 of 4 samples could not be used and were replaced:" in log
     listed = log.partition("were replaced:\n")[2].splitlines()[:2]
