@@ -125,15 +125,12 @@ def _images(path: str, process_id: int) -> Any:
 
 
 def split_indices(labels: np.ndarray, val_fraction: float, seed: int) -> dict[str, np.ndarray]:
-    """Split indices so that both parts have the same class balance.
+    """Return the ascending indices of 'train' and 'val', with equal class balance.
 
     Args:
         labels: (N,) class of each image.
         val_fraction: Part of each class, rounded to whole images, that goes into 'val'.
         seed: Seed of the draw.
-
-    Returns:
-        The ascending indices of 'train' and 'val'.
     """
     # RandomState, since NumPy promises the same stream in every version for it alone.
     random = np.random.RandomState(seed)
