@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -110,22 +111,12 @@ def test_length(path):
 
 
 def test_root_of_the_package():
-    names = {path.name for path in FILES if path.parent == PACKAGE}
+    names = {path.stem for path in FILES if path.parent == PACKAGE}
     assert names == {
-        *("__init__.py", "__main__.py", "apis.py"),
-        *("errors.py", "registry.py", "version.py"),
-        *("hub.py", "timm.py"),
+        *("__init__", "__main__", "apis", "errors", "hub", "registry", "timm", "version"),
     }
 
 
 def test_no_patch_of_python_or_of_a_foreign_class():
-    removed = (
-        "meta_path",
-        "orig_argv",
-        "sys.argv",
-        "walk_tb",
-        "dataset.__class__",
-        "object.__setattr__",
-    )
-    found = [(path.name, word) for path in FILES for word in removed if word in path.read_text()]
-    assert not found
+    pattern = r"meta_path|orig_argv|sys\.argv|walk_tb|dataset\.__class__|object\.__setattr__"
+    assert not [path.name for path in FILES if re.search(pattern, path.read_text())]

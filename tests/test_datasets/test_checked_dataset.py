@@ -132,6 +132,7 @@ def test_the_next_good_sample_replaces_a_bad_one(root, capfd):
     label_file(root, 3).unlink()
     truncate(image_file(root, 5))
     dataset = camvid(root, on_bad_sample="skip")
+    assert number(dataset[2]) == 4 and dataset.bad_samples() == [2, 3]
     assert [number(dataset[i]) for i in range(6)] == [0, 1, 4, 4, 4, 0]
     assert dataset.bad_samples() == [2, 3, 5]
     log = "".join(capfd.readouterr())

@@ -19,7 +19,6 @@ TINY_MODEL = {
 @pytest.mark.parametrize(
     "config, data, options",
     [
-        ("mnist", "mnist", {}),
         ("mnist_8-10", "mnist", {"model.backbone.depth": 2}),
         ("fashion_mnist", "fashion_mnist", {}),
         ("emnist_letters", "emnist_letters", {}),

@@ -67,85 +67,74 @@ INCOMPLETE = ["mmcv>=2.1,<2.2", "mmpretrain>=1.2,<2", "setuptools<82", "ftfy", "
 
 
 # What is installed, what the problem says, what pip is to install, whether nothing works.
+PROBLEMS = {
+    "no stack": (
+        _installed({}, modules=[]),
+        "no OpenMMLab packages are installed", FAMILIES["onedl"], True,
+    ),
+    "mmengine alone": (
+        _installed({"mmengine": "0.10.7"}, modules=["mmengine", "mmseg"]),
+        "mmcv, mmpretrain missing", INCOMPLETE, False,
+    ),
+    "all but mmengine": (
+        _installed(ONEDL, modules=MODULES[1:], without=["onedl-mmengine"]),
+        "mmengine missing", ["onedl-mmengine>=0.10.12"], True,
+    ),
+    "files removed with the other stack": (
+        _installed(ONEDL, modules=["mmcv", "mmseg"]),
+        "the files of onedl-mmengine, onedl-mmpretrain are gone",
+        ["--force-reinstall", "--no-deps",
+         "onedl-mmengine==0.10.12", "onedl-mmpretrain==1.3.6"], True,
+    ),
+    "mmcv that mmseg refuses": (
+        _installed(OPENMMLAB | {"mmcv": "2.2.0"}),
+        "mmcv 2.2.0 does not fit, >=2.1,<2.2 is needed (mmsegmentation 1.2.2 asserts",
+        ["mmcv>=2.1,<2.2"], False,
+    ),
+    "too old": (
+        _installed(ONEDL | {"onedl-mmengine": "0.10.9"}),
+        "onedl-mmengine 0.10.9 does not fit", ["onedl-mmengine>=0.10.12"], False,
+    ),
+    "broken torch": (
+        _installed(ONEDL, import_errors={"torch": BROKEN}),
+        f"torch 2.11.0 cannot be imported ({BROKEN}); it may be built for another machine",
+        ["--force-reinstall", "torch==2.11.0", "torchvision==0.26.0"], False,
+    ),
+    "broken torchvision": (
+        _installed(ONEDL, import_errors={"torchvision": BROKEN}),
+        f"torchvision 0.26.0+cpu cannot be imported ({BROKEN}); it may be built for another "
+        "torch", ["--force-reinstall", "torch==2.11.0", "torchvision==0.26.0"], False,
+    ),
+    "no torch": (
+        _installed(ONEDL, without=["torch"]),
+        "torch is not installed", ["torch", "torchvision"], False,
+    ),
+    "no torchvision": (
+        _installed(ONEDL, without=["torchvision"]),
+        "torchvision is not installed", ["torch==2.11.0", "torchvision==0.26.*"], False,
+    ),
+    "setuptools too new for pytorch-wavelets": (
+        _installed(ONEDL | {"pytorch-wavelets": "1.3.0", "setuptools": "82.0.0"},
+                   has_pkg_resources=False),
+        "setuptools 82.0.0 has no pkg_resources, which pytorch-wavelets",
+        ["setuptools<82"], False,
+    ),
+    "no setuptools for mmengine": (
+        _installed(OPENMMLAB, without=["setuptools"], has_pkg_resources=False),
+        "setuptools is not installed, so no pkg_resources, which mmengine",
+        ["setuptools<82"], False,
+    ),
+    "requirements missing": (
+        _installed(ONEDL, without=["packaging", "pywavelets", "safetensors"]),
+        "packaging, PyWavelets, safetensors not installed",
+        ["packaging", "PyWavelets", "safetensors"], False,
+    ),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("installed", "problem", "arguments", "blocks_import"),
-    [
-        pytest.param(
-            _installed({}, modules=[]),
-            "no OpenMMLab packages are installed", FAMILIES["onedl"], True,
-            id="no stack",
-        ),
-        pytest.param(
-            _installed({"mmengine": "0.10.7"}, modules=["mmengine", "mmseg"]),
-            "mmcv, mmpretrain missing", INCOMPLETE, False,
-            id="mmengine alone",
-        ),
-        pytest.param(
-            _installed(ONEDL, modules=MODULES[1:], without=["onedl-mmengine"]),
-            "mmengine missing", ["onedl-mmengine>=0.10.12"], True,
-            id="all but mmengine",
-        ),
-        pytest.param(
-            _installed(ONEDL, modules=["mmcv", "mmseg"]),
-            "the files of onedl-mmengine, onedl-mmpretrain are gone",
-            ["--force-reinstall", "--no-deps",
-             "onedl-mmengine==0.10.12", "onedl-mmpretrain==1.3.6"], True,
-            id="files removed with the other stack",
-        ),
-        pytest.param(
-            _installed(OPENMMLAB | {"mmcv": "2.2.0"}),
-            "mmcv 2.2.0 does not fit, >=2.1,<2.2 is needed (mmsegmentation 1.2.2 asserts",
-            ["mmcv>=2.1,<2.2"], False,
-            id="mmcv that mmseg refuses",
-        ),
-        pytest.param(
-            _installed(ONEDL | {"onedl-mmengine": "0.10.9"}),
-            "onedl-mmengine 0.10.9 does not fit", ["onedl-mmengine>=0.10.12"], False,
-            id="too old",
-        ),
-        pytest.param(
-            _installed(ONEDL, import_errors={"torch": BROKEN}),
-            f"torch 2.11.0 cannot be imported ({BROKEN}); it may be built for another machine",
-            ["--force-reinstall", "torch==2.11.0", "torchvision==0.26.0"], False,
-            id="broken torch",
-        ),
-        pytest.param(
-            _installed(ONEDL, import_errors={"torchvision": BROKEN}),
-            f"torchvision 0.26.0+cpu cannot be imported ({BROKEN}); it may be built for another "
-            "torch", ["--force-reinstall", "torch==2.11.0", "torchvision==0.26.0"], False,
-            id="broken torchvision",
-        ),
-        pytest.param(
-            _installed(ONEDL, without=["torch"]),
-            "torch is not installed", ["torch", "torchvision"], False,
-            id="no torch",
-        ),
-        pytest.param(
-            _installed(ONEDL, without=["torchvision"]),
-            "torchvision is not installed", ["torch==2.11.0", "torchvision==0.26.*"], False,
-            id="no torchvision",
-        ),
-        pytest.param(
-            _installed(ONEDL | {"pytorch-wavelets": "1.3.0", "setuptools": "82.0.0"},
-                       has_pkg_resources=False),
-            "setuptools 82.0.0 has no pkg_resources, which pytorch-wavelets",
-            ["setuptools<82"], False,
-            id="setuptools too new for pytorch-wavelets",
-        ),
-        pytest.param(
-            _installed(OPENMMLAB, without=["setuptools"], has_pkg_resources=False),
-            "setuptools is not installed, so no pkg_resources, which mmengine",
-            ["setuptools<82"], False,
-            id="no setuptools for mmengine",
-        ),
-        pytest.param(
-            _installed(ONEDL, without=["packaging", "pywavelets", "safetensors"]),
-            "packaging, PyWavelets, safetensors not installed",
-            ["packaging", "PyWavelets", "safetensors"], False,
-            id="requirements missing",
-        ),
-    ],
-)  # fmt: skip
+    ("installed", "problem", "arguments", "blocks_import"), PROBLEMS.values(), ids=PROBLEMS
+)
 def test_one_problem(installed, problem, arguments, blocks_import):
     finding = _only(find_problems(installed))
     assert problem in finding.problem

@@ -1,11 +1,7 @@
 """The models in mmpretrain's ModelHub, and weights that come with the package."""
 
 import csv
-import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -15,7 +11,7 @@ import pytest
 import torch
 import yaml
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
+from mmpretrain import FeatureExtractor, ImageClassificationInferencer
 from mmpretrain.apis.model import ModelHub
 from safetensors.torch import load_file
 from torch.utils.flop_counter import FlopCounterMode
@@ -30,156 +26,54 @@ ENTRIES = {model["Name"]: model for model in yaml.safe_load(METAFILE.read_text()
 SCOPES = {name: Config.fromfile(ROOT / entry["Config"]).default_scope
           for name, entry in ENTRIES.items()}  # fmt: skip
 CLASSIFIERS = sorted(name for name, scope in SCOPES.items() if scope == "mmpretrain")
-DIGITS = [f"{digit} - {digit}" for digit in range(10)]
-
-# What a user runs.
-SCRIPT = """
-import json, sys
-import wavemix_mm
-loaded = [name for name in sys.modules if name.startswith((
-    "mmcv", "mmpretrain", "mmseg", "mmengine.runner", "modelindex", "safetensors"))]
-wavemix_mm.connect()
-import cv2, torch
-from mmengine.runner import load_checkpoint
-from mmpretrain import FeatureExtractor, ImageClassificationInferencer, get_model, list_models
-from wavemix_mm.errors import UserInputError
-
-config, checkpoint, image = sys.argv[1:]
-
-def error(function, *args, **kwargs):
-    try:
-        function(*args, **kwargs)
-    except UserInputError as problem:
-        return str(problem)
-
-model = get_model("mnist_8-10", pretrained=True)
-source = torch.load(checkpoint, weights_only=True)["state_dict"]
-state = model.state_dict()
-scores = {}
-for key, inferencer in dict(
-    name=ImageClassificationInferencer("mnist_8-10"),
-    prefixed=ImageClassificationInferencer("wavemix/mnist_8-10", device="cpu"),
-    config=ImageClassificationInferencer(config, checkpoint),
-    model=ImageClassificationInferencer(model),
-).items():
-    (result,) = inferencer(image)
-    (other,) = inferencer(cv2.imread(image))
-    assert (result["pred_scores"] == other["pred_scores"]).all()
-    scores[key] = [result["pred_class"], result["pred_scores"].tolist()]
-weights = wavemix_mm.host.model_index.find_weights("mnist_8-10")
-no_weights = error(get_model, "cifar10_64-6", pretrained=True)
-weights.write_bytes(weights.read_bytes()[:-4] + bytes(4))
-print(json.dumps(dict(
-    loaded=loaded,
-    root=wavemix_mm.__file__,
-    listed=list_models("*wavemix*"),
-    number=len(list_models()),
-    classifiers=ImageClassificationInferencer.list_models("mnist*"),
-    classes=model._dataset_meta["classes"],
-    equal=state.keys() == source.keys() and all(state[k].equal(source[k]) for k in state),
-    scores=scores,
-    features=[list(f.shape) for f in FeatureExtractor(model)(image, stage="backbone")[0]],
-    random=get_model("mnist_8-10").state_dict()["head.fc.weight"].equal(source["head.fc.weight"]),
-    no_weights=no_weights,
-    no_model=error(load_checkpoint, model, "wavemix_mm://cifar11"),
-    changed=error(get_model, "mnist_8-10", pretrained=True),
-)))
-"""
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    """As a training run of mnist_8-10 writes it, with random weights."""
-    cfg = Config.fromfile(ROOT / "configs" / "wavemix" / "mnist_8-10.py")
-    torch.manual_seed(1)
-    with DefaultScope.overwrite_default_scope("mmpretrain"):
-        model = MODELS.build(cfg.model)
-    torch.nn.init.normal_(model.head.fc.weight)
-    path = tmp_path_factory.mktemp("run") / "epoch_1.pth"
-    meta = dict(epoch=1, dataset_meta=dict(classes=tuple(DIGITS)), cfg="work_dir = '/home/me'")
-    torch.save(dict(meta=meta, state_dict=model.state_dict(), optimizer={}), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def clone(checkpoint, tmp_path_factory):
-    """A clone in which that checkpoint is published as the contributor of a model does it."""
-    folder = tmp_path_factory.mktemp("clone")
-    ignore = shutil.ignore_patterns("__pycache__", ".mim")
-    for name in ("configs", "tools", "wavemix_mm"):
-        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
-    for name in ("model-index.yml", "setup.py", "README.md"):
-        shutil.copy2(ROOT / name, folder / name)
-    out = "configs/wavemix/weights/mnist_8-10.safetensors"
-    tool = "tools/model_converters/publish.py"
-    (folder / out).unlink(missing_ok=True)
-    lines = run(folder, folder, tool, checkpoint, out).splitlines()[-2:]
-    assert lines[0] == f"    Weights: {out}"
-    metafile = folder / METAFILE.relative_to(ROOT)
-    kept = [line for line in metafile.read_text().splitlines()
-            if not line.startswith(("    Weights:", "    SHA256:"))]  # fmt: skip
-    start = kept.index("  - Name: mnist_8-10") + 1
-    metafile.write_text("\n".join([*kept[:start], *lines, *kept[start:]]))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def built(clone, tmp_path_factory):
-    """The folder that a wheel of it unpacks to."""
-    site = tmp_path_factory.mktemp("site")
-    run(clone, clone, "setup.py", "-q", "build_py", "--build-lib", site)
-    assert not (site / "configs").exists()
-    return site
-
-
-def run(package, cwd, *arguments):
-    """Run Python with the package from one folder alone; return what it prints."""
-    path = [entry for entry in sys.path if entry and not Path(entry, "wavemix_mm").is_dir()]
-    process = subprocess.run(
-        [sys.executable, *map(str, arguments)], cwd=cwd, capture_output=True, text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(package), *path])},
-    )  # fmt: skip
-    assert process.returncode == 0, process.stderr[-3000:]
-    return process.stdout
-
-
-def predict_by_hand(checkpoint, gray):
-    """The scores of the model for an image, without mmpretrain's pipeline and preprocessor."""
-    cfg = Config.fromfile(ROOT / "configs" / "wavemix" / "mnist_8-10.py")
-    with DefaultScope.overwrite_default_scope("mmpretrain"):
-        model = MODELS.build(cfg.model).eval()
-    model.load_state_dict(torch.load(checkpoint, weights_only=True)["state_dict"])
+def predict_by_hand(model, gray):
+    """The scores of a classifier for an image, without mmpretrain's pipeline and preprocessor."""
     pixels = torch.from_numpy(gray)[None, None].float()
     with torch.no_grad():
         feats = model.extract_feat((pixels - 127.5) / 127.5)
-    return model.head(feats).softmax(1)[0]
+        return model.head(feats).softmax(1)[0]
 
 
-def test_mmpretrain_api(built, checkpoint, tmp_path):
-    image = tmp_path / "digit.png"
+def test_mmpretrain_api(tmp_path):
+    image = str(tmp_path / "digit.png")
     gray = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
-    cv2.imwrite(str(image), gray)
-    config = built / "wavemix_mm" / ".mim" / "configs" / "wavemix" / "mnist_8-10.py"
-    output = run(built, tmp_path, "-W", "ignore", "-c", SCRIPT, config, checkpoint, image)
-    answer = json.loads(output.splitlines()[-1])
+    cv2.imwrite(image, gray)
+    config = str(ROOT / "configs" / "wavemix" / "mnist_8-10.py")
+    model = mmpretrain.get_model("mnist_8-10", pretrained=True)
+    expected = predict_by_hand(init_model(config, "wavemix_mm://mnist_8-10", "cpu"), gray)
+    for inferencer in (
+        ImageClassificationInferencer("mnist_8-10"),
+        ImageClassificationInferencer("wavemix/mnist_8-10", device="cpu"),
+        ImageClassificationInferencer(config, "wavemix_mm://mnist_8-10"),
+        ImageClassificationInferencer(model),
+    ):
+        for given in (image, cv2.imread(image)):
+            (result,) = inferencer(given)
+            torch.testing.assert_close(torch.tensor(result["pred_scores"]), expected)
+            assert result["pred_class"] == model._dataset_meta["classes"][int(expected.argmax())]
+    features = FeatureExtractor(model)(image, stage="backbone")[0]
+    assert [list(feature.shape) for feature in features] == [[8, 28, 28]]
+    at_random = mmpretrain.get_model("mnist_8-10").state_dict()
+    assert not torch.equal(at_random["head.fc.weight"], model.head.fc.weight)
+    assert mmpretrain.list_models("*wavemix*") == [f"wavemix/{name}" for name in CLASSIFIERS]
+    assert len(mmpretrain.list_models()) > 500  # mmpretrain's own are there too
+    names = ["mnist", "mnist_8-10", "mnist_8-10_short"]
+    assert ImageClassificationInferencer.list_models("mnist*") == names
 
-    assert Path(answer["root"]).is_relative_to(built)
-    assert answer["loaded"] == []
-    assert answer["listed"] == [f"wavemix/{name}" for name in CLASSIFIERS]
-    assert answer["number"] > 500  # mmpretrain's own are there too
-    assert answer["classifiers"] == ["mnist", "mnist_8-10", "mnist_8-10_short"]
-    assert answer["equal"] and not answer["random"]
-    assert answer["classes"] == DIGITS
-    assert answer["features"] == [[8, 28, 28]]
-    expected = predict_by_hand(checkpoint, gray)
-    for key, (name, scores) in answer["scores"].items():
-        torch.testing.assert_close(torch.tensor(scores), expected, msg=key)
-        assert name == DIGITS[int(expected.argmax())]
-    assert answer["no_weights"].startswith(
-        "no weights of cifar10_64-6 come with wavemix_mm (only of: mnist_8-10); name a checkpoint"
-    )
-    assert "there is no config configs/wavemix/cifar11.py" in answer["no_model"]
-    assert "mnist_8-10.safetensors are not those that were published" in answer["changed"]
+
+def test_changed_and_missing_weights(tmp_path, monkeypatch):
+    name = "configs/wavemix/weights/mnist_8-10.safetensors"
+    weights = tmp_path / name
+    weights.parent.mkdir(parents=True)
+    shutil.copy(METAFILE, tmp_path / "configs" / "wavemix")
+    monkeypatch.setattr(model_index, "find_root", lambda: tmp_path)
+    with pytest.raises(UserInputError, match=r"mnist_8-10\.safetensors are missing"):
+        mmpretrain.get_model("mnist_8-10", pretrained=True)
+    weights.write_bytes((ROOT / name).read_bytes()[:-4] + bytes(4))
+    with pytest.raises(UserInputError, match="are not those that were published"):
+        mmpretrain.get_model("mnist_8-10", pretrained=True)
 
 
 def test_there_are_classifiers():

@@ -33,7 +33,7 @@ def truncate(path):
 def test_training_names_a_damaged_image(tiny_config, tmp_path, data, capfd):
     path = data / "img_dir" / "train" / "2.jpg"
     truncate(path)
-    argv = (tiny_config, "--work-dir", tmp_path / "work", *options(data))
+    argv = (tiny_config, "--work-dir", tmp_path / "work", *options(data, *WORKERS))
     assert sentence(capfd, "train", *argv) == (
         f"error: image {path} is truncated: the mark of its end is missing."
     )

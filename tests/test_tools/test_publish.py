@@ -3,9 +3,8 @@
 import hashlib
 import json
 
+import tiny_run
 import torch
-from mmengine.model import BaseModel
-from mmengine.runner import Runner
 from safetensors import safe_open
 from safetensors.torch import load_file
 from test_train import run_main, sentence
@@ -15,43 +14,19 @@ from wavemix_mm.engine.checkpoints.loading import read_checkpoint
 TOOL = "model_converters/publish"
 
 
-class Line(BaseModel):
-    def __init__(self):
-        super().__init__()
-        self.linear = torch.nn.Linear(2, 1)
-
-    def forward(self, *inputs, mode="tensor"):
-        return {"loss": self.linear(torch.stack(inputs)).square().mean()}
-
-
-class Points(torch.utils.data.Dataset):
-    metainfo = dict(classes=("one", "two"))
-
-    def __len__(self):
-        return 4
-
-    def __getitem__(self, index):
-        return torch.tensor([index, 1.0])
-
-
 def train(work_dir, hooks):
     """Train for three iterations, with a checkpoint after each; return the model."""
-    runner = Runner(
-        model=Line(),
-        work_dir=str(work_dir),
-        train_dataloader=dict(
-            batch_size=2,
-            dataset=Points(),
-            sampler=dict(type="InfiniteSampler", shuffle=False),
-        ),
-        train_cfg=dict(by_epoch=False, max_iters=3),
-        optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1)),
-        default_hooks=dict(checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=1)),
+
+    def name_classes(runner):
+        runner.train_dataloader.dataset.metainfo = dict(classes=("one", "two"))
+
+    cfg = tiny_run.config(
+        work_dir,
+        dict(type="CheckpointHook", by_epoch=False),
         custom_hooks=hooks,
-        randomness=dict(seed=7),
-        experiment_name=str(work_dir),  # mmengine keeps one Runner for each
+        **tiny_run.iteration_based(3),
     )
-    return runner.train()
+    return tiny_run.train(cfg, {1: name_classes}).model
 
 
 def test_plain_run(tmp_path, capsys):
@@ -63,11 +38,11 @@ def test_plain_run(tmp_path, capsys):
     torch.testing.assert_close(written, dict(model.state_dict()), rtol=0, atol=0)
     with safe_open(out, framework="pt") as file:
         meta = json.loads(file.metadata()["wavemix_mm"])
-    assert meta == dict(dataset_meta=dict(classes=["one", "two"]), epoch=0, iter=3, seed=7)
+    assert meta == dict(dataset_meta=dict(classes=["one", "two"]), epoch=0, iter=3, seed=1)
 
     text = capsys.readouterr().out
     digest = hashlib.sha256(out.read_bytes()).hexdigest()
-    assert f"wrote {out}, weights: 2 tensors, 3 numbers\n{out.stat().st_size:,} bytes" in text
+    assert f"wrote {out}, weights: 10 tensors, 38 numbers\n{out.stat().st_size:,} bytes" in text
     assert text.splitlines()[-2:] == [f"    Weights: {out}", f"    SHA256: {digest}"]
     first = out.read_bytes()
     run_main(TOOL, tmp_path / "iter_3.pth", out)
@@ -77,17 +52,17 @@ def test_plain_run(tmp_path, capsys):
 def test_averaged_weights(tmp_path, capsys):
     model = train(tmp_path, [dict(type="EMAHook", ema_type="StochasticWeightAverage")])
     raw = [
-        read_checkpoint(str(tmp_path / f"iter_{i}.pth"))["ema_state_dict"]["module.linear.weight"]
+        read_checkpoint(str(tmp_path / f"iter_{i}.pth"))["ema_state_dict"]["module.layers.0.weight"]
         for i in (1, 2, 3)
     ]
-    torch.testing.assert_close(raw[2], model.linear.weight.detach())
+    torch.testing.assert_close(raw[2], model.layers[0].weight.detach())
     out = tmp_path / "out.safetensors"
     run_main(TOOL, tmp_path / "iter_3.pth", out)
     assert "averaged (EMA) weights" in capsys.readouterr().out
     written = load_file(out)
-    assert set(written) == {"linear.weight", "linear.bias"}
+    assert set(written) == set(model.state_dict())
     mean = torch.stack(raw).mean(0)
-    torch.testing.assert_close(written["linear.weight"], mean)
+    torch.testing.assert_close(written["layers.0.weight"], mean)
     assert not torch.allclose(mean, raw[2])
 
 

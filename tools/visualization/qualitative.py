@@ -101,19 +101,17 @@ def draw(image, truth, prediction, classes, palette, ignore_index: int, path: Pa
     colors = np.zeros((256, 3), np.uint8)
     colors[: len(palette)] = palette
     shown = set(np.unique(prediction).tolist())
-    panels = {"image": image, "prediction": colors[prediction]}
+    panels = {"image": image}
     if truth is not None:
         counted = (truth != ignore_index) & (truth < len(classes))
+        panels["truth"] = colors[truth] * counted[..., None]
+        shown |= set(np.unique(truth[counted]).tolist())
+    panels["prediction"] = colors[prediction]
+    if truth is not None:
         wrong = (truth != prediction) & counted
         # gray: right; red: wrong; black: not counted
         errors = np.where(wrong[..., None], [230, 30, 30], [90, 90, 90]) * counted[..., None]
-        panels = {
-            "image": image,
-            "truth": colors[truth] * counted[..., None],
-            "prediction": colors[prediction],
-            f"wrong: {wrong.sum() / max(counted.sum(), 1):.1%}": errors.astype(np.uint8),
-        }
-        shown |= set(np.unique(truth[counted]).tolist())
+        panels[f"wrong: {wrong.sum() / max(counted.sum(), 1):.1%}"] = errors.astype(np.uint8)
     height, width = prediction.shape
     figure, axes = plt.subplots(
         1, len(panels), figsize=(4 * len(panels), 4 * height / width + 0.9), dpi=100
@@ -125,7 +123,7 @@ def draw(image, truth, prediction, classes, palette, ignore_index: int, path: Pa
     figure.legend(
         handles=[Patch(color=np.array(palette[i]) / 255, label=classes[i]) for i in sorted(shown)],
         loc="lower center",
-        ncols=10 if len(panels) == 4 else 5,
+        ncols=5 if truth is None else 10,
         fontsize=9,
         frameon=False,
     )

@@ -31,24 +31,11 @@ class CamVidDataset(CheckedSegDataset):
     ``ann_dir/{split}``.
 
     Args:
-        img_suffix: Suffix of the images.
-        seg_map_suffix: Suffix of the labels.
         ignore_index: Label of void pixels.
         **kwargs: The other arguments of mmseg's BaseSegDataset and `CheckedDataset`.
     """
 
     METAINFO = dict(classes=tuple(_COLORS), palette=list(_COLORS.values()))
 
-    def __init__(
-        self,
-        img_suffix: str = ".jpg",
-        seg_map_suffix: str = ".png",
-        ignore_index: int = 11,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            img_suffix=img_suffix,
-            seg_map_suffix=seg_map_suffix,
-            ignore_index=ignore_index,
-            **kwargs,
-        )
+    def __init__(self, ignore_index: int = 11, **kwargs: Any) -> None:
+        super().__init__(ignore_index=ignore_index, **kwargs)

@@ -39,12 +39,12 @@ def naming(problem: str) -> Iterator[None]:
 
 
 def read_bytes(path: str, what: str, backend_args: dict | None = None) -> bytes:
-    """Read a file by mmengine's file backend.
+    """Read a file by mmengine's file backend, which by default follows from the path.
 
     Args:
         path: Path, or key of a database.
         what: Start of the message in an error, e.g. 'image'.
-        backend_args: The backend; by default it follows from the path.
+        backend_args: The backend.
 
     Raises:
         BadSampleError: If it does not exist, cannot be read or is empty.
@@ -64,13 +64,7 @@ def read_bytes(path: str, what: str, backend_args: dict | None = None) -> bytes:
 def decode_image(
     data: bytes, path: str, color_type: str = "color", backend: str = "cv2"
 ) -> np.ndarray:
-    """Decode an image as mmcv's LoadImageFromFile does.
-
-    Args:
-        data: The file's bytes.
-        path: Its path, for the error.
-        color_type: mmcv's flag.
-        backend: mmcv's decoder.
+    """Decode the bytes of an image as mmcv's LoadImageFromFile does.
 
     Returns:
         (H, W, 3) in BGR for 'color', (H, W) for 'grayscale'.
@@ -84,7 +78,7 @@ def decode_image(
 def decode_label(
     data: bytes, path: str, backend: str = "pillow", values: LabelValues | None = None
 ) -> np.ndarray:
-    """Decode the label of a segmentation image; palette images are their indices.
+    """Decode the bytes of a segmentation label; palette images are their indices.
 
     Args:
         data: The file's bytes.
@@ -129,8 +123,7 @@ def check_label_values(
         label: (H, W), as the file has it.
         mapped: (H, W), what training gets of it.
         path: The file, for the error.
-        num_classes: Number of classes.
-        ignore_index: Label of pixels that do not count.
+        num_classes, ignore_index: As in the config.
 
     Raises:
         BadSampleError: If not; it names the values in the file and counts their pixels.
@@ -191,12 +184,8 @@ def label_table(reduce_zero_label: bool, label_map: Mapping[int, int] | None) ->
 def check_file(data: bytes, name: str) -> None:
     """Check that a JPEG or PNG is whole and that no image is larger than Pillow allows.
 
-    Args:
-        data: The file's bytes.
-        name: Start of the message in an error, e.g. 'image a.jpg'.
-
     Raises:
-        BadSampleError: If not.
+        BadSampleError: If not; the message starts with the name, e.g. 'image a.jpg'.
     """
     buffer, header_end = io.BytesIO(data), 0
     try:

@@ -30,9 +30,8 @@ class Galaxy10DECaLS(CheckedDataset, BaseDataset):
         filename: Name of the file.
         val_fraction: Part of each class that is the validation set.
         seed: Seed of the split.
-        metainfo: Overrides the class names.
         **kwargs: The other arguments of mmpretrain's BaseDataset and `CheckedDataset`, e.g.
-            pipeline, indices.
+            pipeline, indices, metainfo (overrides the class names).
 
     Raises:
         UserInputError: If the split is unknown, h5py is not installed, or the file is missing or
@@ -61,7 +60,6 @@ class Galaxy10DECaLS(CheckedDataset, BaseDataset):
         filename: str = "Galaxy10_DECals.h5",
         val_fraction: float = 0.1,
         seed: int = 0,
-        metainfo: dict | None = None,
         **kwargs: Any,
     ) -> None:
         if split not in ("train", "val"):
@@ -72,7 +70,7 @@ class Galaxy10DECaLS(CheckedDataset, BaseDataset):
         self.path = os.path.join(data_root, filename)
         self.val_fraction = val_fraction
         self.seed = seed
-        super().__init__(ann_file="", metainfo=metainfo, data_root=data_root, **kwargs)
+        super().__init__(ann_file="", data_root=data_root, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Return index in the file and label of each galaxy of the split."""
@@ -125,15 +123,12 @@ def _images(path: str, process_id: int) -> Any:
 
 
 def split_indices(labels: np.ndarray, val_fraction: float, seed: int) -> dict[str, np.ndarray]:
-    """Split indices so that both parts have the same class balance.
+    """Return the ascending indices of 'train' and 'val', with equal class balance.
 
     Args:
         labels: (N,) class of each image.
         val_fraction: Part of each class, rounded to whole images, that goes into 'val'.
         seed: Seed of the draw.
-
-    Returns:
-        The ascending indices of 'train' and 'val'.
     """
     # RandomState, since NumPy promises the same stream in every version for it alone.
     random = np.random.RandomState(seed)

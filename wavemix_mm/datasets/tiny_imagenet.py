@@ -27,21 +27,18 @@ class TinyImageNet(CheckedDataset, BaseDataset):
     Args:
         data_root: The folder ``tiny-imagenet-200``.
         split: 'train' or 'val'; the labels of the test images are not public.
-        metainfo: Overrides the class names.
         **kwargs: The other arguments of mmpretrain's BaseDataset and `CheckedDataset`, e.g.
-            pipeline, indices.
+            pipeline, indices, metainfo (overrides the class names).
 
     Raises:
         UserInputError: If the split is unknown, or files are missing or damaged.
     """
 
-    def __init__(
-        self, data_root: str, split: str = "train", metainfo: dict | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, data_root: str, split: str = "train", **kwargs: Any) -> None:
         if split not in ("train", "val"):
             raise UserInputError(f"TinyImageNet: split={split!r} is neither 'train' nor 'val'.")
         self.split = split
-        super().__init__(ann_file="", metainfo=metainfo, data_root=data_root, **kwargs)
+        super().__init__(ann_file="", data_root=data_root, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Return path and label of each image."""

@@ -45,9 +45,8 @@ class TorchvisionDataset(CheckedDataset, BaseDataset):
         data_root: Its root folder; docs/datasets.md has the layouts.
         args: Its other arguments, e.g. dict(split='train').
         color_type: 'color' for uint8 images (H, W, 3) in BGR, 'grayscale' for (H, W).
-        metainfo: Overrides the class names of torchvision.
         **kwargs: The other arguments of mmpretrain's BaseDataset and `CheckedDataset`, e.g.
-            pipeline, indices.
+            pipeline, indices, metainfo (overrides the class names).
 
     Raises:
         UserInputError: If torchvision has no such dataset or does not take the arguments, or the
@@ -60,7 +59,6 @@ class TorchvisionDataset(CheckedDataset, BaseDataset):
         data_root: str,
         args: dict[str, Any] | None = None,
         color_type: str = "color",
-        metainfo: dict | None = None,
         **kwargs: Any,
     ) -> None:
         if color_type not in ("color", "grayscale"):
@@ -68,7 +66,7 @@ class TorchvisionDataset(CheckedDataset, BaseDataset):
         self.name = name
         self.args = dict(args or {})
         self.color_type = color_type
-        super().__init__(ann_file="", metainfo=metainfo, data_root=data_root, **kwargs)
+        super().__init__(ann_file="", data_root=data_root, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Open torchvision's dataset and return its labels."""
