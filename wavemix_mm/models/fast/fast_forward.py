@@ -17,7 +17,6 @@ from typing import Any, cast
 
 import torch
 from mmengine.logging import print_log
-from mmengine.utils import apply_to
 from torch import Tensor, nn
 
 from wavemix_mm.errors import UserInputError
@@ -71,14 +70,19 @@ class FastForward:
     """
 
     def __init__(self, network: nn.Module, ways: Ways, out_dtype: torch.dtype | None) -> None:
-        self.network, self.ways, self.out_dtype = network, ways, out_dtype
+        self.__setstate__(dict(network=network, ways=ways, out_dtype=out_dtype))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return dict(network=self.network, ways=self.ways, out_dtype=self.out_dtype)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.network: nn.Module = state["network"]
+        self.ways: Ways = state["ways"]
+        self.out_dtype: torch.dtype | None = state["out_dtype"]
         self._lock = threading.Lock()
         self._seen: set[tuple] = set()
         self._runs: dict[tuple, Callable] = {}
         self._turn: Any = None  # shared by the graphs of the network
-
-    def __reduce__(self) -> tuple:
-        return FastForward, (self.network, self.ways, self.out_dtype)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the network's own forward returns.
@@ -256,7 +260,13 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 
 def _map(function: Callable[[Tensor], Tensor], value: Any) -> Any:
-    return apply_to(value, torch.is_tensor, function)
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, dict):
+        return {key: _map(function, item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)([_map(function, item) for item in value])
+    return value
 
 
 def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
