@@ -114,53 +114,22 @@ def test_a_border_of_black_changes_the_far_side_alone(stem):
     )
 
 
-@pytest.fixture
-def segmentor():
-    pytest.importorskip("mmseg")
-    with DefaultScope.overwrite_default_scope("mmseg"):
-        yield lambda stem, levels: ROOT_MODELS.build(
-            dict(
-                type="EncoderDecoder",
-                backbone=wavemix(stem, levels),
-                decode_head=dict(
-                    type="wavemix_mm.TransposedConvHead", in_channels=8, channels=2, num_classes=3
-                ),
-                test_cfg=dict(mode="whole"),
-            )
-        ).eval()
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("levels", (1, 4))
-@pytest.mark.parametrize("stem", ["strided2", "patch4"])
-def test_logits_of_the_size_of_the_image(segmentor, stem, levels):
-    model = segmentor(stem, levels)
-    deployed = folded(model)
-    for size in [*(small_sizes() if ALL else NARROW), *LARGE[2:4]]:
-        images = torch.rand(1, 3, *size)
-        logits = model.encode_decode(images, [dict(img_shape=size)])
-        assert logits.shape == (1, 3, *size) and logits.isfinite().all()
-        other = deployed.encode_decode(images, [dict(img_shape=size)])
-        torch.testing.assert_close(other, logits, atol=1e-5, rtol=1e-4, msg=str(size))
+def build(stem, levels, **kwargs):
+    return ROOT_MODELS.build(
+        dict(
+            type="ImageClassifier",
+            backbone=wavemix(stem, levels, **kwargs),
+            neck=dict(type="wavemix_mm.ChannelMixing", in_channels=8, out_channels=4),
+            head=dict(type="LinearClsHead", num_classes=3, in_channels=4),
+        )
+    ).eval()
 
 
 @pytest.fixture
 def classifier():
     pytest.importorskip("mmpretrain")
     with DefaultScope.overwrite_default_scope("mmpretrain"):
-        yield lambda stem, levels, **kwargs: ROOT_MODELS.build(
-            dict(
-                type="ImageClassifier",
-                backbone=wavemix(stem, levels, **kwargs),
-                neck=dict(type="wavemix_mm.ChannelMixing", in_channels=8, out_channels=4),
-                head=dict(
-                    type="LinearClsHead",
-                    num_classes=3,
-                    in_channels=4,
-                    loss=dict(type="CrossEntropyLoss"),
-                ),
-            )
-        ).eval()
+        yield build
 
 
 @torch.no_grad()
@@ -171,10 +140,26 @@ def test_scores_of_images_of_every_size(classifier, stem, levels):
     deployed = folded(model)
     for size in [*(small_sizes() if ALL else NARROW), *LARGE[:2]]:
         images = torch.rand(2, 3, *size)
-        scores = model.head(model.extract_feat(images))
+        scores, other = (part.head(part.extract_feat(images)) for part in (model, deployed))
         assert scores.shape == (2, 3) and scores.isfinite().all()
-        other = deployed.head(deployed.extract_feat(images))
         torch.testing.assert_close(other, scores, atol=1e-5, rtol=1e-4, msg=str(size))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("levels", (1, 4))
+@pytest.mark.parametrize("stem", ["strided2", "patch4"])
+def test_logits_of_the_size_of_the_image(stem, levels):
+    pytest.importorskip("mmseg")
+    head = dict(type="wavemix_mm.TransposedConvHead", in_channels=8, channels=2, num_classes=3)
+    cfg = dict(backbone=wavemix(stem, levels), decode_head=head, test_cfg=dict(mode="whole"))
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        model = ROOT_MODELS.build(dict(type="EncoderDecoder", **cfg)).eval()
+        deployed = folded(model)
+        for size in [*(small_sizes() if ALL else NARROW), *LARGE[2:4]]:
+            images, metas = torch.rand(1, 3, *size), [dict(img_shape=size)]
+            logits, other = (part.encode_decode(images, metas) for part in (model, deployed))
+            assert logits.shape == (1, 3, *size) and logits.isfinite().all()
+            torch.testing.assert_close(other, logits, atol=1e-5, rtol=1e-4, msg=str(size))
 
 
 @torch.no_grad()
@@ -184,30 +169,21 @@ def test_float_types(stem, dtype):
     model = backbone(stem, 4)
     deployed = folded(model).to(dtype)
     reference = copy.deepcopy(model).double()
-    model = model.to(dtype)
+    cast = copy.deepcopy(model).to(dtype)
     bound = 16 * torch.finfo(dtype).eps  # a few roundings of values of about one
     for size in small_sizes() if ALL else NARROW:
         images = torch.rand(1, 3, *size)
         expected = reference(images.double())[0]
-        features = model(images.to(dtype))[0]
+        features = cast(images.to(dtype))[0]
         assert features.dtype == dtype
         assert (features.double() - expected).abs().max() < bound, size
         # the folded weights were rounded to float32 before
         features = deployed(images.to(dtype))[0]
         assert (features.double() - expected).abs().max() < max(bound, 1e-5), size
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("stem", STEMS)
-def test_autocast(stem, dtype):
-    model = backbone(stem, 4)
-    for size in small_sizes() if ALL else NARROW:
-        images = torch.rand(1, 3, *size)
-        with torch.autocast("cpu", dtype):
-            features = model(images)[0]
-        bound = 16 * torch.finfo(dtype).eps
-        assert (features.float() - model(images)[0]).abs().max() < bound, size
+        if dtype != torch.float64:
+            with torch.autocast("cpu", dtype):
+                features = model(images)[0]
+            assert (features.double() - expected).abs().max() < bound, size
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 8), (4, 7), (33, 7)])

@@ -50,8 +50,6 @@ def init_weights(model, tmp_path):
     "config, options",
     [
         ("cifar10_in1k", CLS_HEAD),
-        ("cifar100_in1k", CLS_HEAD),
-        ("svhn_in1k", CLS_HEAD),
         ("tiny_imagenet_in1k", CLS_HEAD),
         ("galaxy10", CLS_HEAD),
         ("cityscapes_in1k-192-16-l3", SEG_HEAD),

@@ -225,6 +225,8 @@ def test_unknown_keys_are_listed(unknown, segmentation):
         convert_official(segmentation | {unknown: torch.zeros(1), "surprise": torch.zeros(1)})
     assert unknown in str(error.value) and "surprise" in str(error.value)
     assert "expand.0" not in str(error.value)
+    with pytest.raises(UserInputError, match=r"encoder\.4\.weight and 295 more"):
+        convert_official({f"encoder.{i}.weight": torch.zeros(1) for i in range(300)})
 
 
 def test_a_patch_stem_key_is_unknown_beside_a_strided_stem(segmentation, classification):

@@ -44,23 +44,6 @@ def test_defaults_are_the_papers():
 
 
 @pytest.mark.parametrize(
-    "stem, stride",
-    [
-        (STRIDED, 1),
-        (STRIDED2, 4),
-        (PATCH, 4),
-        (dict(type="wavemix_mm.PatchStem", patch_size=5), 5),
-    ],
-    ids=str,
-)
-def test_output(stem, stride):
-    net = WaveMix(in_channels=1, stem=stem, **TINY)
-    out = net(torch.randn(2, 1, 40, 60))
-    assert isinstance(out, tuple) and len(out) == 1
-    assert out[0].shape == (2, 8, 40 // stride, 60 // stride)
-
-
-@pytest.mark.parametrize(
     "out_indices, blocks",
     [(-1, [2]), (0, [0]), ((0, 2), [0, 2]), ((0, -1), [0, 2]), ([0, 1, 2], [0, 1, 2])],
 )

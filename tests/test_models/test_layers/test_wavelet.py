@@ -11,7 +11,7 @@ from wavemix_mm.errors import UserInputError
 from wavemix_mm.models.layers.wavelet import DWT2d, IDWT2d
 
 WAVELETS = ["haar", "db2", "db4", "bior1.3", "rbio1.3", "coif1", "sym3"]
-SIZES = [(8, 12), (16, 10), (2, 2), (7, 5), (8, 5), (1, 1), (1, 6), (9, 1)]
+SIZES = [(8, 12), (16, 10), (2, 2), (7, 5), (8, 5), (1, 1), (1, 6), (9, 1), (9, 4), (4, 9)]
 
 
 def _mode(wavelet):

@@ -84,8 +84,8 @@ class PatchStem(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, embed_dims // 4, 3, padding=1)
         self.conv2 = nn.Conv2d(embed_dims // 4, embed_dims // 2, 3, padding=1)
         self.patch_conv = PatchConv(embed_dims // 2, embed_dims, patch_size)
-        self.act = build_act_layer(act_cfg or dict(type="GELU"))
-        self.norm = build_norm_layer(norm_cfg or dict(type="BN"), embed_dims)
+        self.act = build_act_layer(act_cfg)
+        self.norm = build_norm_layer(norm_cfg, embed_dims)
         self.in_turn = InTurn()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -104,10 +104,10 @@ class PatchStem(nn.Module):
 
 
 class LevelPath(nn.Sequential):
-    """One level of a block: MLP, upsampling, norm."""
+    """One level of a block: MLP, upsampling, norm, one after the other (Eq. 3, 4)."""
 
     def forward(self, bands: Tensor, higher: Tensor | None = None) -> Tensor:
-        """Sub-bands and, concatenated to them, the higher level's output -> this level's output.
+        """Compute the output of the level from its sub-bands and the next higher level's output.
 
         (N, C, H, W)[, (N, C/2, H, W)] -> (N, out_channels, stride*H, stride*W).
         """
@@ -176,15 +176,15 @@ class WaveMixBlock(nn.Module):
             in_channels = embed_dims if level == self.levels[-1] else embed_dims * 3 // 2
             out_channels = embed_dims // 2 if target else embed_dims
             stride = 2 ** (level - target)
-            layers: dict[str, nn.Module] = dict(
-                expand=nn.Conv2d(in_channels, hidden_channels, kernel_size=1),
-                act=build_act_layer(act_cfg or dict(type="GELU")),
+            layers: OrderedDict[str, nn.Module] = OrderedDict(
+                expand=nn.Conv2d(in_channels, hidden_channels, kernel_size=1),  # Eq. 3
+                act=build_act_layer(act_cfg),
                 dropout=nn.Dropout(dropout),
                 project=nn.Conv2d(hidden_channels, ff_channels, kernel_size=1),
                 upsample=build_upsample(upsample, ff_channels, out_channels, stride, wavelet),
-                norm=build_norm_layer(norm_cfg or dict(type="BN"), out_channels),
+                norm=build_norm_layer(norm_cfg, out_channels),  # Eq. 4
             )
-            self.paths.append(LevelPath(OrderedDict(layers)))
+            self.paths.append(LevelPath(layers))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W), for any H and W of at least 1."""
@@ -279,7 +279,6 @@ class WaveMix(BaseModule):
         self.norm_eval = norm_eval
         self.with_cp = with_cp
         check_embed_dims(self.embed_dims)
-        norm_cfg, act_cfg = norm_cfg or dict(type="BN"), act_cfg or dict(type="GELU")
         layer_cfgs = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         stem = dict(stem or dict(type="wavemix_mm.PatchStem", patch_size=4))
         if type_name(stem) == "PatchStem":

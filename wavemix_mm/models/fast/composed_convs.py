@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -43,7 +44,7 @@ class ComposedConvs(InTurn):
 
     def products(self, layers: Layers) -> tuple[WeightAndBias, WeightAndBias]:
         """Return the product of the layers after the first, and the product of all."""
-        pairs = [(layer.weight, layer.bias) for layer in layers]
+        pairs: list[Any] = [(layer.weight, layer.bias) for layer in layers]
         # patches have no padding of their own: both together have the second layer's padding
         following = compose(*pairs[1:]) if len(pairs) == 3 else pairs[1]
         return following, compose(pairs[0], following, layers[0].stride[0])

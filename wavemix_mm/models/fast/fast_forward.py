@@ -73,8 +73,11 @@ class FastForward(BySize):
         self.ways = ways
         self.out_dtype = out_dtype
 
-    def __reduce__(self) -> tuple:
-        return FastForward, (self.network, self.ways, self.out_dtype)
+    def __getstate__(self) -> tuple:
+        return self.network, self.ways, self.out_dtype
+
+    def __setstate__(self, state: tuple) -> None:
+        FastForward.__init__(self, *state)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the network's own forward returns.

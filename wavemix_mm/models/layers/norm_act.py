@@ -14,12 +14,12 @@ _NORMS = {"BN": nn.BatchNorm2d, "BN2d": nn.BatchNorm2d, "SyncBN": nn.SyncBatchNo
 _ACTS = {"GELU": nn.GELU, "ReLU": nn.ReLU, "SiLU": nn.SiLU}
 
 
-def build_norm_layer(cfg: dict, num_features: int) -> nn.Module:
-    """Build a norm layer; ``requires_grad=False`` in the config freezes its parameters.
+def build_norm_layer(cfg: dict | None, num_features: int) -> nn.Module:
+    """Build a norm layer, by default batch norm; ``requires_grad=False`` freezes its parameters.
 
     As in the toolboxes' own builders, the number of channels is the layer's first argument.
     """
-    cfg = dict(cfg)
+    cfg = dict(cfg or dict(type="BN"))
     requires_grad = cfg.pop("requires_grad", True)
     kind = cfg.pop("type")
     if kind in ("GN", nn.GroupNorm):
@@ -29,9 +29,9 @@ def build_norm_layer(cfg: dict, num_features: int) -> nn.Module:
     return layer.requires_grad_(requires_grad)
 
 
-def build_act_layer(cfg: dict) -> nn.Module:
-    """Build an activation layer."""
-    cfg = dict(cfg)
+def build_act_layer(cfg: dict | None) -> nn.Module:
+    """Build an activation layer, by default GELU."""
+    cfg = dict(cfg or dict(type="GELU"))
     return _find(cfg.pop("type"), _ACTS)(**cfg)
 
 
