@@ -2,19 +2,17 @@
 
 import importlib.util
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from processes import free_port, run_in_processes
-from test_train import ROOT, load_tool, run_main, weights
+from processes import run_in_processes
+from test_distributed_training import dist_train, train_as_rank
+from test_train import ROOT, run_main, weights
 
 from wavemix_mm.engine.checkpoints.loading import read_checkpoint
 
@@ -104,37 +102,12 @@ def assert_close_weights(one, other):
     assert all(torch.allclose(a[key], b[key], rtol=1e-4, atol=1e-6) for key in a)
 
 
-def train_as_rank(*argv):
-    """What torchrun starts in each process."""
-    load_tool("train").main([str(arg) for arg in argv] + ["--launcher", "pytorch"])
-
-
 @pytest.fixture(scope="module")
 def nodes(config) -> Path:
     """The work dir of dist_train.sh on two nodes with batches of 4; one machine plays both."""
-    if shutil.which("bash") is None:
-        pytest.skip("needs bash")
     work_dir = config.parent / "nodes"
-    environment = os.environ | dict(
-        PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        NNODES="2",
-        PORT=str(free_port()),
-        OMP_NUM_THREADS="1",
-        CUDA_VISIBLE_DEVICES="",
-    )
-    command = ["bash", ROOT / "tools" / "dist_train.sh", config, "1", "--work-dir", work_dir, *HALF]
-    processes = [
-        subprocess.Popen(
-            command,
-            env=environment | dict(NODE_RANK=str(rank)),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)[-4000:]
+    statuses, outputs = dist_train(2, config, "1", "--work-dir", work_dir, *HALF)
+    assert statuses == [0, 0], str(outputs)[-4000:]
     return work_dir
 
 
