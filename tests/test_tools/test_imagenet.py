@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 from processes import run_in_processes
-from test_train import ROOT, load_tool, run_main, weights
+from test_distributed_training import train_as_rank
+from test_train import ROOT, run_main, weights
 
 from wavemix_mm.engine.checkpoints.loading import read_checkpoint
 
@@ -99,11 +100,6 @@ def assert_same_run(one, other):
 def assert_close_weights(one, other):
     a, b = weights(one / "epoch_3.pth"), weights(other / "epoch_3.pth")
     assert all(torch.allclose(a[key], b[key], rtol=1e-4, atol=1e-6) for key in a)
-
-
-def train_as_rank(*argv):
-    """What torchrun starts in each process."""
-    load_tool("train").main([str(arg) for arg in argv] + ["--launcher", "pytorch"])
 
 
 def test_two_processes_give_the_curve_of_one(config, whole, tmp_path):

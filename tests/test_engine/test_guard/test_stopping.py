@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -188,6 +189,16 @@ def test_signals_after_a_training_that_failed_are_obeyed(gone):
     with pytest.raises(KeyboardInterrupt):
         train()
     assert signal.getsignal(signal.SIGINT) in (before, signal.default_int_handler)
+
+
+def test_outside_of_the_main_thread_signals_are_left_alone():
+    training, requests = _Training(), []
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=lambda: requests.append(StopRequest(training, ["SIGTERM"])))
+    thread.start()
+    thread.join()
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert not requests[0].is_agreed()
 
 
 # Several processes

@@ -116,3 +116,8 @@ def test_early_stopping_needs_a_metric_that_there_is():
 def test_datasets(attributes, expected):
     (text,) = texts({}, val=Data(**attributes))
     assert expected in text
+
+
+def test_no_batch():
+    (text,) = texts({}, train=Data(3))
+    assert text.startswith("train_dataloader has no batch: 3 images, batch_size=4 and")

@@ -45,6 +45,11 @@ def test_errors_become_sentences(error, expected):
     assert "\n" not in message
 
 
+def test_building_leaves_user_mistakes_as_they_are():
+    with pytest.raises(UserInputError, match="^levels=0$"), messages.building("config a.py"):
+        raise UserInputError("levels=0")
+
+
 STYLES = {  # of a base
     "text": "_base_ = ['./{0}.py', 'mmpretrain::_base_/default_runtime.py']\n",
     "import": "from mmengine.config import read_base\nwith read_base():\n    from .{0} import *\n",

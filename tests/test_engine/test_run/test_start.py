@@ -2,60 +2,43 @@
 
 import pytest
 import tiny_run
-import torch
 from mmengine.config import Config
-from mmengine.model import BaseModel
-from mmengine.runner import Runner
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 
 from wavemix_mm.engine.run import start
 from wavemix_mm.errors import UserInputError
 
 
-class Line(BaseModel):
-    """One weight; fails in the forward pass if told so."""
-
-    def __init__(self, error=None):
-        super().__init__()
-        self.linear = torch.nn.Linear(2, 1)
-        self.error = error
-
-    def forward(self, *inputs, mode="tensor"):
-        if self.error is not None:
-            raise self.error
-        return {"loss": self.linear(torch.stack(inputs)).square().mean()}
+def start_training(tmp_path, **options):
+    runner = start.build_runner(tiny_run.config(tmp_path, **options))
+    start.run(runner, "train", "config a.py cannot be started")
 
 
-def make_runner(tmp_path, error=None, optimizer=None):
-    return Runner(
-        model=Line(error),
-        work_dir=str(tmp_path),
-        train_dataloader=dict(
-            batch_size=2,
-            dataset=[torch.rand(2) for _ in range(4)],
-            sampler=dict(type="DefaultSampler", shuffle=False),
-        ),
-        train_cfg=dict(by_epoch=True, max_epochs=1),
-        optim_wrapper=dict(optimizer=optimizer or dict(type="SGD", lr=0.1)),
-        experiment_name=str(tmp_path),
-    )
+OPTIMIZER = dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=0.1, momentun=0.9))
 
 
-def test_wrong_optimizer_argument_is_a_sentence(tmp_path):
-    runner = make_runner(tmp_path, optimizer=dict(type="SGD", lr=0.1, momentun=0.9))
-    with pytest.raises(UserInputError, match=r"config a\.py cannot be started: .*'momentun'"):
-        start.run(runner, "train", "config a.py cannot be started")
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (dict(optim_wrapper=OPTIMIZER), r"config a\.py cannot be started: .*'momentun'"),
+        (dict(load_from="no.pth"), r"no\.pth"),
+    ],
+)
+def test_error_before_the_first_iteration_is_a_sentence(tmp_path, options, expected):
+    with pytest.raises(UserInputError, match=expected):
+        start_training(tmp_path, **options)
 
 
-def test_missing_initial_weights_are_a_sentence(tmp_path):
-    runner = make_runner(tmp_path)
-    runner._load_from = str(tmp_path / "no.pth")
-    with pytest.raises(UserInputError, match=r"no\.pth"):
-        start.run(runner, "train", "config a.py cannot be started")
+@HOOKS.register_module(name="StartTestFails")
+class _Fails(Hook):
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        raise ZeroDivisionError
 
 
 def test_error_in_an_iteration_stays_what_it_is(tmp_path):
     with pytest.raises(ZeroDivisionError):
-        start.run(make_runner(tmp_path, ZeroDivisionError()), "train", "config a.py")
+        start_training(tmp_path, custom_hooks=[dict(type="StartTestFails")])
 
 
 class Mine:

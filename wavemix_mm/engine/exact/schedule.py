@@ -21,9 +21,6 @@ def changes_of_schedule(runner: Runner, checkpoint: dict) -> list[str]:
     Args:
         runner: The runner that resumes, before the state is loaded.
         checkpoint: The checkpoint that it resumes from.
-
-    Returns:
-        One message for each difference.
     """
     unit = "max_iters" if isinstance(runner.train_loop, IterBasedTrainLoop) else "max_epochs"
     before = checkpoint["message_hub"]["runtime_info"].get(unit)
@@ -55,12 +52,7 @@ def changes_of_schedule(runner: Runner, checkpoint: dict) -> list[str]:
 
 
 def samples_seen_again(runner: Runner, meta: dict) -> str | None:
-    """Return a message if a resumed epoch begins anew, or None.
-
-    Args:
-        runner: The runner, resumed.
-        meta: The ``meta`` of the checkpoint.
-    """
+    """Return a message if an epoch begins anew after a resume from a checkpoint with this meta."""
     batches = runner.iter - runner.epoch * len(runner.train_dataloader)
     if isinstance(runner.train_loop, IterBasedTrainLoop) or "sampler" in meta or batches <= 0:
         return None

@@ -106,15 +106,12 @@ class StatelessSeedHook(Hook):
         meta[_META_KEY] = dict(seed=self._sampler.seed, samples=samples)
 
     def _check(self, loader: DataLoader, iter_based: bool) -> None:
-        if iter_based != isinstance(self._sampler, StatelessInfiniteSampler):
-            run, fitting = (
-                ("an iteration-based run", "StatelessInfiniteSampler")
-                if iter_based
-                else ("an epoch-based run", "StatelessSampler")
-            )
+        fitting = StatelessInfiniteSampler if iter_based else StatelessSampler
+        if not isinstance(self._sampler, fitting):
             raise UserInputError(
-                f"train_dataloader has sampler {type(self._sampler).__name__}; {run} takes "
-                f"sampler=dict(type='wavemix_mm.{fitting}')."
+                f"train_dataloader has sampler {type(self._sampler).__name__}; an "
+                f"{'iteration' if iter_based else 'epoch'}-based run takes "
+                f"sampler=dict(type='wavemix_mm.{fitting.__name__}')."
             )
         if type(loader.batch_sampler) is not BatchSampler:
             raise UserInputError(

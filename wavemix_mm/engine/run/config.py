@@ -132,6 +132,13 @@ def dicts(node: Any) -> Iterator[dict]:
             yield from dicts(value)
 
 
+def hook_configs(cfg: Config) -> dict[str, dict]:
+    """Return the hooks that a config describes, by their places in it."""
+    hooks = [(f"default_hooks.{k}", hook) for k, hook in (cfg.get("default_hooks") or {}).items()]
+    hooks += [(f"custom_hooks.{i}", hook) for i, hook in enumerate(cfg.get("custom_hooks") or [])]
+    return {place: hook for place, hook in hooks if isinstance(hook, dict)}
+
+
 def _base_at_fault(path: str) -> str | None:
     """Return the base of a config that cannot be read by itself, None if all can."""
     for base in _relative_bases(path):

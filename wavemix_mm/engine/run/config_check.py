@@ -21,6 +21,7 @@ from wavemix_mm.engine.run.class_check import (
     heads,
     output_channels,
 )
+from wavemix_mm.engine.run.config import hook_configs
 from wavemix_mm.engine.run.schedule_check import find_schedule_errors
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import named_class
@@ -170,11 +171,7 @@ def _check_metrics(cfg: Config, model: nn.Module, metrics: list[Any]) -> Iterato
                 )
     known = [metric_names(metric) for metric in metrics]
     names = sorted(set().union(*(each or set() for each in known)))
-    hooks = [(f"default_hooks.{k}", h) for k, h in (cfg.get("default_hooks") or {}).items()]
-    hooks += [(f"custom_hooks.{i}", h) for i, h in enumerate(cfg.get("custom_hooks") or [])]
-    for where, hook in hooks:
-        if not isinstance(hook, Mapping):
-            continue
+    for where, hook in hook_configs(cfg).items():
         bases = getattr(named_class(hook, HOOKS), "__mro__", ())
         stops = "EarlyStoppingHook" in [base.__name__ for base in bases]
         option = "monitor" if stops else "save_best"

@@ -16,6 +16,7 @@ from wavemix_mm.engine.checkpoints.files import (
     sidecar,
 )
 from wavemix_mm.engine.parallel.distributed import agree
+from wavemix_mm.engine.run.config import hook_configs
 from wavemix_mm.errors import UserInputError
 
 
@@ -72,6 +73,6 @@ def _is_file(path: Path, option: str | None) -> bool:
 
 def out_dirs(cfg: Config) -> list[str]:
     """Return the other folders to which the hooks of a config write checkpoints."""
-    hooks = [*(cfg.get("default_hooks") or {}).values(), *(cfg.get("custom_hooks") or [])]
     name = os.path.basename(cfg.work_dir.rstrip(os.sep))
-    return [os.path.join(hook["out_dir"], name) for hook in hooks if hook and hook.get("out_dir")]
+    folders = [hook.get("out_dir") for hook in hook_configs(cfg).values()]
+    return [os.path.join(folder, name) for folder in folders if folder]

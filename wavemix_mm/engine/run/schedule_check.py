@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.dist import get_world_size
 
 from wavemix_mm.engine.messages import Finding
+from wavemix_mm.engine.run.config import hook_configs
 from wavemix_mm.registry import type_name
 
 
@@ -59,8 +60,8 @@ def find_schedule_errors(cfg: Config, num_samples: int | None) -> Iterator[Findi
 
 def _until_switch(cfg: Config, length: int) -> tuple[int, str]:
     """Return the epochs that ``param_scheduler`` may count, and what ends them."""
-    for hook in cfg.get("custom_hooks") or []:
-        if isinstance(hook, Mapping) and type_name(hook) == "SwitchOptimizerHook":
+    for hook in hook_configs(cfg).values():
+        if type_name(hook) == "SwitchOptimizerHook":
             last = hook.get("last_epochs")
             epoch = hook.get("switch_epoch") if last is None else length - last
             if isinstance(epoch, int) and 0 < epoch < length:
