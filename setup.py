@@ -18,8 +18,12 @@ WAVELETS = ["pytorch-wavelets>=1.3.0", "setuptools<82"]
 AUTHORS = ["wavemix==0.2.4", "einops"]
 # SVHN and Galaxy10 DECaLS are read with these.
 DATASETS = ["scipy", "h5py"]
-# torch.onnx.export needs the first two, and onnxruntime runs its graphs.
-EXPORT = ["onnx", "onnxscript", "onnxruntime"]
+# torch.onnx.export needs the first two; the others run its graphs.
+EXPORT = ["onnx", "onnxscript", "onnxruntime", "openvino>=2025.0"]
+# The web page.
+SERVE = ["gradio>=6.0,<7"]
+# Where `--log` of tools/train.py writes.
+LOGGING = ["tensorboard", "wandb", "mlflow"]
 # The doctor reads the same lists.
 LISTS = runpy.run_path(str(ROOT / PACKAGE / "host" / "requirements.py"))
 EXTRAS = {
@@ -28,6 +32,8 @@ EXTRAS = {
     "wavelets": WAVELETS,
     "datasets": DATASETS,
     "export": EXPORT,
+    "serve": SERVE,
+    "logging": LOGGING,
     # setuptools 70.1 is the first that builds wheels without the package `wheel`.
     "test": [
         *WAVELETS,
@@ -39,6 +45,11 @@ EXTRAS = {
         *AUTHORS,
         *DATASETS,
         *EXPORT,
+        *SERVE,
+        "playwright",
+        # polygons of COCO become masks as docs/own-data.md says
+        "pycocotools",
+        "tensorboard",
     ],
     # tools/analysis_tools/benchmark.py and benchmark_dwt.py compare with these.
     "benchmark": [*WAVELETS, *AUTHORS, "ptwt", "timm"],
@@ -118,7 +129,7 @@ setup(
     ],
     packages=find_packages(include=[f"{PACKAGE}*"]),
     include_package_data=True,
-    package_data={PACKAGE: ["py.typed"]},
+    package_data={PACKAGE: ["py.typed", "web/examples/*"]},
     entry_points={"console_scripts": [f"wavemix-mm = {PACKAGE}.__main__:main"]},
     python_requires=">=3.10",
     install_requires=LISTS["REQUIRED"],

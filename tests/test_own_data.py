@@ -1,50 +1,170 @@
-"""A data set of one's own, as docs/getting-started.md says it from the folders to the test."""
+"""Data of one's own, as docs/own-data.md says it, from the files to the prediction."""
 
+import json
+import re
+import shlex
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from documents import ROOT, blocks
+from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
+from typer.testing import CliRunner
 
-sys.path.insert(0, str(ROOT / "tests" / "test_tools"))
-from test_train import run_main
+from wavemix_mm.cli import app
 
-DOCUMENT = ROOT / "docs" / "getting-started.md"
-(CONFIG,) = (block.text for block in blocks("python") if "CheckedSegDataset" in block.text
-             and block.document == DOCUMENT)  # fmt: skip
-COMMANDS = [line for block in blocks("bash") if block.document == DOCUMENT
-            for line in block.text.splitlines() if "mine.py" in line]  # fmt: skip
-# A small network, few crops, one process.
-TINY = ["model.backbone.embed_dims=8", "model.backbone.depth=1"]
-TINY += [f"model.decode_head.{key}" for key in ("in_channels=8", "mid_channels=4", "channels=4")]
+DOCUMENT = ROOT / "docs" / "own-data.md"
+SEGMENTATION, POLYGONS, CLASSIFICATION = (
+    block.text for block in blocks("python") if block.document == DOCUMENT
+)
+COMMANDS = [
+    shlex.split(line)[1:]
+    for block in blocks("bash")
+    if block.document == DOCUMENT
+    for line in block.text.splitlines()
+    if line.startswith("wavemix-mm")
+]
+TINY = ["model.backbone.embed_dims=8", "model.backbone.depth=1", "model.backbone.init_cfg=None"]
 TINY += [f"{split}_dataloader.{key}" for split in ("train", "val", "test")
          for key in ("num_workers=0", "persistent_workers=False")]  # fmt: skip
+COLORS = np.array([(0, 0, 0), (255, 0, 0), (0, 255, 0)], np.uint8)  # RGB
+
+
+def command(*start):
+    """Return the arguments of the first documented command that begins with these words."""
+    return next(words for words in COMMANDS if words[: len(start)] == list(start))
+
+
+def run(words, *options):
+    result = CliRunner().invoke(app, [*words, *options])
+    assert result.exit_code == 0, result.output[-2000:]
+    return result.output
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    rng = np.random.default_rng(0)
-    for split in ("train", "val"):
-        for i in range(4):
-            label = rng.integers(0, 3, (9, 12), dtype=np.uint8).repeat(40, 0).repeat(40, 1)
-            label[0] = 255
-            image = np.repeat(label[..., None] * 50, 3, 2)
-            for kind, suffix, values in (("images", "jpg", image), ("labels", "png", label)):
-                file = tmp_path / "data" / "mine" / kind / split / f"{i:04}.{suffix}"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                cv2.imwrite(str(file), values)
-    (tmp_path / "mine.py").write_text(CONFIG)
+def shapes(tmp_path, monkeypatch):
+    """Ten images of several sizes with a circle and a square; returns their true labels."""
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    rng = np.random.default_rng(0)
+    truths = {}
+    for i in range(10):
+        height, width = rng.integers(40, 70, 2)
+        label = np.zeros((height, width), np.uint8)
+        cv2.circle(label, (12 + i, 14), 9, 1, -1)
+        cv2.rectangle(label, (20, 24), (34 - i, 36), 2, -1)
+        image = COLORS[label][..., ::-1] // 2 + rng.integers(0, 60, (height, width, 3), np.uint8)
+        (tmp_path / "data/mine/images").mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(f"data/mine/images/{i:03}.jpg", image)
+        truths[f"{i:03}"] = label
+    return truths
 
 
-def test_segmentation_from_the_folders_to_the_test(folder, capsys):
-    check, train, test = (line.split()[1:] for line in COMMANDS)
-    run_main(check[0].removeprefix("tools/").removesuffix(".py"), *check[1:])
-    assert "background" in capsys.readouterr().out
-    run_main("train", *train[1:], "--cfg-options", *TINY, "train_cfg.max_epochs=1")
-    assert test[2] == "work_dirs/mine/epoch_110.pth"  # the last of the base's epochs
-    test[2] = "work_dirs/mine/epoch_1.pth"
-    run_main("test", *test[1:], "--cfg-options", *TINY)
-    assert len(list((folder / "painted").rglob("*.png"))) == 4
+def write_labels(labels):
+    Path("data/mine/labels").mkdir(exist_ok=True)
+    for name, label in labels.items():
+        assert cv2.imwrite(f"data/mine/labels/{name}.png", label)
+
+
+def read_back(part="val"):
+    """Return the labels that training or validation gets, by name."""
+    cfg = Config.fromfile("mine.py")
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        dataset = DATASETS.build(cfg[f"{part}_dataloader"].dataset)
+    samples = [sample["data_samples"] for sample in dataset]
+    return {
+        re.search(r"(\w+)\.jpg", sample.img_path)[1]: sample.gt_sem_seg.data[0].numpy()
+        for sample in samples
+    }
+
+
+def assert_same(labels, truths):
+    assert labels
+    for name, label in labels.items():
+        assert np.array_equal(label, truths[name]), name
+
+
+def test_indices_from_the_folders_to_the_prediction(shapes, tmp_path):
+    write_labels(shapes)
+    run(command("new"))
+    assert (tmp_path / "mine.py").read_text() == SEGMENTATION
+    assert_same(read_back(), shapes)
+    head = [f"model.decode_head.{key}" for key in ("in_channels=8", "mid_channels=4", "channels=4")]
+    small = [f"{split}_dataloader.dataset.pipeline.{i}.scale=(64,64)"
+             for split, i in (("train", 2), ("val", 1), ("test", 1))]  # fmt: skip
+    small += ["train_dataloader.dataset.pipeline.3.crop_size=(64,64)",
+              "model.data_preprocessor.size=(64,64)"]  # fmt: skip
+    options = ["--cfg-options", *TINY, *head, *small, "train_cfg.max_epochs=1"]
+    run(command("train"), *options)
+    test, predict = command("test"), command("predict")
+    checkpoint = "work_dirs/mine/epoch_1.pth"
+    assert test[2] == predict[2] == "work_dirs/mine/epoch_110.pth"  # the last of the base's epochs
+    run([*test[:2], checkpoint], *options)
+    given = [word for option in options[1:] for word in ("--cfg-options", option)]
+    run([*predict[:2], checkpoint, *predict[3:]], *given, "--device", "cpu")
+    assert len(list((tmp_path / "out").glob("*_overlay.png"))) == 10
+
+
+def test_colors(shapes):
+    write_labels({name: COLORS[label][..., ::-1] for name, label in shapes.items()})
+    colored = next(words for words in COMMANDS if "--values" in words)
+    run(colored)
+    assert_same(read_back(), shapes)
+
+
+def test_polygons(shapes, tmp_path, monkeypatch, capsys):
+    """Polygons in the format of COCO; those of rectangles are exact."""
+    content = dict(images=[], annotations=[], categories=[dict(id=7, name="square")])
+    truths = {}
+    for i, (name, label) in enumerate(shapes.items()):
+        height, width = label.shape
+        content["images"].append(dict(id=i, width=width, height=height, file_name=f"{name}.jpg"))
+        polygon = [10, 8, 20 + i, 8, 20 + i, 30, 10, 30]
+        content["annotations"].append(
+            dict(id=i + 1, image_id=i, category_id=7, segmentation=[polygon], iscrowd=0, area=1)
+        )
+        truths[name] = np.zeros_like(label)
+        truths[name][8:30, 10 : 20 + i] = 1
+    (tmp_path / "data/mine/annotations.json").write_text(json.dumps(content))
+    exec(compile(POLYGONS, "own-data.md", "exec"), {})
+    assert "--classes background,square" in capsys.readouterr().out
+    run([*command("new")[:-1], "background,square"])
+    assert_same(read_back("val"), truths)
+
+
+def test_class_folders_and_csv(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "data/pets" / name).mkdir(parents=True)
+        for i in range(5):
+            size = (*rng.integers(20, 60, 2), 3)
+            cv2.imwrite(f"data/pets/{name}/{i}.jpg", rng.integers(0, 256, size, dtype=np.uint8))
+    run(command("new", "pets.py"))
+    assert (tmp_path / "pets.py").read_text() == CLASSIFICATION
+    options = ["--cfg-options", *TINY, "model.head.in_channels=8"]
+    run(command("train", "pets.py"), *options, "train_cfg.max_epochs=2")
+    predict = command("predict", "pets.py")
+    assert predict[2] == "work_dirs/pets/epoch_40.pth"
+    given = [word for option in options[1:] for word in ("--cfg-options", option)]
+    run([*predict[:2], "work_dirs/pets/epoch_2.pth", *predict[3:]], *given, "--device", "cpu")
+    content = json.loads((tmp_path / "out/cat/0.json").read_text())
+    assert set(content["probabilities"]) == {"cat", "dog"}
+
+
+def test_weights_for_rare_classes(shapes, capsys):
+    """check_dataset.py prints one over the root of the frequency, with a mean of 1 over pixels."""
+    sys.path.insert(0, str(ROOT / "tests" / "test_tools"))
+    from test_train import run_main
+
+    write_labels(shapes)
+    run(command("new"))
+    run_main("analysis_tools/check_dataset", "mine.py")
+    (line,) = re.findall(r"class_weight=(\[.*\])", capsys.readouterr().out)
+    names = [f"{i:03}" for i in range(10) if i % 5 != 2]  # of the training set
+    pixels = np.concatenate([shapes[name].ravel() for name in names])
+    weights, frequency = np.array(json.loads(line)), np.bincount(pixels) / len(pixels)
+    assert (weights * frequency).sum() == pytest.approx(1, abs=0.01)
+    assert np.allclose(weights * frequency**0.5, (weights * frequency**0.5)[0], rtol=0.02)

@@ -164,11 +164,13 @@ def test_metadata(installed):
         "packaging",
         "PyWavelets",
         "safetensors",
+        "typer",
     }
     for family, lines in FAMILIES.items():
         listed = {Requirement(line) for line in lines}
         assert by_extra[family] - required == {(r.name, str(r.specifier)) for r in listed}
-    assert {"wavelets", "test", "dev"} <= set(by_extra)
+    assert {"wavelets", "logging", "test", "dev"} <= set(by_extra)
+    assert "wavemix-mm = wavemix_mm.__main__:main" in path.with_name("entry_points.txt").read_text()
 
 
 def test_editable_install_gives_a_live_mim(editable, source, expected):

@@ -34,11 +34,19 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--auto-scale-lr", action="store_true", help="scale the learning rate with the batch size"
     )
+    parser.add_argument(
+        "--log",
+        nargs="+",
+        choices=["tensorboard", "wandb", "mlflow"],
+        default=[],
+        help="also log there, offline; the extra `logging` installs the packages",
+    )
     return parser.parse_args(argv)
 
 
 def apply_args(cfg, args: argparse.Namespace) -> None:
     """Apply the command line to the config."""
+    from wavemix_mm.engine.run import logs
     from wavemix_mm.errors import UserInputError
     from wavemix_mm.registry import type_name
 
@@ -54,6 +62,8 @@ def apply_args(cfg, args: argparse.Namespace) -> None:
         if "auto_scale_lr" not in cfg:
             raise UserInputError(f"--auto-scale-lr: config {args.config} has no auto_scale_lr.")
         cfg.auto_scale_lr.enable = True
+    if args.log:
+        logs.add_backends(cfg, args.log, args.config)
 
 
 def train(args: argparse.Namespace) -> None:

@@ -17,6 +17,8 @@ default_hooks = dict(
     # With several processes: loss and batch norm statistics of the whole batch.
     mean_loss=dict(type="wavemix_mm.MeanLossHook"),
     sync_buffers=dict(type="SyncBuffersHook"),
+    # Predictions on two validation images, ten times in a run, into vis_data/vis_image.
+    pictures=dict(type="wavemix_mm.ValidationPicturesHook"),
 )
 env_cfg = dict(
     cudnn_benchmark=True,

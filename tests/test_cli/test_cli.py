@@ -43,7 +43,7 @@ def test_version():
         (["heal"], 2, "No such command 'heal'"),
         (["doctor", "--heal"], 2, "No such option: --heal"),
         (["doctor", "no.py"], 1, "config no.py does not exist"),
-        (["train", "camvid_bst"], 1, "did you mean wavemix_mm::wavemix/camvid_best.py"),
+        (["train", "camvid_bst"], 1, "lists the names); did you mean camvid_best, camvid"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )

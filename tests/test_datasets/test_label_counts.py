@@ -37,7 +37,7 @@ def test_binary_masks(tmp_path):
     assert message.startswith(
         "1 of 2 classes have no pixel in any of the 3 labels: obj; 25.0% of the pixels are ignored"
     )
-    assert "Write class indices into the files, 1 in place of 255" in message
+    assert "label_values=[0, 255]" in message
 
 
 def test_reading_ends_when_each_class_has_occurred(tmp_path):

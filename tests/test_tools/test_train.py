@@ -64,6 +64,21 @@ def test_trains_validates_and_resumes(tiny_config, tmp_path):
     assert any(not torch.equal(expected[key], first[key]) for key in expected)
 
 
+def test_log_and_pictures(tiny_config, tmp_path):
+    """TensorBoard gets the losses, and each backend a picture of a validation image."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    epoch = ["train_cfg.max_epochs=1", "default_hooks.logger.interval=1"]
+    run_main("train", tiny_config, "--work-dir", tmp_path, "--log", "tensorboard",
+             "--cfg-options", *epoch, "default_hooks.pictures.number=1")  # fmt: skip
+    (folder,) = tmp_path.glob("*/vis_data")
+    (picture,) = (folder / "vis_image").iterdir()
+    assert picture.name == "val_1.jpg_2.png"
+    events = EventAccumulator(str(folder)).Reload()
+    assert events.Tags()["images"] == ["val_1.jpg"]
+    assert [event.value for event in events.Scalars("loss")] == pytest.approx(losses(tmp_path))
+
+
 def losses(work_dir):
     lines = next(work_dir.glob("*/vis_data/scalars.json")).read_text().splitlines()
     return [line["loss"] for line in map(json.loads, lines) if "loss" in line]

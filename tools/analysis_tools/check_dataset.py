@@ -1,6 +1,7 @@
 """Read all images and labels of a config's datasets; report class balance and all problems.
 
-Exit status 1 if there is a problem.
+For the training set it also prints class weights for the loss: 1 / sqrt(frequency), scaled so that
+their mean over the pixels or images is 1. Exit status 1 if there is a problem.
 """
 
 from __future__ import annotations
@@ -43,6 +44,10 @@ def print_report(report, max_problems: int) -> None:
         if is_segmentation:
             share = report.ignored / (total + report.ignored)
             print(f"  ignored: {report.ignored:,} pixels, {share:.2%}")
+        if report.name.startswith("train_dataloader") and len(order) <= MAX_ROWS:
+            roots = (report.counts / total) ** 0.5
+            weights = [round(1 / (root * roots.sum()), 2) if root else 0.0 for root in roots]
+            print(f"  class_weight={list(map(float, weights))}")
     for problem in report.problems[:max_problems]:
         print(f"  problem: {problem}")
     if len(report.problems) > max_problems:

@@ -201,7 +201,8 @@ class _SegmentationChecker(_ClassificationChecker):
                 image = decode_image(read_bytes(image_path, "image", self.backend_args), image_path)
         if path is not None:
             with _noting(problems):
-                label = decode_label(read_bytes(path, "label", self.backend_args), path)
+                data = read_bytes(path, "label", self.backend_args)
+                label = decode_label(data, path, values=info.get("label_values"))
                 if image is not None:
                     check_label_size(label.shape, path, image.shape, image_path)
         if label is None:

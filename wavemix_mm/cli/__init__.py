@@ -33,6 +33,7 @@ VERBS: dict[str, dict[str, Any]] = {
     "test": _PASS_ON,
     "predict": {},
     "models": {},
+    "new": {},
     "export": _PASS_ON,
     "serve": {},
 }

@@ -42,3 +42,7 @@ def run_tool(name: str, arguments: Sequence[str]) -> None:
     tool = module_from_spec(spec)
     spec.loader.exec_module(tool)
     tool.main(arguments)
+    if name != "demo":
+        from wavemix_mm.engine.parallel.distributed import leave
+
+        leave()

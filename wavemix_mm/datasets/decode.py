@@ -14,6 +14,7 @@ import numpy as np
 from mmengine import fileio
 from PIL import Image, JpegImagePlugin
 
+from wavemix_mm.datasets.label_values import LabelValues
 from wavemix_mm.errors import BadSampleError
 
 # How the bytes of a JPEG and a PNG begin and end.
@@ -68,27 +69,34 @@ def decode_image(
     return _decode(data, f"image {path}", color_type, backend)
 
 
-def decode_label(data: bytes, path: str, backend: str = "pillow") -> np.ndarray:
+def decode_label(
+    data: bytes, path: str, backend: str = "pillow", values: LabelValues | None = None
+) -> np.ndarray:
     """Decode the label of a segmentation image; palette images are their indices.
 
     Args:
         data: The file's bytes.
         path: Its path, for the error.
         backend: mmcv's decoder.
+        values: Values or colors in the file, if they are not indices.
 
     Returns:
         (H, W), uint8.
 
     Raises:
-        BadSampleError: As for an image, and if it has more channels than one or more than 8 bits.
+        BadSampleError: As for an image; if it has more than one channel, and `values` are no
+            colors; if it has more than 8 bits, or a value that `values` does not list.
     """
+    if values is not None and values.are_colors:
+        return values.to_indices(_decode(data, f"label {path}", "color", "cv2")[..., ::-1], path)
     label = _decode(data, f"label {path}", "unchanged", backend)
     if label.ndim == 3 and label.shape[2] == 1:
         label = label[..., 0]
     if label.ndim != 2:
         channels = label.shape[2] if label.ndim == 3 else label.shape
         raise BadSampleError(
-            f"label {path} has {channels} channels: a label has one, the class index."
+            f"label {path} has {channels} channels: a label has one, the class index; "
+            "if colors stand for classes, list them in label_values of the dataset."
         )
     if label.dtype == bool:
         label = label.astype(np.uint8)
@@ -97,7 +105,7 @@ def decode_label(data: bytes, path: str, backend: str = "pillow") -> np.ndarray:
             f"label {path} has pixels of type {label.dtype}, values {label.min()} to "
             f"{label.max()}: labels have 8 bits, to which mmseg would cut these."
         )
-    return label
+    return label if values is None else values.to_indices(label, path)
 
 
 def check_label_values(

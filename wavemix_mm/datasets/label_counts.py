@@ -53,8 +53,8 @@ class LabelCounts:
         text += f"; {ignored:.1%} of the pixels are ignored (ignore_index={self.ignore_index})."
         if set(np.flatnonzero(self.counts)) == {0, 255} and self.ignore_index == 255:
             text += (
-                " The labels hold 0 and 255 alone, as binary masks do: 255 is ignored. Write class "
-                "indices into the files, 1 in place of 255."
+                " The labels hold 0 and 255 alone, as binary masks do: 255 is ignored. Give the "
+                "dataset label_values=[0, 255], so that 255 is class 1."
             )
         return text
 

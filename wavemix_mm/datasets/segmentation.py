@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 from mmengine import fileio
 from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
 from mmseg.datasets.basesegdataset import BaseSegDataset
 
 from wavemix_mm.datasets.checked_dataset import CheckedDataset
+from wavemix_mm.datasets.label_values import LabelValues
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import DATASETS
 
@@ -22,11 +25,22 @@ class CheckedSegDataset(CheckedDataset, BaseSegDataset):
     ignore_index counts as a wrong label.
 
     Args:
+        label_values: The value of each class in the label files, in the order of the classes, if
+            the files do not hold class indices: [0, 255] for binary masks, or RGB colors. Pixels
+            of further values are ignored.
         **kwargs: The arguments of BaseSegDataset and `CheckedDataset`.
 
     Raises:
-        UserInputError: If no image has the suffix, and as `CheckedDataset`.
+        UserInputError: If no image has the suffix, if ``label_values`` does not fit the classes,
+            and as `CheckedDataset`.
     """
+
+    def __init__(self, *args: Any, label_values: Sequence | None = None, **kwargs: Any) -> None:
+        self.label_values: LabelValues | None = None
+        super().__init__(*args, **kwargs)
+        if label_values is not None:
+            number = len(self._metainfo.get("classes") or ())
+            self.label_values = LabelValues(label_values, number, self.ignore_index)
 
     def load_data_list(self) -> list[dict]:
         """Return the paths of each image and label."""
@@ -58,6 +72,8 @@ class CheckedSegDataset(CheckedDataset, BaseSegDataset):
         classes = self._metainfo.get("classes")  # metainfo is a deep copy each time
         if classes:
             info.update(num_classes=len(classes), ignore_index=self.ignore_index)
+        if self.label_values is not None:
+            info["label_values"] = self.label_values
         return info
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 from wavemix_mm.errors import UserInputError
@@ -30,8 +31,11 @@ def find_model(name: str) -> tuple[str, str | None]:
         try:
             path = find_config(key if "/" in key else f"wavemix/{key}")
         except FileNotFoundError as error:
+            near = difflib.get_close_matches(key, read_models(), n=3)
+            hint = f"; did you mean {', '.join(near)}?" if near else "."
             raise UserInputError(
-                f"{name} is neither the path of a config nor a model: {error}"
+                f"{name} is neither the path of a config nor the name of a model (`wavemix-mm "
+                f"models` lists the names){hint}"
             ) from error
     root, file = find_root() or Path(), path.resolve()
     for known, model in read_models().items():

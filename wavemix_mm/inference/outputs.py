@@ -118,7 +118,7 @@ class VideoOverlay:
         """
         if self._writer is None:
             size = (image.shape[1], image.shape[0])
-            code = cv2.VideoWriter_fourcc(*"mp4v")
+            code = cv2.VideoWriter.fourcc(*"mp4v")
             self._writer = cv2.VideoWriter(os.fspath(self.path), code, self.fps, size)
             if not self._writer.isOpened():
                 raise UserInputError(f"--out: OpenCV cannot write the video {self.path}.")

@@ -23,7 +23,8 @@ class LoadAnnotations(MMSegLoadAnnotations):
     Such a label is missing, truncated or damaged; has several channels; has 16 bits, which mmseg
     cuts to 8, so that class 256 becomes 0; has another size than its image; or has values that are
     neither a class nor ignored. The check of values needs ``num_classes`` and ``ignore_index``
-    among the results. `CheckedSegDataset` adds them, and uses this transform instead of mmseg's.
+    among the results; ``label_values`` maps other values or colors to indices first.
+    `CheckedSegDataset` adds all three, and uses this transform instead of mmseg's.
 
     Raises:
         BadSampleError: In use, on such a label.
@@ -38,9 +39,8 @@ class LoadAnnotations(MMSegLoadAnnotations):
                 f"image {image_path} has no label: the dataset's data_prefix names no folder "
                 "seg_map_path."
             )
-        label = decode_label(
-            read_bytes(path, "label", self.backend_args), path, self.imdecode_backend
-        )
+        data = read_bytes(path, "label", self.backend_args)
+        label = decode_label(data, path, self.imdecode_backend, results.get("label_values"))
         if "ori_shape" in results:
             check_label_size(label.shape, path, results["ori_shape"], image_path)
         if self.reduce_zero_label is None:

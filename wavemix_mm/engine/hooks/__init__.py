@@ -4,6 +4,7 @@ from wavemix_mm.engine.hooks.non_finite_hook import NonFiniteHook
 from wavemix_mm.engine.hooks.safe_checkpoint_hook import SafeCheckpointHook
 from wavemix_mm.engine.hooks.stateless_seed_hook import StatelessSeedHook
 from wavemix_mm.engine.hooks.switch_optimizer_hook import SwitchOptimizerHook
+from wavemix_mm.engine.hooks.validation_pictures_hook import ValidationPicturesHook
 
 __all__ = [
     "BadSampleHook",
@@ -12,4 +13,5 @@ __all__ = [
     "SafeCheckpointHook",
     "StatelessSeedHook",
     "SwitchOptimizerHook",
+    "ValidationPicturesHook",
 ]

@@ -1,0 +1,113 @@
+"""`wavemix-mm new CONFIG`: a config for a data set of someone's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from wavemix_mm.errors import UserInputError
+
+
+def new(
+    config: Annotated[Path, typer.Argument(help="The file to write, e.g. mine.py.")],
+    task: Annotated[
+        str | None, typer.Option(metavar="TASK", help="segmentation or classification.")
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of images; for classification with a folder for each class. If it holds "
+            "train/ and val/, these are the split.",
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Segmentation: folder of label maps, PNG.")
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,...", help="Names of the classes, by default of the folders."),
+    ] = None,
+    values: Annotated[
+        str | None,
+        typer.Option(
+            metavar="V,W,...",
+            help="Segmentation: values of the classes in the labels, if they are no indices: "
+            "'0,255' or colors, '#000000,#ff0000'.",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
+) -> None:
+    """Write a config that trains on images of your own; ask for what no option says.
+
+    It checks the files first, and starts from the weights of camvid_best.
+    """
+    task = _ask(task, "--task", "segmentation or classification?")
+    if task not in ("segmentation", "classification"):
+        raise UserInputError(f"--task {task} is neither segmentation nor classification.")
+    if config.suffix != ".py":
+        raise UserInputError(f"config {config} must end in .py.")
+    folder = Path(_ask(images, "--images", "folder of the images?"))
+    from wavemix_mm.host import own_data
+
+    if task == "segmentation":
+        label_folder = Path(_ask(labels, "--labels", "folder of the label maps?"))
+        names = _ask(classes, "--classes", "classes, in the order of their indices (a,b,...)?")
+        made = own_data.segmentation_config(
+            config, folder, label_folder, _words(names), _values(values)
+        )
+    else:
+        made = own_data.classification_config(config, folder, _words(classes) if classes else None)
+    existing = [file for file in made.files if file.exists()]
+    if existing and not force:
+        raise UserInputError(f"{existing[0]} exists already; --force replaces it.")
+    try:
+        for file, text in made.files.items():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserInputError(f"{error.filename} cannot be written: {error.strerror}.") from error
+    epochs = _max_epochs(config)
+    print(
+        f"wrote {', '.join(map(str, made.files))}: {made.train} images to train on, {made.val} to "
+        f"validate on. Next:\n\n"
+        f"wavemix-mm train {config}\n"
+        f"wavemix-mm test {config} work_dirs/{config.stem}/epoch_{epochs}.pth\n"
+        f"wavemix-mm predict {config} work_dirs/{config.stem}/epoch_{epochs}.pth IMAGE --out out"
+    )
+
+
+def _ask(given: Any, option: str, question: str) -> str:
+    if given is not None:
+        return str(given)
+    try:
+        return typer.prompt(question, prompt_suffix=" ")
+    except typer.Abort:
+        raise UserInputError(f"{option} is missing.") from None
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _values(text: str | None) -> list | None:
+    """Parse '0,255' or '#000000,#ff0000'."""
+    if text is None:
+        return None
+    try:
+        return [
+            tuple(bytes.fromhex(word[1:])) if word.startswith("#") else int(word)
+            for word in _words(text)
+        ]
+    except ValueError:
+        raise UserInputError(
+            f"--values {text}: write numbers ('0,255') or colors ('#000000,#ff0000')."
+        ) from None
+
+
+def _max_epochs(config: Path) -> int:
+    from wavemix_mm.engine.run.config import load_config
+
+    return load_config(str(config)).train_cfg.max_epochs
