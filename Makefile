@@ -21,7 +21,8 @@ STAMP_OPENMMLAB := $(VENV_OPENMMLAB)/.installed
 PIP_INSTALL := -m pip --disable-pip-version-check install --quiet $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-reliability lint format test-openmmlab docs doctor clean
+.PHONY: help env demo test test-reliability lint format test-openmmlab docs doctor clean chromium \
+	browser-demo
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,8 +32,18 @@ env: $(STAMP)  ## set up .venv with the pinned versions (nothing to do if it is 
 demo: $(STAMP)  ## write a synthetic street-scene dataset, train, evaluate, draw overlays
 	$(VENV)/bin/python tools/demo.py
 
-test: $(STAMP)  ## run the test suite (PYTEST_ARGS="-k dwt" selects tests)
+test: $(STAMP) chromium  ## run the test suite (PYTEST_ARGS="-k dwt" selects tests)
 	$(VENV)/bin/python $(PYTEST) $(PYTEST_ARGS)
+
+# The tests of the web pages need a browser; playwright's own download is not used.
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+	{ test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } \
+	>/dev/null 2>&1 || echo 'Chromium is missing and cannot be installed by apt-get here: the tests of the web pages are skipped.'
+
+browser-demo: $(STAMP)  ## a folder with a page that runs a model in the browser, without a server
+	$(VENV)/bin/python tools/deployment/browser_demo.py
 
 lint: $(STAMP)  ## ruff (lint and format), codespell, mypy; changes nothing
 	$(VENV)/bin/ruff check .
@@ -53,11 +64,11 @@ docs: $(STAMP)  ## build the documentation into site/
 doctor: $(STAMP)  ## print the versions in .venv and their conflicts
 	$(VENV)/bin/python -m wavemix_mm doctor
 
-test-openmmlab: $(STAMP_OPENMMLAB)  ## the test suite with the original OpenMMLab packages (FIND_LINKS=folder of an mmcv wheel)
+test-openmmlab: $(STAMP_OPENMMLAB) chromium  ## the test suite with the original OpenMMLab packages (FIND_LINKS=folder of an mmcv wheel)
 	$(VENV_OPENMMLAB)/bin/python $(PYTEST) $(PYTEST_ARGS)
 
 clean:  ## remove the output of builds and demos, but not the environments
-	rm -rf build dist site *.egg-info demo_output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build dist site *.egg-info demo_output browser_demo .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 $(STAMP): setup.py pyproject.toml $(CONSTRAINTS)

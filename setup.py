@@ -18,8 +18,10 @@ WAVELETS = ["pytorch-wavelets>=1.3.0", "setuptools<82"]
 AUTHORS = ["wavemix==0.2.4", "einops"]
 # SVHN and Galaxy10 DECaLS are read with these.
 DATASETS = ["scipy", "h5py"]
-# torch.onnx.export needs the first two, and onnxruntime runs its graphs.
-EXPORT = ["onnx", "onnxscript", "onnxruntime"]
+# torch.onnx.export needs the first two; the others run its graphs.
+EXPORT = ["onnx", "onnxscript", "onnxruntime", "openvino>=2025.0"]
+# The web page.
+SERVE = ["gradio>=6.0,<7"]
 # wavemix_mm.timm, and tools on timm's encoders.
 TIMM = ["timm>=1.0.20"]
 # `make docs`, and the tutorial in the tests.
@@ -36,6 +38,7 @@ EXTRAS = {
     "export": EXPORT,
     "timm": TIMM,
     "docs": DOCS,
+    "serve": SERVE,
     "logging": LOGGING,
     # setuptools 70.1 is the first that builds wheels without the package `wheel`.
     "test": [
@@ -51,6 +54,8 @@ EXTRAS = {
         *TIMM,
         *DOCS,
         "segmentation-models-pytorch>=0.5",
+        *SERVE,
+        "playwright",
         # polygons of COCO become masks as docs/own-data.md says
         "pycocotools",
         "tensorboard",
@@ -121,7 +126,7 @@ setup(
     ],
     packages=find_packages(include=[f"{PACKAGE}*"]),
     include_package_data=True,
-    package_data={PACKAGE: ["py.typed"]},
+    package_data={PACKAGE: ["py.typed", "web/examples/*"]},
     entry_points={"console_scripts": [f"wavemix-mm = {PACKAGE}.__main__:main"]},
     python_requires=">=3.10",
     install_requires=LISTS["REQUIRED"],

@@ -20,7 +20,9 @@ FORBIDDEN = {
     "wavemix_mm.datasets": ("engine", "models", "official", "host", "cli"),
     "wavemix_mm.official": ("engine", "host", "datasets", "cli"),
     "wavemix_mm.host": ("cli",),
-    "wavemix_mm.inference": ("models", "official", "cli"),
+    "wavemix_mm.inference": ("models", "official", "deployment", "web", "cli"),
+    "wavemix_mm.deployment": ("official", "web", "cli"),
+    "wavemix_mm.web": ("official", "deployment", "cli"),
     # within the engine, from the ground floor up
     "wavemix_mm.engine.messages": ("engine",),
     "wavemix_mm.engine.checkpoints": ("engine.hooks", "engine.run"),

@@ -33,9 +33,9 @@ VERBS: dict[str, dict[str, Any]] = {
     "test": _PASS_ON,
     "predict": {},
     "models": {},
+    "new": {},
     "export": _PASS_ON,
     "serve": {},
-    "new": {},
 }
 
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from wavemix_mm.apis import init_model
 from wavemix_mm.deployment import evaluate, formats, images, parity, runtimes
-from wavemix_mm.deployment.graph import EXAMPLE_SIZE, Graph
+from wavemix_mm.deployment.graph import Graph
 from wavemix_mm.deployment.metadata import describe
 from wavemix_mm.deployment.quantize import METHODS, quantize
 from wavemix_mm.engine.run.config import load_config, parse_options
@@ -102,14 +102,14 @@ def export(
     graph = Graph(model, options.preprocess, options.deploy)
     name = name or Path(cfg.filename or "model").stem
     report = Report({}, describe(graph, model, cfg, name))
-    shapes = _shapes(kind, options)
+    shapes = _shapes(graph, kind, options)
     with tempfile.TemporaryDirectory(prefix="wavemix_mm_") as folder:
         work_dir = Path(folder)
         file = work_dir / f"{out.stem}{runtimes.FORMATS[kind]}"
         if kind == "torch":
             formats.write_torch(graph, file, report.metadata)
         elif kind == "aoti":
-            formats.write_aoti(graph, file, report.metadata, options.size or EXAMPLE_SIZE)
+            formats.write_aoti(graph, file, report.metadata, options.size or graph.example_size)
         else:
             source = work_dir / f"{out.stem}.onnx"
             formats.write_onnx(graph, source, report.metadata, options.opset)
@@ -194,10 +194,10 @@ def _check(options: ExportOptions, cfg: Config, out: Path) -> str:
     return kind
 
 
-def _shapes(kind: str, options: ExportOptions) -> list[tuple[int, int, int]]:
+def _shapes(graph: Graph, kind: str, options: ExportOptions) -> list[tuple[int, int, int]]:
     if kind == "aoti" and options.size:
         return [(batch, *options.size) for batch in (1, 2, 3)]
-    return [*parity.SHAPES, *([(1, *options.size)] if options.size else [])]
+    return [*parity.shapes(graph), *([(1, *options.size)] if options.size else [])]
 
 
 def _quantize(

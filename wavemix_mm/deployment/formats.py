@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from wavemix_mm.deployment.graph import EXAMPLE_BATCH, EXAMPLE_SIZE, Graph, exporting
+from wavemix_mm.deployment.graph import Graph, exporting
 from wavemix_mm.version import __version__
 
 IMAGES, LOGITS = "image", "logits"
@@ -26,7 +26,7 @@ def write_onnx(
     """
     import onnx
 
-    example = graph.random_images(EXAMPLE_BATCH, *EXAMPLE_SIZE)
+    example = graph.example()
     with exporting(metadata["name"]):
         # The exporter of TorchScript (dynamo=False) does not know the operators of padding here.
         torch.onnx.export(
@@ -80,7 +80,7 @@ def write_openvino(source: Path, path: Path, metadata: dict[str, str]) -> None:
 
 def write_torch(graph: Graph, path: Path, metadata: dict[str, str]) -> None:
     """Write a file of `torch.export.save` with a free batch, height and width."""
-    example = graph.random_images(EXAMPLE_BATCH, *EXAMPLE_SIZE)
+    example = graph.example()
     with exporting(metadata["name"]):
         program = torch.export.export(graph, (example,), dynamic_shapes=graph.dynamic_shapes())
         torch.export.save(program, path, extra_files={"metadata.json": json.dumps(metadata)})
@@ -91,7 +91,7 @@ def write_aoti(graph: Graph, path: Path, metadata: dict[str, str], size: tuple[i
 
     Inductor (torch 2.11) cannot order the strides of the levels if the sides are symbols.
     """
-    example = graph.random_images(EXAMPLE_BATCH, *size)
+    example = graph.random_images(2, *size)
     with exporting(metadata["name"]):
         program = torch.export.export(
             graph, (example,), dynamic_shapes=graph.dynamic_shapes(sides=False)

@@ -6,8 +6,10 @@ import contextlib
 import copy
 import io
 import logging
+import math
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,10 +17,10 @@ from torch import Tensor, nn
 
 from wavemix_mm.engine.messages import building
 from wavemix_mm.engine.run.start import switch_to_deploy
+from wavemix_mm.models.backbones.wavemix import WaveMix
 
 DYNAMIC = torch.export.Dim.DYNAMIC
-# With a batch of 1, or with equal sides, torch.export would take them for constants.
-EXAMPLE_BATCH, EXAMPLE_SIZE = 2, (64, 96)
+_SIDE = 32  # least side of images for networks that are no WaveMix
 
 
 class Graph(nn.Module):
@@ -39,10 +41,11 @@ class Graph(nn.Module):
         self.normalize = Normalize(model)
         self.in_channels = in_channels(model)
         head = getattr(model, "decode_head", None)
-        self.is_segmentor, self.align_corners = (
-            head is not None,
-            getattr(head, "align_corners", False),
-        )
+        self.is_segmentor = head is not None
+        self.align_corners = getattr(head, "align_corners", False)
+        self.least_side = least_side(model)
+        scale = math.ceil(self.least_side / 64)
+        self.example_size = (64 * scale, 96 * scale)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits of a batch of images.
@@ -61,6 +64,13 @@ class Graph(nn.Module):
             size = images.shape[-2:]
             logits = F.interpolate(logits, size, mode="bilinear", align_corners=self.align_corners)
         return logits
+
+    def example(self) -> Tensor:
+        """Return images to export with.
+
+        With a batch of 1, or with equal sides, torch.export would take them for constants.
+        """
+        return self.random_images(2, *self.example_size)
 
     def random_images(self, batch: int, height: int, width: int, seed: int = 0) -> Tensor:
         """Return random images in the format that `forward` takes."""
@@ -119,6 +129,18 @@ class Normalize(nn.Module):
 def in_channels(model: nn.Module) -> int:
     """Return the number of channels of a model's images."""
     return next(m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d))
+
+
+def least_side(model: nn.Module) -> int:
+    """Return the least height and width at which every runtime serves an exported model.
+
+    torch.export and OpenVINO need two rows and columns at the highest level of the transform.
+    """
+    backbone: Any = model.backbone
+    if not isinstance(backbone, WaveMix):
+        return _SIDE
+    highest = max(block.levels[-1] for block in backbone.blocks)
+    return backbone.stem.stride * (2**highest + 1)
 
 
 @contextlib.contextmanager

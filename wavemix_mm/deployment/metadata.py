@@ -37,6 +37,7 @@ def describe(graph: Graph, model: nn.Module, cfg: Config, name: str) -> dict[str
         channel_order: 'RGB', 'BGR' or 'gray': order of normalized images.
         mean, std: Of 8-bit values, in that order.
         size_rule: Steps of the test pipeline that change the size, in order.
+        least_side: Least height and width of images.
     """
     meta = getattr(model, "dataset_meta" if graph.is_segmentor else "_dataset_meta") or {}
     normalize = graph.normalize
@@ -50,6 +51,7 @@ def describe(graph: Graph, model: nn.Module, cfg: Config, name: str) -> dict[str
         "mean": [round(value, 4) for value in normalize.mean.flatten().tolist()],
         "std": [round(value, 4) for value in normalize.std.flatten().tolist()],
         "size_rule": size_rule(cfg),
+        "least_side": graph.least_side,
     }
     if graph.is_segmentor:
         values["palette"] = [list(color) for color in meta["palette"]]

@@ -13,8 +13,12 @@ from wavemix_mm.deployment.runtimes import Run
 from wavemix_mm.errors import UserInputError
 
 TOLERANCE = 1e-4
-# Batch, height, width: other ones than the exported example's, odd sides, the least side.
-SHAPES = ((1, 64, 96), (3, 96, 64), (2, 37, 53), (1, 8, 8))
+
+
+def shapes(graph: Graph) -> list[tuple[int, int, int]]:
+    """Return batches, heights and widths to compare at: odd sides and the least one among them."""
+    least, (height, width) = graph.least_side, graph.example_size
+    return [(1, height, width), (3, width, height), (2, least + 1, least + 17), (1, least, least)]
 
 
 def compare(

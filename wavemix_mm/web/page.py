@@ -55,21 +55,26 @@ def make_page(
     read = image_reader(model)
     examples = _examples(model, is_segmentor)
 
-    def show(file: str | None, opacity: float) -> tuple:
-        if file is None:
-            return None, None, None, "", gr.update(visible=False)
+    def show(file: str, opacity: float) -> tuple:
+        # the drop area is emptied, so that it takes the next image; an older occlusion map goes
+        rest = None, gr.update(visible=False, value=None)
         try:
-            _check_size(Path(file), max_megabytes, max_megapixels)
+            check_size(Path(file), max_megabytes, max_megapixels)
             image = read(file)
         except BadSampleError as error:
-            raise gr.Error(_for_the_page(error, file), title="This file cannot be used") from error
+            # without the folder of this machine that the file is in
+            reason = html.escape(str(error).replace(file, Path(file).name))
+            return None, None, None, f"**This file cannot be used.** {reason}", *rest
         start = time.perf_counter()
         (result,) = predict(model, image)
         seconds = time.perf_counter() - start
         height, width = image.shape[:2]
-        text = f"{width} x {height} pixels, predicted in {seconds:.3f} s"
         seen = Seen(image, result)
-        return seen, *paint(seen, opacity), text, gr.update(visible=False, value=None)
+        text = f"{width} x {height} pixels, predicted in {seconds:.3f} s"
+        return seen, *paint(seen, opacity), text, *rest
+
+    def show_example(event: gr.SelectData, opacity: float) -> tuple:
+        return show(str(examples[event.index]), opacity)
 
     def paint(seen: Seen | None, opacity: float) -> tuple:
         if seen is None:
@@ -81,13 +86,10 @@ def make_page(
 
     def explain(seen: Seen | None, progress: Callable = gr.Progress()) -> Any:  # noqa: B008
         if seen is None:
-            raise gr.Error("Choose an image first.", title="No image")
+            raise gr.Error("Choose an image first.", title="There is no image")
         effect = occlusion_map(model, *seen, on_step=progress)
         label = "Occlusion map: yellow cells matter most; largest effect " + f"{effect.max():.1%}"
         return gr.update(value=draw_map(seen.image, effect)[..., ::-1], label=label, visible=True)
-
-    def pick(event: gr.SelectData) -> str:
-        return str(examples[event.index])
 
     with gr.Blocks(
         title=f"WaveMix: {name}", analytics_enabled=False, delete_cache=(600, 3600)
@@ -122,7 +124,7 @@ def make_page(
                     details = gr.HTML(elem_id="result")
                 else:
                     details = gr.Label(num_top_classes=5, label="Classes", elem_id="result")
-                seconds = gr.Markdown(elem_id="time")
+                message = gr.Markdown(elem_id="message")
             with gr.Column(scale=2):
                 picture = gr.Image(
                     label="Prediction" if is_segmentor else "Image",
@@ -135,8 +137,9 @@ def make_page(
                 occlusion = gr.Image(
                     interactive=False, visible=False, buttons=["download"], elem_id="occlusion"
                 )
-        file.change(show, [file, opacity], [seen, picture, details, seconds, occlusion])
-        gallery.select(pick, None, file)
+        shown = [seen, picture, details, message, file, occlusion]
+        file.upload(show, [file, opacity], shown)
+        gallery.select(show_example, opacity, shown)
         opacity.change(paint, [seen, opacity], [picture, details], show_progress="hidden")
         button.click(explain, seen, occlusion)
     # one forward pass at a time: others would only share the cores
@@ -197,7 +200,7 @@ def legend(result: SegmentationResult) -> str:
     return f'<table class="legend">{"".join(rows)}</table>'
 
 
-def _check_size(path: Path, max_megabytes: float, max_megapixels: float) -> None:
+def check_size(path: Path, max_megabytes: float, max_megapixels: float) -> None:
     """Raise BadSampleError for a file that is too large, before it is decoded."""
     megabytes = path.stat().st_size / 1e6
     if megabytes > max_megabytes:
@@ -211,11 +214,6 @@ def _check_size(path: Path, max_megabytes: float, max_megapixels: float) -> None
         raise BadSampleError(
             f"image of {width} x {height} pixels: at most {max_megapixels:g} million are allowed."
         )
-
-
-def _for_the_page(error: BadSampleError, file: str) -> str:
-    """Return a message without the folder of this machine that the file is in."""
-    return html.escape(str(error).replace(file, Path(file).name))
 
 
 def _examples(model: nn.Module, is_segmentor: bool) -> list[Path]:
