@@ -17,6 +17,8 @@ default_hooks = dict(
     # With several processes: loss and batch norm statistics of the whole batch.
     mean_loss=dict(type="wavemix_mm.MeanLossHook"),
     sync_buffers=dict(type="SyncBuffersHook"),
+    # Bounds the memory of a validation on a GPU.
+    cudnn_trial=dict(type="wavemix_mm.CudnnTrialHook"),
 )
 env_cfg = dict(
     cudnn_benchmark=True,

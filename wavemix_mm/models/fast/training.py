@@ -92,8 +92,10 @@ def compile_networks(
 
     Args:
         model: A segmentor or classifier.
-        options: Arguments of torch.compile. With `haar_kernel=True` among them, the transform runs
-            as a Triton kernel on a GPU.
+        options: Arguments of torch.compile, and two more. With `haar_kernel=True`, the transform
+            runs as a Triton kernel on a GPU. With `recompute=True`, the backward pass computes
+            the results of GELU and dropout again. A process has one such value, because blocks
+            share compiled code.
         only_blocks: Leave out networks that `can_compile` does not know.
         mode: Whether they are compiled for training; else for evaluation.
         try_graphs: Whether to try CUDA graphs of compiled blocks.
@@ -155,7 +157,7 @@ class CompiledForward(BySize):
         recomputes = getattr(self.network, "with_cp", False)  # a graph would run within another
         # A head would be tried while the outputs of the backbone's graphs are needed.
         if self.try_graphs and isinstance(blocks, nn.ModuleList) and not recomputes:
-            self.try_graphs = _is_better(self.network, args, options)
+            self.try_graphs = _is_better(self.network, args, options) and self.works
             options = options | (_GRAPHS if self.try_graphs else {})
         return compile_network(self.network, options, self.compile_part)
 
@@ -164,15 +166,21 @@ class _CompiledPart(nn.Module):
     def __init__(self, part: nn.Module, owner: CompiledForward, options: dict[str, Any]) -> None:
         super().__init__()
         self.part = part
+        self.recomputes = options.pop("recompute", False)
         self.compiled = torch.compile(part, **options)
         self.__dict__["owner"] = owner
 
     def forward(self, *args: Any) -> Any:
         if self.owner.works:
             # With the backward pass compiled too, an error leaves the part as if it had not run.
-            eagerly = torch._functorch.config.patch(force_non_lazy_backward_lowering=True)
+            # Not `activation_memory_budget`: it draws new random numbers for dropout in the
+            # backward pass (torch 2.11, CPU).
+            settings = torch._functorch.config.patch(
+                force_non_lazy_backward_lowering=True,
+                ban_recompute_materialized_backward=not self.recomputes,
+            )
             try:
-                with eagerly:
+                with settings:
                     return self.compiled(*args)
             except torch._dynamo.exc.TorchDynamoException as error:
                 self.owner.works = False
@@ -206,9 +214,10 @@ class _Trial:
     """Training steps of a copy of a network."""
 
     def __init__(self, network: nn.Module, args: tuple, options: dict[str, Any]) -> None:
+        forward = network.forward
         self.network = copy.deepcopy(network)
         self.args = map_tensors(torch.clone, args)
-        self.run = compile_network(self.network, options)
+        self.run = compile_network(self.network, options, forward.compile_part)
 
     def step(self) -> list[Tensor]:
         """Return copies of the outputs and gradients; all steps draw the same random numbers."""
