@@ -132,6 +132,7 @@ class CompiledForward(BySize):
         self.options = options
         self.try_graphs = try_graphs and options.keys().isdisjoint(("mode", "options", "backend"))
         self.works = True
+        self.is_trial = False
 
     def __getstate__(self) -> tuple:
         return self.network, self.mode, self.options, self.try_graphs
@@ -157,7 +158,7 @@ class CompiledForward(BySize):
         recomputes = getattr(self.network, "with_cp", False)  # a graph would run within another
         # A head would be tried while the outputs of the backbone's graphs are needed.
         if self.try_graphs and isinstance(blocks, nn.ModuleList) and not recomputes:
-            self.try_graphs = _is_better(self.network, args, options) and self.works
+            self.try_graphs = _is_better(self.network, args, options)
             options = options | (_GRAPHS if self.try_graphs else {})
         return compile_network(self.network, options, self.compile_part)
 
@@ -183,6 +184,8 @@ class _CompiledPart(nn.Module):
                 with settings:
                     return self.compiled(*args)
             except torch._dynamo.exc.TorchDynamoException as error:
+                if self.owner.is_trial:
+                    raise
                 self.owner.works = False
                 warn(f"torch.compile does not work here: {first_line(error)}. Running eagerly.")
         return self.part(*args)
@@ -214,8 +217,9 @@ class _Trial:
     """Training steps of a copy of a network."""
 
     def __init__(self, network: nn.Module, args: tuple, options: dict[str, Any]) -> None:
-        forward = network.forward
         self.network = copy.deepcopy(network)
+        forward = self.network.forward
+        forward.is_trial = True
         self.args = map_tensors(torch.clone, args)
         self.run = compile_network(self.network, options, forward.compile_part)
 
