@@ -27,10 +27,10 @@ CONFIG = dict(
 @pytest.mark.parametrize(
     ("device", "is_fast", "text"),
     [
-        ("cuda", True, "(cuda): bfloat16 autocast, fused optimizer, compiled blocks."),
-        ("cuda", False, "(cuda): fused optimizer, compiled blocks."),
-        ("cpu", True, "(cpu): bfloat16 autocast."),
-        ("cpu", False, "(cpu): no change."),
+        ("cuda", True, "(cuda): bfloat16 autocast, compiled blocks, fused optimizer."),
+        ("cuda", False, "(cuda): compiled blocks, fused optimizer."),
+        ("cpu", True, "(cpu): bfloat16 autocast, fused optimizer."),
+        ("cpu", False, "(cpu): fused optimizer."),
         ("mps", True, "(mps): no change."),
     ],
 )
@@ -43,8 +43,9 @@ def test_what_changes(device, is_fast, text, monkeypatch, capsys):
     if "bfloat16" in text:
         wrapper["type"] = "wavemix_mm.BFloat16OptimWrapper"
         del wrapper["loss_scale"], wrapper["dtype"]
-    if device == "cuda":
+    if device in ("cuda", "cpu"):
         wrapper["optimizer"]["fused"] = hooks[0]["optim_wrapper"]["optimizer"]["fused"] = True
+    if device == "cuda":
         expected["default_hooks"] = dict(runtime_info=dict(type="wavemix_mm.LateLossesHook"))
     cfg = Config(copy.deepcopy(CONFIG))
     speed_up_training(cfg)

@@ -37,6 +37,10 @@ def options(graphs):
     return dict(backend=count)
 
 
+def id_(x):
+    return x
+
+
 def step(network, size, seed=0):
     """The output and the gradients of a step."""
     x = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(seed))
@@ -82,6 +86,26 @@ def test_the_backward_pass_is_compiled_for_kept_and_recomputed_activations():
         plain, network = (build(1, with_cp=with_cp) for _ in range(2))
         network.forward = CompiledForward(network, True, dict(backend="aot_eager", fullgraph=True))
         assert_same_steps(network, plain, SIZES[:1])
+
+
+def test_activations_can_be_computed_again():
+    """With equal dropout, too."""
+    results, counts = [], []
+    for recomputes in (False, True):
+        torch._dynamo.reset()
+        network, saved = build(levels=1), []
+        for path in network.blocks[0].paths:
+            path.dropout.p = 0.5
+        options = dict(backend="aot_eager_decomp_partition", recompute=recomputes)
+        network.forward = CompiledForward(network, True, options)
+        torch.manual_seed(3)
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, s=saved: s.append(x) or x, id_):
+            results.append(step(network, SIZES[0]))
+        counts.append(sum(x.numel() for x in saved if x.dim() == 4 and x.shape[0] == 2))
+    hidden = 2 * 16 * 4 * 6  # numbers of one map
+    assert counts[0] - counts[1] == hidden * len(network.blocks)
+    for actual, expected in zip(*results, strict=True):
+        torch.testing.assert_close(actual, expected)
 
 
 def test_sizes_beyond_the_bound_run_eagerly_and_one_warning_says_so(graphs, monkeypatch):

@@ -1,4 +1,5 @@
 from wavemix_mm.engine.hooks.bad_sample_hook import BadSampleHook
+from wavemix_mm.engine.hooks.cudnn_trial_hook import CudnnTrialHook
 from wavemix_mm.engine.hooks.late_losses_hook import LateLossesHook
 from wavemix_mm.engine.hooks.mean_loss_hook import MeanLossHook
 from wavemix_mm.engine.hooks.non_finite_hook import NonFiniteHook
@@ -9,6 +10,7 @@ from wavemix_mm.engine.hooks.validation_pictures_hook import ValidationPicturesH
 
 __all__ = [
     "BadSampleHook",
+    "CudnnTrialHook",
     "LateLossesHook",
     "MeanLossHook",
     "NonFiniteHook",

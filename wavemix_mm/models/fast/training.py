@@ -92,8 +92,10 @@ def compile_networks(
 
     Args:
         model: A segmentor or classifier.
-        options: Arguments of torch.compile. With `haar_kernel=True` among them, the transform runs
-            as a Triton kernel on a GPU.
+        options: Arguments of torch.compile, and two more. With `haar_kernel=True`, the transform
+            runs as a Triton kernel on a GPU. With `recompute=True`, the backward pass computes
+            the results of GELU and dropout again. A process has one such value, because blocks
+            share compiled code.
         only_blocks: Leave out networks that `can_compile` does not know.
         mode: Whether they are compiled for training; else for evaluation.
         try_graphs: Whether to try CUDA graphs of compiled blocks.
@@ -130,6 +132,7 @@ class CompiledForward(BySize):
         self.options = options
         self.try_graphs = try_graphs and options.keys().isdisjoint(("mode", "options", "backend"))
         self.works = True
+        self.is_trial = False
 
     def __getstate__(self) -> tuple:
         return self.network, self.mode, self.options, self.try_graphs
@@ -164,17 +167,25 @@ class _CompiledPart(nn.Module):
     def __init__(self, part: nn.Module, owner: CompiledForward, options: dict[str, Any]) -> None:
         super().__init__()
         self.part = part
+        self.recomputes = options.pop("recompute", False)
         self.compiled = torch.compile(part, **options)
         self.__dict__["owner"] = owner
 
     def forward(self, *args: Any) -> Any:
         if self.owner.works:
             # With the backward pass compiled too, an error leaves the part as if it had not run.
-            eagerly = torch._functorch.config.patch(force_non_lazy_backward_lowering=True)
+            # Not `activation_memory_budget`: it draws new random numbers for dropout in the
+            # backward pass (torch 2.11, CPU).
+            settings = torch._functorch.config.patch(
+                force_non_lazy_backward_lowering=True,
+                ban_recompute_materialized_backward=not self.recomputes,
+            )
             try:
-                with eagerly:
+                with settings:
                     return self.compiled(*args)
             except torch._dynamo.exc.TorchDynamoException as error:
+                if self.owner.is_trial:
+                    raise
                 self.owner.works = False
                 warn(f"torch.compile does not work here: {first_line(error)}. Running eagerly.")
         return self.part(*args)
@@ -207,8 +218,10 @@ class _Trial:
 
     def __init__(self, network: nn.Module, args: tuple, options: dict[str, Any]) -> None:
         self.network = copy.deepcopy(network)
+        forward = self.network.forward
+        forward.is_trial = True
         self.args = map_tensors(torch.clone, args)
-        self.run = compile_network(self.network, options)
+        self.run = compile_network(self.network, options, forward.compile_part)
 
     def step(self) -> list[Tensor]:
         """Return copies of the outputs and gradients; all steps draw the same random numbers."""
