@@ -59,7 +59,8 @@ def test_counts(camvid):
     palette = Image.fromarray(np.full((8, 12), 3, np.uint8)).convert("P")
     palette.putpalette([255, 0, 7] * 256)
     palette.save(label_path(camvid))  # its indices count
-    reports = check(camvid)
+    evaluators = [dict(type="IoUMetric", ignore_index=11), dict(type="mmpretrain.Accuracy")]
+    reports = check(camvid, options={"val_evaluator": evaluators})
     assert list(reports) == ["train_dataloader", "val_dataloader"]  # the test set is the val set
     train, val = reports.values()
     assert (train.size, train.unit, train.classes[0]) == (2, "pixels", "sky")
