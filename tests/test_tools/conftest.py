@@ -71,8 +71,9 @@ def trained(tmp_path_factory, config_text) -> tuple[Path, Path]:
     config.write_text(config_text)
     from test_train import run_main  # it imports the tools
 
-    run_main("train", config, "--work-dir", folder, "--cfg-options", "train_cfg.max_epochs=1")
-    return config, folder / "epoch_1.pth"
+    work_dir = folder / "run"  # the run writes the config, with its options, there
+    run_main("train", config, "--work-dir", work_dir, "--cfg-options", "train_cfg.max_epochs=1")
+    return config, work_dir / "epoch_1.pth"
 
 
 @pytest.fixture
