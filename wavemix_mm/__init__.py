@@ -69,7 +69,7 @@ class _MMEngine(ModuleType):
 def _register_names() -> None:
     from mmengine.config.utils import MODULE2PACKAGE
 
-    from .engine.checkpoints.finders import register_finder
+    from .engine.checkpoints import FINDERS
     from .host.bases import read_own_bases
     from .host.model_index import SCHEME, find_weights
 
@@ -80,7 +80,7 @@ def _register_names() -> None:
     # take its folder, while 0.10.7 finds no editable install by the distribution's name.
     MODULE2PACKAGE.setdefault(__name__, "wavemix_mm.version")
     # checkpoints `wavemix_mm://<name>` for our own reader, and for mmengine's loaders later
-    register_finder(SCHEME, find_weights)
+    FINDERS[SCHEME] = find_weights
 
 
 @functools.cache

@@ -51,6 +51,8 @@ class Call:
         return self.value
 
 
+TEXT_LOG = HistoryBuffer([1.0], [1])
+TEXT_LOG._log_history = np.array(["text"])
 ARRAY, SCALAR = np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]
 FORGED = {
     "other method": Call(getattr, HistoryBuffer, "__init__"),
@@ -73,6 +75,7 @@ FORGED = {
     "text as a scalar's dtype": Call(SCALAR, "O", b"12345678"),
     "not an array": Call(ARRAY, HistoryBuffer, (0,), b"b"),
     "class": HistoryBuffer,
+    "log of text": TEXT_LOG,
 }  # fmt: skip
 
 

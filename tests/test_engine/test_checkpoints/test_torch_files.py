@@ -137,6 +137,10 @@ HOSTILE = {
         name("collections.OrderedDict") + get(0) + b"\x85R") * 3000 + b"e",
     "nested pairs as a kind of storage": mark_of(
         text("storage"), b"K\x01\x85" + PAIRS, text("0"), text("cpu"), int_(16)) + b"Q",
+    "nested pairs as a storage's key": mark_of(
+        text("storage"), name("torch.FloatStorage"), b"K\x01\x85" + PAIRS, text("cpu"), int_(16))
+        + b"Q",
+    "nested pairs as a function": b"K\x01\x85" + PAIRS + b")R",
     "long tensor as a pair": name("collections.OrderedDict") + b"]"
         + tensor(16, (1 << 20,), (0,)) + b"a\x85R",
     "long tensor as arguments": name("torch._tensor._rebuild_from_type_v2") + mark_of(

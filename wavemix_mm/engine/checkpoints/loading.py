@@ -25,8 +25,8 @@ import torch
 from mmengine.dist import barrier, is_main_process
 from torch import Tensor
 
+from wavemix_mm.engine.checkpoints import FINDERS
 from wavemix_mm.engine.checkpoints.content import keep_plain
-from wavemix_mm.engine.checkpoints.finders import FINDERS
 from wavemix_mm.engine.checkpoints.records import Unreadable
 from wavemix_mm.engine.checkpoints.safetensors_files import read_safetensors
 from wavemix_mm.engine.checkpoints.torch_files import read_torch_file
@@ -63,8 +63,8 @@ def read_checkpoint(path: str, map_location: Any = "cpu") -> Any:
 
     Args:
         path: A file, an http(s) address, which is fetched once and kept in the folder that
-            torch.hub has for it, a name of mmengine's model zoos, or a prefix of `register_finder`
-            and a name.
+            torch.hub has for it, a name of mmengine's model zoos, or a prefix of `FINDERS` and a
+            name.
         map_location: Device of the tensors; another kind of torch.load's argument means the CPU.
 
     Returns:
@@ -123,7 +123,7 @@ def read_state_dict(path: str) -> dict[str, Tensor]:
 
 
 def local_copy(path: str) -> Path:
-    """Return the local file of a path, an http(s) address, or a prefix and a name.
+    """Return the local file of a path, an http(s) address, or a prefix of `FINDERS` and a name.
 
     Raises:
         UserInputError: If it does not exist or cannot be fetched.
@@ -271,7 +271,7 @@ def load_from_wavemix_mm(filename: str, map_location: Any = None, *_: Any, **__:
 
 
 def register_loaders(checkpoint_module: ModuleType) -> None:
-    """Let mmengine read files, addresses and names of `register_finder` through this module.
+    """Let mmengine read files, addresses and names with a prefix of `FINDERS` through this module.
 
     mmengine's loaders of model zoos look up a name and call ``load_from_http``, which is replaced
     too.
