@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from wavemix_mm.models.fast.composed_convs import ComposedConvs, FusedConvs, are_plain_convs
+from wavemix_mm.models.layers.convs import Concat
 from wavemix_mm.models.layers.token_mixers import DWTMixer
 from wavemix_mm.models.layers.wavelet import HAAR, haar_idwt2d, pad_to_even
 
@@ -100,17 +101,14 @@ class HaarApproximation(nn.Module):
         return x, 2 * F.avg_pool2d(x, kernel_size=2)
 
 
-class CellConcat(nn.Module):
-    """Replace `Concat` in front of a convolution that `fold_haar` has changed."""
+class CellConcat(Concat):
+    """`Concat` in front of a convolution that `fold_haar` has changed."""
 
     def forward(self, x: Tensor, higher: Tensor | None = None) -> Tensor:
         """Concatenate the C channels of each pixel of a 2x2 cell, and the higher level's output.
 
         (N, C, 2h, 2w)[, (N, D, h, w)] -> (N, 4C + D, h, w) in channels_last memory format.
         """
-        pixels = x.permute(0, 2, 3, 1).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
-        top, bottom = pixels.unbind(2)
-        maps = [top.flatten(3), bottom.flatten(3)]  # (N, h, w, 2C), twice
-        if higher is not None:
-            maps.append(higher.permute(0, 2, 3, 1))
-        return torch.cat(maps, dim=3).permute(0, 3, 1, 2)
+        # as pixel_unshuffle, but in an order that copies C channels at a time
+        pixels = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).permute(0, 2, 4, 3, 5, 1)
+        return super().forward(pixels.flatten(3).permute(0, 3, 1, 2), higher)
