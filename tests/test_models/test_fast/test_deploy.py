@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from wavemix_mm.models.backbones.wavemix import WaveMix, WaveMixBlock
-from wavemix_mm.models.fast.deploy import CellMixer, fold_block, fold_norm
+from wavemix_mm.models.fast.deploy import HaarApproximation, fold_block, fold_norm
 from wavemix_mm.models.layers.wavelet import DWT2d
 
 GN = dict(type="GN", num_groups=2)
@@ -50,15 +50,15 @@ class Pooling(nn.Module):
 @pytest.mark.parametrize(
     "kwargs, norms, mixer",
     [
-        (dict(levels=1), 0, CellMixer),
-        (dict(levels=4), 0, CellMixer),
-        (dict(levels=(1, 3)), 0, CellMixer),
-        (dict(levels=2, upsample="bilinear", ff_channels=12), 0, CellMixer),
-        (dict(levels=2, upsample="bicubic", ff_channels=16), 1, CellMixer),
-        (dict(levels=2, upsample="idwt", ff_channels=32), 1, CellMixer),
+        (dict(levels=1), 0, HaarApproximation),
+        (dict(levels=4), 0, HaarApproximation),
+        (dict(levels=(1, 3)), 0, HaarApproximation),
+        (dict(levels=2, upsample="bilinear", ff_channels=12), 0, HaarApproximation),
+        (dict(levels=2, upsample="bicubic", ff_channels=16), 1, HaarApproximation),
+        (dict(levels=2, upsample="idwt", ff_channels=32), 1, HaarApproximation),
         (dict(levels=2, token_mixer=dict(type="wavemix_mm.DWTMixer", wavelet="db2")), 0, DWT2d),
         (dict(levels=2, token_mixer=dict(type=Pooling)), 0, Pooling),
-        (dict(levels=2, norm_cfg=GN), 0, CellMixer),
+        (dict(levels=2, norm_cfg=GN), 0, HaarApproximation),
     ],
     ids=str,
 )

@@ -24,7 +24,7 @@ from wavemix_mm.models.backbones.arguments import (
 from wavemix_mm.models.backbones.initial_weights import log_taken
 from wavemix_mm.models.backbones.old_names import rename_old_keys
 from wavemix_mm.models.fast import channels_last_gradient, fold_block, fold_stem, speed_up
-from wavemix_mm.models.layers.convs import InTurn, PatchConv
+from wavemix_mm.models.layers.convs import Concat, InTurn, PatchConv
 from wavemix_mm.models.layers.inputs import check_not_empty, check_trains_batch_norm
 from wavemix_mm.models.layers.norm_act import build_act_layer, build_norm_layer
 from wavemix_mm.models.layers.recompute import recompute
@@ -104,15 +104,16 @@ class PatchStem(nn.Module):
 
 
 class LevelPath(nn.Sequential):
-    """One level of a block: MLP, upsampling, norm, one after the other (Eq. 3, 4)."""
+    """One level of a block: concatenation, MLP, upsampling, norm (Eq. 3, 4)."""
 
     def forward(self, bands: Tensor, higher: Tensor | None = None) -> Tensor:
         """Compute the output of the level from its sub-bands and the next higher level's output.
 
         (N, C, H, W)[, (N, C/2, H, W)] -> (N, out_channels, stride*H, stride*W).
         """
-        x = bands if higher is None else torch.cat((bands, higher), dim=1)
-        for layer in self:
+        concat, *layers = self
+        x = concat(bands, higher)
+        for layer in layers:
             x = layer(x)
         return x
 
@@ -177,6 +178,7 @@ class WaveMixBlock(nn.Module):
             out_channels = embed_dims // 2 if target else embed_dims
             stride = 2 ** (level - target)
             layers: OrderedDict[str, nn.Module] = OrderedDict(
+                concat=Concat(),
                 expand=nn.Conv2d(in_channels, hidden_channels, kernel_size=1),  # Eq. 3
                 act=build_act_layer(act_cfg),
                 dropout=nn.Dropout(dropout),

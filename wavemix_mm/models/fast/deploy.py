@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from wavemix_mm.models.fast.composed_convs import ComposedConvs, FusedConvs, are_plain_convs
+from wavemix_mm.models.layers.convs import Concat
 from wavemix_mm.models.layers.token_mixers import DWTMixer
 from wavemix_mm.models.layers.wavelet import HAAR, haar_idwt2d, pad_to_even
 
@@ -46,9 +47,10 @@ def fold_block(block: nn.Module) -> None:
             setattr(owner, name, folded)
             path.norm = nn.Identity()
         if is_haar:
+            path.concat = CellConcat()
             path.expand = fold_haar(path.expand, 4 * block.reduction.out_channels)
     if is_haar:
-        block.token_mixer = CellMixer()
+        block.token_mixer = HaarApproximation()
 
 
 def fold_norm(layer: nn.Module, norm: nn.Module) -> nn.Module | None:
@@ -80,29 +82,33 @@ def fold_haar(conv: nn.Conv2d, bands: int) -> nn.Module:
         The convolution under another name, because its weights fit no unfolded network.
     """
     # Haar is orthonormal: its inverse is the transpose that the weights need
-    conv.weight[:, :bands] = cells(haar_idwt2d(conv.weight[:, :bands]))
+    conv.weight[:, :bands] = CellConcat()(haar_idwt2d(conv.weight[:, :bands]))
     layer = nn.Sequential()
     layer.cells = conv
     return layer
 
 
-class CellMixer(nn.Module):
-    """Replace the Haar transform in front of convolutions that `fold_haar` has changed."""
+class HaarApproximation(nn.Module):
+    """Replace the Haar transform, if the first layers of the paths read the pixels themselves."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, C, H, W) -> the pixels of each 2x2 cell as 4C channels, and the LL band alone.
+        """(N, C, H, W) -> the same, zero-padded to even sides, and the LL band.
 
-        Both have the sides ceil(H/2), ceil(W/2). LL is twice the mean of a cell.
+        The LL band, (N, C, ceil(H/2), ceil(W/2)), is twice the mean of each 2x2 cell.
         """
         x = pad_to_even(x)
         # not `divisor_override=2`, which ONNX does not have and its exporter (torch 2.11) forgets
-        return cells(x), 2 * F.avg_pool2d(x, kernel_size=2)
+        return x, 2 * F.avg_pool2d(x, kernel_size=2)
 
 
-def cells(x: Tensor) -> Tensor:
-    """(N, C, 2h, 2w) -> (N, 4C, h, w): the C channels of each pixel of a 2x2 cell in turn.
+class CellConcat(Concat):
+    """`Concat` in front of a convolution that `fold_haar` has changed."""
 
-    As pixel_unshuffle, but in an order that copies C channels at a time in channels_last format.
-    """
-    x = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))  # N, C, h, 2, w, 2
-    return x.permute(0, 2, 4, 3, 5, 1).flatten(3).permute(0, 3, 1, 2)
+    def forward(self, x: Tensor, higher: Tensor | None = None) -> Tensor:
+        """Concatenate the C channels of each pixel of a 2x2 cell, and the higher level's output.
+
+        (N, C, 2h, 2w)[, (N, D, h, w)] -> (N, 4C + D, h, w) in channels_last memory format.
+        """
+        # as pixel_unshuffle, but in an order that copies C channels at a time
+        pixels = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).permute(0, 2, 4, 3, 5, 1)
+        return super().forward(pixels.flatten(3).permute(0, 3, 1, 2), higher)

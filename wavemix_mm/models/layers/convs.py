@@ -1,7 +1,8 @@
-"""Convolutions with a stride, and several convolutions in turn."""
+"""Convolutions with a stride, several convolutions in turn, and what stands before one."""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -16,6 +17,14 @@ class InTurn(nn.Module):
         for layer in layers:
             x = layer(x)
         return x
+
+
+class Concat(nn.Module):
+    """Concatenate two maps along their channels. ``wavemix_mm/models/fast`` exchanges it."""
+
+    def forward(self, x: Tensor, higher: Tensor | None = None) -> Tensor:
+        """(N, C, H, W)[, (N, D, H, W)] -> (N, C + D, H, W)."""
+        return x if higher is None else torch.cat((x, higher), dim=1)
 
 
 class PatchConv(nn.Conv2d):
