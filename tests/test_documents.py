@@ -100,7 +100,7 @@ def check_tool(tool, arguments, monkeypatch):
         if argument.startswith("configs/"):
             assert list(ROOT.glob(argument)), f"{argument} does not exist"
     options = vars(parse(tool, arguments, monkeypatch))
-    if options.get("cfg_options") and (ROOT / str(options["config"])).is_file():
+    if options.get("cfg_options") and (ROOT / str(options.get("config"))).is_file():
         config = str(ROOT / options["config"])
         load_config(config, parse_options(options["cfg_options"]))
         known = set(Config.fromfile(config)) | NEW_KEYS
