@@ -132,6 +132,8 @@ def test_command(words, monkeypatch):
         assert files and all((ROOT / file).is_file() for file in files)
     elif words[:3] == ["python", "-m", "wavemix_mm"] or words[0] == "wavemix-mm":
         check_verb(words[1:] if words[0] == "wavemix-mm" else words[3:], monkeypatch)
+    elif words[:3] == ["python", "-m", "http.server"]:
+        assert not words[3:] or words[3::2] == ["--bind", "--directory"]
     elif words[:2] == ["python", "-c"]:
         exec(words[2], {})
     elif words[0] == "pip":
@@ -229,6 +231,8 @@ def test_links():
 def test_names(document):
     """Types, options and files that stand in inline code exist."""
     tools = "".join((ROOT / file).read_text() for file in FILES if file.startswith("tools/"))
+    verbs = typer.main.get_command(app).commands.values()
+    tools += " ".join(option for verb in verbs for param in verb.params for option in param.opts)
     for span in spans(document):
         if match := re.match(r"wavemix_mm\.([\w.]+)", span):
             assert find_type(match[0], "mmengine") or find_object(match[0]), span
