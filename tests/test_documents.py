@@ -100,7 +100,7 @@ def check_tool(tool, arguments, monkeypatch):
         if argument.startswith("configs/"):
             assert list(ROOT.glob(argument)), f"{argument} does not exist"
     options = vars(parse(tool, arguments, monkeypatch))
-    if options.get("cfg_options") and (ROOT / str(options["config"])).is_file():
+    if options.get("cfg_options") and (ROOT / str(options.get("config"))).is_file():
         config = str(ROOT / options["config"])
         load_config(config, parse_options(options["cfg_options"]))
         known = set(Config.fromfile(config)) | NEW_KEYS
@@ -132,6 +132,8 @@ def test_command(words, monkeypatch):
         assert files and all((ROOT / file).is_file() for file in files)
     elif words[:3] == ["python", "-m", "wavemix_mm"] or words[0] == "wavemix-mm":
         check_verb(words[1:] if words[0] == "wavemix-mm" else words[3:], monkeypatch)
+    elif words[:3] == ["python", "-m", "http.server"]:
+        assert not words[3:] or words[3::2] == ["--bind", "--directory"]
     elif words[:2] == ["python", "-c"]:
         exec(words[2], {})
     elif words[0] == "pip":
@@ -231,6 +233,8 @@ def test_links():
 def test_names(document):
     """Types, options and files that stand in inline code exist."""
     tools = "".join((ROOT / file).read_text() for file in FILES if file.startswith("tools/"))
+    verbs = typer.main.get_command(app).commands.values()
+    tools += " ".join(option for verb in verbs for param in verb.params for option in param.opts)
     for span in spans(document):
         if match := re.match(r"wavemix_mm\.([\w.]+)", span):
             assert find_type(match[0], "mmengine") or find_object(match[0]), span

@@ -1,6 +1,8 @@
 """Exported files compute what the model computes, and say what a program has to know."""
 
+import ast
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -8,6 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from documents import blocks
 from mmengine.config import Config
 
 from wavemix_mm.apis import init_model, predict
@@ -91,6 +94,18 @@ def test_onnx_file_alone_gives_the_segmentation_of_the_model(segmentor, exported
     ]
     assert max(report.differences.values()) < 1e-5 and len(report.differences) == 4
     assert lines[0].startswith("onnx: largest relative difference to PyTorch ")
+
+
+def test_script_of_the_document(exported, tmp_path, monkeypatch, capsys):
+    """The block of docs/deployment.md with this file."""
+    (block,) = [b for b in blocks("python") if b.document.name == "deployment.md"]
+    shutil.copy(exported[0], tmp_path / "camvid.onnx")
+    image = np.random.default_rng(2).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "street.jpg"), image)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block.text, str(block), "exec"), {})
+    assert sum(ast.literal_eval(capsys.readouterr().out).values()) == 360 * 480
+    assert cv2.imread("labels.png").shape == (360, 480, 3)
 
 
 def test_openvino(segmentor, tmp_path):

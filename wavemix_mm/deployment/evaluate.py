@@ -56,7 +56,7 @@ def with_network(model: nn.Module, graph: Graph, run: Run) -> nn.Module:
     def forward(images: Tensor) -> Tensor:
         return run(graph.normalize.undo(images) if graph.preprocess else images)
 
-    changed = copy.deepcopy(model)
+    changed: Any = copy.deepcopy(model)
     head = changed.decode_head if graph.is_segmentor else changed.head
     changed.extract_feat = lambda images, **_: images
     head.forward = forward

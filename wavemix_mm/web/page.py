@@ -23,8 +23,9 @@ from wavemix_mm.web.occlusion import draw_map, occlusion_map
 EXAMPLES = Path(__file__).parent / "examples"
 _CSS = """
 footer { display: none !important }
-.legend { width: 100%; border-collapse: collapse }
-.legend td { padding: 2px 8px; border: 0 }
+.legend { width: 100% }
+.legend, .legend tr, .legend td { border: 0 !important }
+.legend td { padding: 2px 8px }
 .legend i { display: inline-block; width: 1em; height: 1em; border: 1px solid #888 }
 .legend td:last-child { text-align: right; font-variant-numeric: tabular-nums }
 """
