@@ -16,9 +16,13 @@ def test_validation_without_a_trial(is_on, tmp_path, monkeypatch):
     runner = Runner.from_cfg(cfg)
     runner.register_hook(HOOKS.build(dict(type="wavemix_mm.CudnnTrialHook")))
     call_hook = runner.call_hook
-    monkeypatch.setattr(runner, "call_hook", lambda name, **kwargs: (
-        call_hook(name, **kwargs), seen.append((name, torch.backends.cudnn.benchmark))))  # fmt: skip
+
+    def call_and_look(name, **kwargs):
+        call_hook(name, **kwargs)
+        seen.append((name, torch.backends.cudnn.benchmark))
+
+    monkeypatch.setattr(runner, "call_hook", call_and_look)
     runner.train()
-    values = {name: is_trying for name, is_trying in seen}
+    values = dict(seen)
     assert values["after_train_iter"] == values["after_val"] == is_on
     assert values["before_val_iter"] is values["after_val_iter"] is False
