@@ -8,8 +8,10 @@ from mmengine.device import get_device
 from mmengine.registry import OPTIM_WRAPPERS, init_default_scope
 from torch import nn
 
+from wavemix_mm.apis import optimize
 from wavemix_mm.engine import optim_wrappers
 from wavemix_mm.engine.optim_wrappers import BFloat16OptimWrapper, is_cpu_fast_in_bfloat16
+from wavemix_mm.engine.run.config import load_config
 from wavemix_mm.errors import UserInputError
 
 
@@ -53,6 +55,20 @@ def test_a_cpu_without_fast_bfloat16_trains_in_float32_and_one_warning_says_so(m
         assert model(torch.randn(2, 4)).dtype == torch.float32
     (warning,) = capsys.readouterr().err.splitlines()
     assert warning.startswith("warning: this CPU has no fast bfloat16")
+
+
+@pytest.mark.parametrize("name", ["camvid", "camvid_best", "cityscapes_demo", "mnist_8-10_short"])
+def test_configs_and_optimize_choose_float32_without_it(name, monkeypatch):
+    monkeypatch.setattr(optim_wrappers, "is_cpu_fast_in_bfloat16", is_cpu_fast_in_bfloat16)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict(avx2=True), raising=False)
+    network = nn.Conv2d(3, 4, 1)
+    cfg = load_config(f"configs/wavemix/{name}.py").optim_wrapper
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    wrapper = OPTIM_WRAPPERS.build(dict(cfg, optimizer=optimizer))
+    with wrapper.optim_context(network):
+        assert network(torch.rand(1, 3, 2, 2)).dtype == torch.float32
+    assert optimize(network)(torch.rand(1, 3, 2, 2)).dtype == torch.float32
+    assert network.weight.dtype == torch.float32
 
 
 def test_accumulates_gradients():

@@ -93,6 +93,49 @@ def test_without_a_working_compiler_it_runs_eagerly_and_one_warning_says_so(plai
     assert warning.startswith("torch.compile does not work here") and "\n" not in warning
 
 
+def test_what_was_prepared_belongs_to_a_place_of_the_weights_and_to_a_type(plain, graphs):
+    apply(network := copy.deepcopy(plain), ways(graphs))
+    forward, x = network.forward, images(SIZES[0])
+    for _ in range(2):
+        assert_close(network, plain, x)
+    assert len(forward._runs) == 1
+    network.load_state_dict(network.state_dict())  # in place
+    assert_close(network, plain, x)
+    assert len(forward._runs) == 1
+    network.double().float()
+    assert_close(network, plain, x)
+    assert not forward._runs
+    network.load_state_dict({k: v * 0 for k, v in network.state_dict().items()}, assign=True)
+    for _ in range(3):
+        assert not network(x)[-1].any()
+    with torch.inference_mode():
+        x = images(SIZES[0])  # a tensor without a version counter
+        assert not network(x)[-1].any()
+    assert len(graphs) == 1
+
+
+class Sum(torch.nn.Module):
+    """Also of no maps."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, *maps):
+        return sum(x.sum() for x in maps)
+
+    def switch_to_deploy(self):
+        pass
+
+
+def test_types_of_the_inputs_and_calls_without_any(graphs):
+    apply(network := Sum().eval(), ways(graphs))
+    for x in (torch.tensor([1.5]), torch.tensor([2]), torch.tensor([True])) * 3:
+        assert network(x) == x.sum() and network(x).dtype == x.sum().dtype
+    assert network() == 0
+    assert len(network.forward._runs) == 3
+
+
 def test_threads(plain, graphs):
     apply(network := copy.deepcopy(plain), ways(graphs))
     for sizes in (SIZES[:1], SIZES[1:2], SIZES[:2]):  # threads end, others compile

@@ -19,7 +19,7 @@ _CELLS, _CHANNELS = 16, 64  # of a program
 
 
 @triton.jit
-def _haar(
+def _haar(  # type: ignore[no-untyped-def]
     x, higher, out, height, width, cells, C: tl.constexpr, HIGHER: tl.constexpr,
     BACKWARD: tl.constexpr, DOUBLE: tl.constexpr, CELLS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
@@ -64,7 +64,7 @@ def _haar(
 
 
 @triton.jit
-def _read(pointer, mask, DOUBLE: tl.constexpr):
+def _read(pointer, mask, DOUBLE: tl.constexpr):  # type: ignore[no-untyped-def]
     value = tl.load(pointer, mask, other=0.0)
     return value if DOUBLE else value.to(tl.float32)
 

@@ -218,7 +218,7 @@ class _Trial:
 
     def __init__(self, network: nn.Module, args: tuple, options: dict[str, Any]) -> None:
         self.network = copy.deepcopy(network)
-        forward = self.network.forward
+        forward: Any = self.network.forward
         forward.is_trial = True
         self.args = map_tensors(torch.clone, args)
         self.run = compile_network(self.network, options, forward.compile_part)
