@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from wavemix_mm.models.backbones.wavemix import WaveMix
-from wavemix_mm.models.fast.haar_concat import HaarPath, use_haar_kernel
+from wavemix_mm.models.fast.haar_concat import HaarConcat, use_haar_kernel
 from wavemix_mm.models.layers.wavelet import haar_dwt2d
 
 SHAPES = [(2, 3, 6, 8), (1, 70, 5, 3), (1, 4, 1, 1), (2, 16, 9, 4)]
@@ -52,7 +52,7 @@ def test_a_network_computes_the_same(size):
     plain = WaveMix(embed_dims=8, depth=2, levels=(1, 3), dropout=0.0).double()
     network = copy.deepcopy(plain)
     use_haar_kernel(network)
-    assert len([m for m in network.modules() if isinstance(m, HaarPath)]) == 4
+    assert len([m for m in network.modules() if isinstance(m, HaarConcat)]) == 4
     assert network.state_dict().keys() == plain.state_dict().keys()
     x = torch.rand(2, 3, *size, dtype=torch.float64)
     outputs = [each(x)[0] for each in (network, plain)]

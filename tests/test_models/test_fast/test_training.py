@@ -10,7 +10,7 @@ from torch import nn
 
 from wavemix_mm.models.backbones.wavemix import WaveMix
 from wavemix_mm.models.fast import by_size, training
-from wavemix_mm.models.fast.haar_concat import HaarPath
+from wavemix_mm.models.fast.haar_concat import HaarConcat
 from wavemix_mm.models.fast.training import CompiledForward
 
 SIZES = [(32, 48), (37, 51), (64, 32)]
@@ -159,7 +159,7 @@ def test_which_networks_a_hook_compiles(optimize, graphs):
         outputs = [m.decode_head(m.backbone(x))[0] for m in (model, plain)]
         torch.testing.assert_close(*outputs)
     assert len(graphs) == (1 if optimize else 2)
-    has_kernel = [type(path) is HaarPath for path in model.backbone.blocks[0].paths]
+    has_kernel = [type(path.concat) is HaarConcat for path in model.backbone.blocks[0].paths]
     assert has_kernel == [optimize] * 2
 
 
