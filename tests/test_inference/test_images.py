@@ -64,7 +64,7 @@ def test_16_bits_are_divided_by_256_as_opencv_does(tmp_path):
         (np.zeros((3, 4, 5), np.uint8), r"shape \(3, 4, 5\)"),
         (np.zeros((2, 4, 4, 3), np.uint8), "several images are a list"),
         (np.zeros((0, 4), np.uint8), "shape"),
-        (Image.fromarray(np.full((2, 2), 70000, np.int32)), "type int32"),
+        (Image.fromarray(np.full((2, 2), 65536, np.int32)), "type int32"),
         (3, "image of type int"),
         ("no.png", "image no.png does not exist"),
     ],
