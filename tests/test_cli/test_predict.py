@@ -71,6 +71,8 @@ def test_classification(models, images):
     (expected,) = predict(model, images / "c.png")
     content = json.loads((images / "out" / "c.json").read_text())
     assert content["probabilities"] == expected.top(5) and len(expected.top(5)) == 5
+    name, score = next(iter(expected.top(1).items()))
+    assert f"c.png: {name} {100 * score:.1f} %, " in result.output
 
 
 def test_a_video(models, images):

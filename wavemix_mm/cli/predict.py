@@ -11,6 +11,8 @@ import typer
 from wavemix_mm.cli.model_arguments import complete_model, split_model
 from wavemix_mm.errors import UserInputError
 
+_MAX_REPORTED = 10  # inputs whose predictions are printed too
+
 
 def predict(
     words: Annotated[
@@ -56,10 +58,17 @@ def predict(
     from wavemix_mm.engine.messages import building
     from wavemix_mm.engine.run.config import parse_options
     from wavemix_mm.inference.outputs import check_outputs
+    from wavemix_mm.inference.results import Result
     from wavemix_mm.inference.runs import predict_files
     from wavemix_mm.inference.sources import find_sources
 
     sources = find_sources(inputs, sys.stdin)
+    is_short = len(sources) <= _MAX_REPORTED and not any(source.is_video for source in sources)
+
+    def report(name: str, result: Result) -> None:
+        if is_short:
+            print(f"{name}: {result.summary()}")
+
     check_outputs(out, sources)
     with building(f"the model of {words[0]} cannot be made"):
         model = init_model(
@@ -71,7 +80,7 @@ def predict(
             optimize=optimize,
         )
     with building("the prediction failed"):
-        count, failures = predict_files(model, sources, out, batch, tta)
+        count, failures = predict_files(model, sources, out, batch, tta, report)
     print(f"wrote {count} prediction{'s' * (count != 1)} to {out}/")
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)

@@ -23,6 +23,10 @@ class SegmentationResult:
     classes: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
 
+    def summary(self) -> str:
+        """Return the three most frequent classes, as 'road 40.0 %, sky 31.2 %, tree 9.1 %'."""
+        return _percent(dict(list(self.shares().items())[:3]))
+
     def shares(self) -> dict[str, float]:
         """Return the share of the pixels of each class that occurs, the greatest first."""
         counts = np.bincount(self.labels.ravel(), minlength=len(self.classes))
@@ -46,10 +50,18 @@ class ClassificationResult:
     probabilities: np.ndarray
     classes: tuple[str, ...]
 
+    def summary(self) -> str:
+        """Return the three most probable classes, as 'cat 80.1 %, dog 15.0 %, frog 1.2 %'."""
+        return _percent(self.top(3))
+
     def top(self, number: int = 5) -> dict[str, float]:
         """Return the most probable classes with their probabilities, the greatest first."""
         order = np.argsort(-self.probabilities, kind="stable")[:number]
         return {self.classes[i]: float(self.probabilities[i]) for i in order}
+
+
+def _percent(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.1%}".replace("%", " %") for name, value in values.items())
 
 
 Result = SegmentationResult | ClassificationResult

@@ -18,12 +18,17 @@ from wavemix_mm.inference.predicting import image_reader, predict_each
 from wavemix_mm.inference.results import Result, SegmentationResult
 from wavemix_mm.inference.sources import Source, Video
 
-# the pixels of an image, and the function that writes its prediction
-_Task = tuple[np.ndarray, Callable[[np.ndarray, Result], None]]
+# the pixels of an image, its name in messages, and the function that writes its prediction
+_Task = tuple[np.ndarray, str, Callable[[np.ndarray, Result], None]]
 
 
 def predict_files(
-    model: nn.Module, sources: Sequence[Source], folder: Path, batch_size: int, tta: bool
+    model: nn.Module,
+    sources: Sequence[Source],
+    folder: Path,
+    batch_size: int,
+    tta: bool,
+    report: Callable[[str, Result], None],
 ) -> tuple[int, list[str]]:
     """Write the predictions on files, as `write_result` says.
 
@@ -33,6 +38,7 @@ def predict_files(
         folder: The output folder, which is made.
         batch_size: Most images of one forward pass.
         tta: Whether to use test-time augmentation.
+        report: Function that is called with the name of each image and its prediction.
 
     Returns:
         The number of images and frames that were written, and a message for each file that could
@@ -62,8 +68,9 @@ def predict_files(
                 yield task[0]
 
         for result in predict_each(model, pixels(), batch_size, tta):
-            image, write = waiting.popleft()
+            image, origin, write = waiting.popleft()
             write(image, result)
+            report(origin, result)
             count += 1
     return count, failures
 
@@ -83,7 +90,8 @@ def _tasks(
             if source.is_video:
                 yield from _frames(source, folder, progress, videos)
             else:
-                yield read(source.path), _writer(folder, source.name, str(source.path))
+                origin = str(source.path)
+                yield read(source.path), origin, _writer(folder, source.name, origin)
         except BadSampleError as error:
             failures.append(str(error))
 
@@ -95,7 +103,7 @@ def _frames(source: Source, folder: Path, progress: Progress, videos: ExitStack)
     frames = progress.track(video, total=video.length or None, description=source.path.name)
     for number, frame in enumerate(frames):
         origin = f"{source.path}, frame {number}"
-        yield frame, _writer(folder, f"{source.name}/{number:06}", origin, painted)
+        yield frame, origin, _writer(folder, f"{source.name}/{number:06}", origin, painted)
 
 
 def _writer(

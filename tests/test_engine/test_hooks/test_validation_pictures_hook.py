@@ -64,8 +64,10 @@ def test_segmentation(run, segmentation, tmp_path):
     names = run(ValidationPicturesHook(number=2), outputs=segmentation)
     assert names == ["val_2.jpg_100.png", "val_7.jpg_100.png"]
     picture = cv2.imread(str(tmp_path / "vis_data/vis_image" / names[0]))
-    assert picture.shape == (SIZE[0], 2 * SIZE[1], 3)  # truth, prediction
-    assert picture[-1, -1, 0] > picture[-1, -1, 2] + 50  # class b is blue
+    assert picture.shape == (SIZE[0], 3 * SIZE[1], 3)
+    image, truth, prediction = np.split(picture, 3, axis=1)
+    assert (image == 100).all() and (truth == 50).all() and (prediction[:, :20] == 50).all()
+    assert (prediction[:, 20:] == (178, 50, 50)).all()  # class b is blue
 
 
 def test_classification(run, tmp_path):

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import mmcv
 import numpy as np
 from mmengine import fileio
@@ -22,10 +23,11 @@ from wavemix_mm.registry import HOOKS
 class ValidationPicturesHook(Hook):
     """Paint the predictions on the same few validation images, about ten times in a run.
 
-    The visualizer of the config draws, and its backends keep the pictures: files in the folder
+    A picture of a segmentation shows the image, the truth and the prediction. For other tasks the
+    visualizer of the config draws. Its backends keep the pictures: files in the folder
     ``vis_data/vis_image`` of a run, TensorBoard and so on. No display is needed. The hooks of mmseg
-    and mmpretrain for this purpose draw in every validation and in every test, and mmseg's reads
-    each image of the validation set a second time.
+    and mmpretrain for this purpose draw in every validation and in every test; mmseg's reads each
+    image of the validation set a second time, and takes seconds of a CPU for a large picture.
 
     A picture that cannot be drawn is reported once, and the training goes on without pictures.
 
@@ -90,6 +92,20 @@ class ValidationPicturesHook(Hook):
             visualizer.visualize_cls(
                 np.ascontiguousarray(image), sample, name=name, step=runner.iter
             )
-        else:
-            image = mmcv.imfrombytes(fileio.get(path), channel_order="rgb")
+            return
+        image = mmcv.imfrombytes(fileio.get(path), channel_order="rgb")
+        if "pred_sem_seg" not in sample:
             visualizer.add_datasample(name, image, data_sample=sample, step=runner.iter)
+            return
+        fields = [key for key in ("gt_sem_seg", "pred_sem_seg") if key in sample]
+        labels = [sample.get(key).data[0].cpu().numpy() for key in fields]
+        palette = visualizer.dataset_meta["palette"]
+        panels = [image, *(_blend(image, label, palette) for label in labels)]
+        visualizer.add_image(name, np.hstack(panels), step=runner.iter)
+
+
+def _blend(image: np.ndarray, label: np.ndarray, palette: Sequence) -> np.ndarray:
+    """Blend an image (H, W, 3) with the colors of its labels (H, W); others are black."""
+    colors = np.zeros((256, 3), np.uint8)
+    colors[: len(palette)] = palette
+    return cv2.addWeighted(image, 0.5, colors[label.astype(np.uint8)], 0.5, 0)
