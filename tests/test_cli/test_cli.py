@@ -43,6 +43,9 @@ def test_version():
         (["heal"], 2, "No such command 'heal'"),
         (["doctor", "--heal"], 2, "No such option: --heal"),
         (["doctor", "no.py"], 1, "config no.py does not exist"),
+        (["export", "camvid_best", "a.foo"], 1, "the suffix does not fit the format"),
+        (["export", "camvid_best", "a.onnx", "--size", "9"], 1, "is not HEIGHTxWIDTH"),
+        (["serve", "camvid_best", "a.jpg"], 1, "a.jpg is no checkpoint"),
         (["train", "camvid_bst"], 1, "lists the names); did you mean camvid_best, camvid"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
@@ -54,11 +57,14 @@ def test_an_error_is_one_message(words, status, message):
     assert message in error and "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("verb", ["demo", "train", "test", "export"])
-def test_a_tool_has_its_own_help(verb):
+@pytest.mark.parametrize(
+    ("verb", "option"),
+    [("demo", "--work-dir"), ("train", "--work-dir"), ("test", "--work-dir"), ("export", "--int8")],
+)
+def test_a_tool_has_its_own_help(verb, option):
     result = run(verb, "--help")
     assert result.exit_code == 0
-    assert result.stdout.startswith("usage: ") and "--work-dir" in result.stdout
+    assert result.stdout.startswith("usage: ") and option in result.stdout
 
 
 def test_tools_take_the_name_of_a_model(monkeypatch):

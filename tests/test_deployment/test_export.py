@@ -16,7 +16,7 @@ from mmengine.config import Config
 from wavemix_mm.apis import init_model, predict
 from wavemix_mm.deployment import formats, parity, runtimes
 from wavemix_mm.deployment.evaluate import evaluate, with_network
-from wavemix_mm.deployment.export import ExportOptions, export, parse_size
+from wavemix_mm.deployment.export import ExportOptions, export
 from wavemix_mm.deployment.graph import Graph
 from wavemix_mm.deployment.quantize import quantize
 from wavemix_mm.errors import UserInputError
@@ -203,9 +203,3 @@ def test_a_difference_that_is_no_number_is_an_error(segmentor):
     differences = parity.compare(graph, segmentor[0], lambda x: graph(x) * np.nan, [(1, 20, 20)])
     with pytest.raises(UserInputError, match="difference to PyTorch inf at 1x20x20"):
         parity.check(differences)
-
-
-def test_size():
-    assert parse_size("360x480") == (360, 480) and parse_size(None) is None
-    with pytest.raises(UserInputError, match="is not HEIGHTxWIDTH"):
-        parse_size("360")

@@ -21,6 +21,7 @@ if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
     sys.path.insert(0, str(ROOT))
 
 from wavemix_mm.engine.run.command_line import cli_errors
+from wavemix_mm.errors import UserInputError
 
 RUNTIME = "onnxruntime-web@1.30.0"
 RUNTIME_FILES = ("ort.wasm.min.js", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
@@ -44,8 +45,6 @@ def fetch_runtime() -> Path:
     Raises:
         UserInputError: If npm is missing or fails.
     """
-    from wavemix_mm.errors import UserInputError
-
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     folder = cache / "wavemix_mm" / RUNTIME
     if all((folder / name).is_file() for name in RUNTIME_FILES):
@@ -74,6 +73,8 @@ def build(model: str, checkpoint: str | None, out: Path) -> None:
     from wavemix_mm.cli.model_arguments import split_model
     from wavemix_mm.deployment.export import ExportOptions, export_model
 
+    if not (ROOT / "docs" / "browser").is_dir():
+        raise UserInputError("the page is in docs/browser of a clone, which is missing here.")
     runtime = fetch_runtime()
     config, weights, _ = split_model([model, *([checkpoint] if checkpoint else [])])
     out.mkdir(parents=True, exist_ok=True)
