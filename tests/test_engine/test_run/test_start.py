@@ -65,3 +65,23 @@ def test_none_leaves_out_a_hook(tmp_path, kind, name):
     runner = start.build_runner(cfg)
     left = {type(hook).__name__ for hook in runner.hooks}
     assert ("LoggerHook" in left) == (name == "ema") and "SafeCheckpointHook" in left
+
+
+@pytest.mark.parametrize(
+    ("device", "options", "expected"),
+    [
+        ("cpu", dict(optimize=True), None),
+        ("cuda", dict(optimize=True), ({}, True)),
+        ("cuda", dict(optimize=dict(recompute=True)), (dict(recompute=True), True)),
+        ("cpu", dict(compile=dict(fullgraph=True)), (dict(fullgraph=True), False)),
+        ("cpu", dict(compile=True, optimize=True), ({}, False)),
+        ("cuda", dict(compile=dict(mode="m"), optimize=True), (dict(mode="m"), True)),
+    ],
+)
+def test_options_that_compile(device, options, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(start, "get_device", lambda: device)
+    runner = start.build_runner(tiny_run.config(tmp_path, **options))
+    hooks = {type(hook).__name__: hook for hook in runner.hooks}
+    hook = hooks.get("CompileHook")
+    assert (None if hook is None else (hook.options, hook.optimize)) == expected
+    assert runner.cfg.keys().isdisjoint(("compile", "optimize"))

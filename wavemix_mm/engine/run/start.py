@@ -69,7 +69,9 @@ def build_runner(cfg: Config) -> Runner:
     # FlexibleRunner would build it when the loop begins; the checks need it before
     if isinstance(getattr(runner, "model", None), dict):
         runner.model = runner.strategy.build_model(runner.model)
-    optimize = runner.cfg.pop("optimize", None) and get_device() == "cuda"
+    optimize = runner.cfg.pop("optimize", None)
+    if get_device() != "cuda":
+        optimize = None
     options = runner.cfg.pop("compile", None) or optimize
     if options:
         options = {} if options is True else dict(options)

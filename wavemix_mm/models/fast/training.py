@@ -66,8 +66,9 @@ class CompileHook(Hook):
         self._compile(runner, True, self.optimize and counts == 1 and not is_wrapped)
 
     def before_test(self, runner: Runner) -> None:
-        """Compile."""
-        self._compile(runner, False, False)
+        """Compile, unless the option was `optimize`, which is for training."""
+        if not self.optimize:
+            self._compile(runner, False, False)
 
     def before_train_iter(self, *args: Any, **kwargs: Any) -> None:
         """Tell PyTorch's CUDA graphs that nothing of the last iteration is needed any more."""
