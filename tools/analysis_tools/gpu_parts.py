@@ -17,7 +17,7 @@ from measuring.timing import Timing
 from mmengine.logging import MMLogger
 
 from wavemix_mm.apis import optimize
-from wavemix_mm.models.fast.training import compile_networks
+from wavemix_mm.models.fast.compiled_training import compile_networks
 from wavemix_mm.models.layers.wavelet import haar_dwt2d
 from wavemix_mm.official import networks
 

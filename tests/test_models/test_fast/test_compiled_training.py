@@ -1,4 +1,4 @@
-"""wavemix_mm/models/fast/training.py: compiled blocks in training."""
+"""wavemix_mm/models/fast/compiled_training.py: compiled blocks in training."""
 
 import copy
 from types import SimpleNamespace
@@ -10,8 +10,8 @@ from torch import nn
 
 from wavemix_mm.models.backbones.wavemix import WaveMix
 from wavemix_mm.models.fast import by_size, training
+from wavemix_mm.models.fast.compiled_training import CompiledForward
 from wavemix_mm.models.fast.haar_concat import HaarConcat
-from wavemix_mm.models.fast.training import CompiledForward
 
 SIZES = [(32, 48), (37, 51), (64, 32)]
 
