@@ -68,7 +68,6 @@ def test_16_bits_are_divided_by_256_as_opencv_does(tmp_path):
         (3, "image of type int"),
         ("no.png", "image no.png does not exist"),
     ],
-    ids=str,
 )
 def test_what_is_no_image(image, message):
     with pytest.raises(BadSampleError, match=message):

@@ -9,7 +9,7 @@ from mmengine.registry import HOOKS
 from torch import nn
 
 from wavemix_mm.models.backbones.wavemix import WaveMix
-from wavemix_mm.models.fast import by_size, training
+from wavemix_mm.models.fast import by_size, compiled_training
 from wavemix_mm.models.fast.compiled_training import CompiledForward
 from wavemix_mm.models.fast.haar_concat import HaarConcat
 
@@ -124,7 +124,7 @@ def test_an_error_of_the_compiler_costs_no_step_and_one_warning_says_so(monkeypa
         raise RuntimeError("no C++ compiler")
 
     warnings = []
-    monkeypatch.setattr(training, "warn", warnings.append)
+    monkeypatch.setattr(compiled_training, "warn", warnings.append)
     network = build()
     network.forward = CompiledForward(network, True, dict(backend=fail))
     assert_same_steps(network, build(), SIZES[:2])
@@ -173,9 +173,9 @@ def test_cuda_graphs_are_kept_if_they_are_right_and_fast(tolerance, ratio, graph
         return module
 
     seconds = iter([1.0, 1 / ratio] * 5)
-    monkeypatch.setattr(training, "_GRAPHS", dict(backend=graph))
-    monkeypatch.setattr(training, "_TOLERANCE", tolerance)
-    monkeypatch.setattr(training._Trial, "seconds", lambda self: next(seconds))
+    monkeypatch.setattr(compiled_training, "_GRAPHS", dict(backend=graph))
+    monkeypatch.setattr(compiled_training, "_TOLERANCE", tolerance)
+    monkeypatch.setattr(compiled_training._Trial, "seconds", lambda self: next(seconds))
     plain, network = build(), build()
     forward = network.forward = CompiledForward(network, True, {}, try_graphs=True)
     forward.options = options(graphs)
@@ -192,7 +192,7 @@ def test_graphs_that_fail_are_not_used(graphs, monkeypatch):
     def fail(module, inputs):
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(training, "_GRAPHS", dict(backend=fail))
+    monkeypatch.setattr(compiled_training, "_GRAPHS", dict(backend=fail))
     network = build()
     forward = network.forward = CompiledForward(network, True, {}, try_graphs=True)
     forward.options = options(graphs)

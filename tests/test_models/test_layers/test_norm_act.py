@@ -51,7 +51,6 @@ def test_layers_of_the_hosts_take_the_channels_by_position(scope, kind, name):
         (dict(type="ReLU", inplace=True), lambda x: x.clamp_(min=0)),
         (dict(type="SiLU"), lambda x: x * torch.sigmoid(x)),
     ],
-    ids=str,
 )
 def test_activations(cfg, function):
     before = dict(cfg)
