@@ -58,9 +58,11 @@ def test_a_cpu_without_fast_bfloat16_trains_in_float32_and_one_warning_says_so(m
 
 
 @pytest.mark.parametrize("name", ["camvid", "camvid_best", "cityscapes_demo", "mnist_8-10_short"])
-def test_configs_and_optimize_choose_float32_without_it(name, monkeypatch):
+def test_configs_and_optimize_choose_float32_without_it(name, monkeypatch, request):
     monkeypatch.setattr(optim_wrappers, "is_cpu_fast_in_bfloat16", is_cpu_fast_in_bfloat16)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict(avx2=True), raising=False)
+    is_cpu_fast_in_bfloat16.cache_clear()
+    request.addfinalizer(is_cpu_fast_in_bfloat16.cache_clear)
     network = nn.Conv2d(3, 4, 1)
     cfg = load_config(f"configs/wavemix/{name}.py").optim_wrapper
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)

@@ -23,6 +23,7 @@ BASE = {
     "packaging": "26.0",
     "pywavelets": "1.8.0",
     "safetensors": "0.8.0",
+    "typer": "0.29.2",
     "setuptools": "81.0.0",
 }
 ONEDL = {
@@ -125,9 +126,9 @@ PROBLEMS = {
         ["setuptools<82"], False,
     ),
     "requirements missing": (
-        _installed(ONEDL, without=["packaging", "pywavelets", "safetensors"]),
-        "packaging, PyWavelets, safetensors not installed",
-        ["packaging", "PyWavelets", "safetensors"], False,
+        _installed(ONEDL, without=["packaging", "pywavelets", "safetensors", "typer"]),
+        "packaging, PyWavelets, safetensors, typer not installed",
+        ["packaging", "PyWavelets", "safetensors", "typer"], False,
     ),
 }  # fmt: skip
 

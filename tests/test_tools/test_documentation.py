@@ -72,11 +72,11 @@ def test_the_reference_has_signatures_and_the_zoo_every_config(site):
 
 
 def test_the_tutorial_runs(tmp_path, monkeypatch):
-    """With a tenth of its epochs: 40 take half a minute and reach the figure in the document."""
+    """With two of its epochs: 40 take about a minute and reach the figure in the document."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     text = (ROOT / "docs" / "tutorial.ipynb").read_text(encoding="utf-8")
-    for long, short in (("max_epochs = 40", "max_epochs = 4"), ("epoch_40", "epoch_4"),
-                        ("interval=40", "interval=4")):  # fmt: skip
+    for long, short in (("max_epochs = 40", "max_epochs = 2"), ("epoch_40", "epoch_2"),
+                        ("interval=40", "interval=2")):  # fmt: skip
         assert long in text
         text = text.replace(long, short)
     notebook = nbformat.reads(text, as_version=4)

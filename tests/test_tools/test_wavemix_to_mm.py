@@ -22,6 +22,7 @@ from wavemix_mm.engine.checkpoints.loading import read_checkpoint
 from wavemix_mm.engine.run.config import load_config, parse_options
 from wavemix_mm.official import convert_official, networks
 from wavemix_mm.official.variants import config_options, detect_variant, find_config
+from wavemix_mm.version import __version__
 
 TOOL = "model_converters/wavemix_to_mm"
 PATCH = dict(initial_conv="pachify")
@@ -176,7 +177,7 @@ def test_the_cityscapes_network(network, save, tmp_path, capsys):
     assert meta["dataset_meta"]["palette"][0] == [128, 64, 128]
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     assert meta["converted_from"] == dict(source="source.pth", sha256=digest)
-    assert meta["converter"] == "wavemix_mm 0.1.0"
+    assert meta["converter"] == f"wavemix_mm {__version__}"
     assert ours.dataset_meta == meta["dataset_meta"]
     side = (tmp_path / "new" / "cityscapes.pth.sha256").read_text()
     assert side == f"{hashlib.sha256(out.read_bytes()).hexdigest()}  cityscapes.pth\n"

@@ -40,11 +40,11 @@ VERBS: dict[str, dict[str, Any]] = {
 
 
 class _Verbs(TyperGroup):
-    def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
+    def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run a verb, and exit with the status that it returns. An error is one message."""
         with cli_errors():
             try:
-                status = super().main(*args, standalone_mode=False, **kwargs)
+                status = super().main(*args, **(kwargs | dict(standalone_mode=False)))
             except typer.Abort:
                 sys.exit(130)
             # typer's errors have no public common class
