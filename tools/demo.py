@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import shlex
 import subprocess
@@ -29,7 +28,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         parser.error(f"--epochs {args.epochs} is not a positive number")
     for name in ("data", "work_dir", "out"):
         # the tools run in the root of the clone; a short path there is easier to read
-        setattr(args, name, Path(os.path.relpath(Path(getattr(args, name)).resolve(), ROOT)))
+        path = Path(getattr(args, name)).resolve()
+        setattr(args, name, path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
     return args
 
 
