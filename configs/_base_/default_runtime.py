@@ -19,6 +19,8 @@ default_hooks = dict(
     sync_buffers=dict(type="SyncBuffersHook"),
     # Predictions on two validation images, ten times in a run, into vis_data/vis_image.
     pictures=dict(type="wavemix_mm.ValidationPicturesHook"),
+    # A progress bar with the time left, if the output is a terminal.
+    progress_bar=dict(type="wavemix_mm.ProgressBarHook"),
     # Bounds the memory of a validation on a GPU.
     cudnn_trial=dict(type="wavemix_mm.CudnnTrialHook"),
 )
