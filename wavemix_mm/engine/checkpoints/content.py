@@ -76,8 +76,8 @@ def _message_hub(hub: dict, path: str) -> dict[str, dict]:
     runtime_info = _keep(info, _DATASET)
     for key, value in info.items():
         is_path = isinstance(key, str) and key.startswith(("last_ckpt", "best_ckpt"))
-        if is_path and isinstance(value, str):
-            runtime_info[key] = _neighbour(value, path)
+        if is_path and isinstance(value, str) and (neighbour := _neighbour(key, value, path)):
+            runtime_info[key] = neighbour
     return dict(
         log_scalars={key: log for key, log in logs.items() if isinstance(log, HistoryBuffer)},
         runtime_info=runtime_info,
@@ -85,10 +85,18 @@ def _message_hub(hub: dict, path: str) -> dict[str, dict]:
     )
 
 
-def _neighbour(named: str, path: str) -> str:
-    folder, name = os.path.split(named)
-    own = os.path.dirname(os.path.expanduser(path))
-    return named if os.path.realpath(folder) == os.path.realpath(own) else name
+def _neighbour(key: str, named: str, path: str) -> str | None:
+    """Return the path of a checkpoint beside this one, or None if the text names no checkpoint."""
+    name = os.path.basename(named)
+    # hooks remove an old best checkpoint, also a folder with all that it holds
+    if not name.strip(".") or (key.startswith("best") and not name.startswith("best_")):
+        return None
+    own = os.path.realpath(os.path.dirname(os.path.expanduser(path)))
+    try:
+        folder = os.path.dirname(os.path.realpath(named))
+    except ValueError:  # a path cannot have these characters
+        return None
+    return named if folder == own else os.path.join(own, name)
 
 
 def _keep(values: dict, texts: dict[str, Any]) -> dict:
