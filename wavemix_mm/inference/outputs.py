@@ -38,8 +38,8 @@ def check_outputs(folder: Path, sources: Iterable[Source]) -> None:
             )
         if not source.is_video and frames & set((folder / source.name).resolve().parents):
             raise UserInputError(
-                f"the output of {source.path} would be among the frames of a video of the same name "
-                "as its folder: predict on the video alone."
+                f"the output of {source.path} would be among the frames of a video with the name "
+                "of its folder: predict on the video alone."
             )
 
 
