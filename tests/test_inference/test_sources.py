@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from wavemix_mm.errors import BadSampleError, UserInputError
+from wavemix_mm.inference.outputs import check_outputs
 from wavemix_mm.inference.sources import Video, find_sources
 
 
@@ -28,6 +29,7 @@ def names(*words, lines=""):
 def test_files_folders_patterns_and_lists(folder):
     assert names("a/x.png", "no.png") == {"a/x.png": "x", "no.png": "no"}
     assert names("b") == {"b/x.png": "x", "b/deep/y.jpg": "deep/y"}
+    assert names("l" * 300) == {"l" * 300: "l" * 300}
     assert names("*/*.png") == {"a/x.png": "x", "b/x.png": "x_2"}
     assert names("**/y.jpg") == {"b/deep/y.jpg": "y"}
     assert names("-", lines="a/x.png\n\n  b/deep \n") == {"a/x.png": "x", "b/deep/y.jpg": "y"}
@@ -44,12 +46,28 @@ def test_each_file_is_taken_once_and_each_name_is_given_once(folder):
     assert names("a/x.png", "b/x.png", "X_2.png")["X_2.png"] == "X_2_2"
 
 
+def test_odd_entries_of_a_folder(folder):
+    (folder / "odd/folder.png").mkdir(parents=True)
+    (folder / "odd/loop.png").symlink_to("loop.png")
+    assert names("odd") == {"odd/loop.png": "loop"}
+    check_outputs(folder / "out", find_sources(["odd"], []))
+
+
+def test_images_among_the_frames_of_a_video(folder):
+    (folder / "clip").mkdir()
+    (folder / "clip/000000.png").touch()
+    check_outputs(folder / "out", find_sources(["clip", "clip.mp4"], []))
+    with pytest.raises(UserInputError, match="clip/000000.png would be among the frames"):
+        check_outputs(folder / "out", find_sources(["."], []))
+
+
 @pytest.mark.parametrize(
     ("word", "message"),
     [
         ("empty", "folder empty holds no image and no video"),
         ("*.gif", r"pattern \*.gif matches no file"),
         ("-", "there is no input"),
+        ("a\0b", "null byte: list one name a line"),
     ],
 )
 def test_words_that_name_nothing(folder, word, message):

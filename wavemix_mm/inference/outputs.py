@@ -20,12 +20,12 @@ _VIDEO_SUFFIX = "_overlay.mp4"
 
 
 def check_outputs(folder: Path, sources: Iterable[Source]) -> None:
-    """Check that no output would replace an input.
+    """Check that no output would replace an input or the output of another input.
 
     Raises:
         UserInputError: If one would.
     """
-    inputs = {source.path.resolve() for source in sources}
+    inputs = {Path(os.path.realpath(source.path)) for source in sources}
     frames = {(folder / source.name).resolve() for source in sources if source.is_video}
     for source in sources:
         suffixes = [_VIDEO_SUFFIX] if source.is_video else _SUFFIXES
@@ -35,6 +35,11 @@ def check_outputs(folder: Path, sources: Iterable[Source]) -> None:
             raise UserInputError(
                 f"the output of {source.path} would replace the input {sorted(lost)[0]}: choose "
                 "another folder for --out."
+            )
+        if not source.is_video and frames & set((folder / source.name).resolve().parents):
+            raise UserInputError(
+                f"the output of {source.path} would be among the frames of a video with the name "
+                "of its folder: predict on the video alone."
             )
 
 

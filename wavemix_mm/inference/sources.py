@@ -59,12 +59,12 @@ def find_sources(words: Sequence[str], lines: Iterable[str]) -> list[Source]:
         UserInputError: If a folder holds no image and no video, a pattern matches no file, or
             nothing is named.
     """
-    found: dict[Path, Source] = {}
+    found: dict[str, Source] = {}
     names: set[str] = set()
     for word in words:
         inner = [line.strip() for line in lines] if word == "-" else [word]
         for path, name in (pair for item in inner if item for pair in _files(item)):
-            if (key := path.resolve()) in found:
+            if (key := os.path.realpath(path)) in found:
                 continue
             number, unique = 1, name
             while unique.casefold() in names:  # also on file systems that ignore case
@@ -79,16 +79,21 @@ def find_sources(words: Sequence[str], lines: Iterable[str]) -> list[Source]:
 
 def _files(word: str) -> Iterator[tuple[Path, str]]:
     """Yield the files that a word names, and names for their outputs."""
+    if "\0" in word:
+        raise UserInputError(f"input {word!r} holds a null byte: list one name a line.")
     path = Path(word).expanduser()
-    if path.is_dir():
+    # os.path, unlike Path, takes a name that is too long for a name of no file
+    if os.path.isdir(path):
         files = [
-            file for file in sorted(path.rglob("*")) if file.suffix.lower() in _IMAGES + _VIDEOS
+            file
+            for file in sorted(path.rglob("*"))
+            if file.suffix.lower() in _IMAGES + _VIDEOS and not file.is_dir()
         ]
         if not files:
             raise UserInputError(f"folder {word} holds no image and no video.")
         # folders inside stay folders among the outputs
         yield from ((file, file.relative_to(path).with_suffix("").as_posix()) for file in files)
-    elif not path.exists() and glob.has_magic(word):
+    elif not os.path.exists(path) and glob.has_magic(word):
         matches = [Path(match) for match in sorted(glob.glob(os.fspath(path), recursive=True))]
         matches = [match for match in matches if match.is_file()]
         if not matches:
