@@ -46,6 +46,7 @@ def test_runs_to_its_end(tmp_path, capsys, monkeypatch):
         lambda command, **kwargs: (InProcess if "--child" in command else popen)(command, **kwargs),
     )
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    monkeypatch.setattr("wavemix_mm.models.fast.optimize._ROUND_SECONDS", 0)
     gpu_suite.main(["--device", "cpu", "--tiny", "--out", str(folder)])
     rows = read(folder)
     log = (folder / "suite.log").read_text()
