@@ -1,11 +1,15 @@
 """tools/analysis_tools/gpu_suite.py, on a CPU in tiny mode."""
 
+import contextlib
 import csv
+import io
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools" / "analysis_tools"))
@@ -19,8 +23,30 @@ def read(folder):
         return [*csv.DictReader(file)]
 
 
-def test_runs_to_its_end(tmp_path, capsys):
+class InProcess:
+    """Does in this process what a child would do, because its imports take seconds."""
+
+    pid = 2**22  # more than Linux gives to a process
+
+    def __init__(self, command, stdout, **kwargs):
+        assert command[:2] == [sys.executable, gpu_suite.__file__]
+        with io.TextIOWrapper(stdout) as log, contextlib.redirect_stdout(log):
+            gpu_suite.main([*map(str, command[2:])])
+
+    def wait(self, limit=None):
+        return 0
+
+
+def test_runs_to_its_end(tmp_path, capsys, monkeypatch):
     folder = tmp_path / "suite"
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        subprocess,
+        "Popen",
+        lambda command, **kwargs: (InProcess if "--child" in command else popen)(command, **kwargs),
+    )
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    monkeypatch.setattr("wavemix_mm.models.fast.optimize._ROUND_SECONDS", 0)
     gpu_suite.main(["--device", "cpu", "--tiny", "--out", str(folder)])
     rows = read(folder)
     log = (folder / "suite.log").read_text()
@@ -58,13 +84,22 @@ def test_goes_on_past_a_part_that_fails(tmp_path, monkeypatch, capfd):
     [(5, "not run", "no time left"), (60, "failed", "stopped after 60 s")],
 )
 def test_a_part_without_time(limit, way, note, tmp_path, monkeypatch):
-    def hang(command, timeout, **kwargs):
-        raise subprocess.TimeoutExpired(command, timeout)
-
-    monkeypatch.setattr(gpu_suite.subprocess, "run", hang)
+    """It ends with its own processes."""
+    program, number = tmp_path / "hang", tmp_path / "number"
+    program.write_text(f"#!/bin/sh\nsleep 60 & echo $! > {number}; wait")
+    program.chmod(0o700)
+    monkeypatch.setattr(gpu_suite.sys, "executable", str(program))
+    wait = subprocess.Popen.wait
+    monkeypatch.setattr(
+        subprocess.Popen, "wait", lambda self, timeout=None: wait(self, timeout and 0.5)
+    )
     gpu_suite.run_child(["haar"], Settings("cpu", True, tmp_path), limit)
     (row,) = read(tmp_path)
     assert (row["part"], row["way"], row["note"]) == ("haar", way, note)
+    if way == "failed":
+        command = Path("/proc", number.read_text().strip(), "cmdline")
+        time.sleep(0.1)
+        assert not command.exists() or not command.read_bytes()  # it may wait to be reaped
 
 
 def test_a_process_that_dies_and_an_unknown_part(tmp_path, monkeypatch, capsys):

@@ -132,14 +132,20 @@ def training(
             options = settings.compile | arguments.get("options", {})
             compile_networks(network.network, **arguments | dict(options=options))
         functions[way] = prepare(network, is_ours=True)
-        if settings.is_cuda:
-            functions[way]()
-            torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
-            functions[way]()
-            peak = torch.cuda.max_memory_allocated() - before
-            notes[way] = f"{peak / 2**30:.1f} GiB beside the weights"
-    yield from rows(part, settings.time(functions), batch, target, notes)
+    timings = settings.time(functions)
+    for way in ways if settings.is_cuda else ():
+        if not timings[way].error:
+            notes[way] = peak_memory(functions[way])
+    yield from rows(part, timings, batch, target, notes)
+
+
+def peak_memory(function: Callable[[], Any]) -> str:
+    """Return what a call takes at most."""
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    function()
+    peak = torch.cuda.max_memory_allocated() - before
+    return f"{peak / 2**30:.1f} GiB beside weights and CUDA graphs"
 
 
 def ceilings(part: str, settings: Settings) -> Rows:

@@ -8,7 +8,10 @@ or hangs costs only its own figures. DIR holds results.csv (complete after each 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -83,7 +86,6 @@ def main(argv: list[str] | None = None) -> None:
         report.make_folder(settings.out, "results.csv")
     except UserInputError as error:
         sys.exit(f"error: {error}")
-    (settings.out / "results.csv").unlink(missing_ok=True)
     end = time.monotonic() + 60 * args.minutes
     # a process for each part; starting one takes longer than a tiny part
     for group in [names] if args.tiny else [[name] for name in names]:
@@ -100,11 +102,16 @@ def run_child(names: list[str], settings: Settings, limit: float) -> None:
     command = [sys.executable, __file__, "--child", "--out", settings.out]
     command += ["--device", settings.device, *["--tiny"] * settings.tiny, "--parts", *names]
     with (settings.out / "suite.log").open("ab") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         try:
-            status = subprocess.run(command, stdout=log, stderr=log, timeout=limit).returncode
+            status = process.wait(limit)
             note = f"exit status {status}" if status else ""
         except subprocess.TimeoutExpired:
             note = f"stopped after {limit:.0f} s"
+        finally:  # with the processes that it started, which would disturb the next part
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     if note:
         append(settings.out, dict(part=names[0], way="failed", note=note))
 

@@ -51,3 +51,19 @@ def test_what_changes(device, is_fast, text, monkeypatch, capsys):
     speed_up_training(cfg)
     assert cfg.to_dict() == expected
     assert text in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "expected"),
+    [
+        (dict(optimizer=dict(type="LBFGS")), "wavemix_mm.BFloat16OptimWrapper"),
+        (dict(type="Mine", optimizer=dict(type="LBFGS")), "Mine"),
+        (dict(constructor="Several"), None),
+        (None, None),
+    ],
+)
+def test_types_of_the_optimizer_wrapper(wrapper, expected, monkeypatch):
+    monkeypatch.setattr(training_speed, "_is_fast_in_bfloat16", lambda device: True)
+    cfg = Config(dict(optim_wrapper=wrapper))
+    speed_up_training(cfg)
+    assert (cfg.optim_wrapper or {}).get("type") == expected

@@ -26,6 +26,8 @@ def speed_up_training(cfg: Config) -> None:
     device = get_device()
     done = []
     if _is_fast_in_bfloat16(device):
+        if "optimizer" in (cfg.get("optim_wrapper") or {}):
+            cfg.optim_wrapper.setdefault("type", "OptimWrapper")  # as mmengine does
         for node in dicts(cfg._cfg_dict):
             if type_name(node) in ("OptimWrapper", "AmpOptimWrapper"):
                 node["type"] = "wavemix_mm.BFloat16OptimWrapper"

@@ -19,11 +19,14 @@ class Turn:
 
     Args:
         lock: Held while a graph is queued.
+        device: The GPU.
     """
 
-    def __init__(self, lock: threading.Lock) -> None:
+    def __init__(self, lock: threading.Lock, device: torch.device) -> None:
         self.lock = lock
         self.memory = torch.cuda.graph_pool_handle()
+        # captures share memory only if they are on one stream
+        self.stream = torch.cuda.Stream(device)
         self.done = torch.cuda.Event()
 
 
@@ -41,20 +44,20 @@ class CUDAGraph:
         self._device = next(leaves(args)).device
         with torch.cuda.device(self._device):
             self._args = map_tensors(torch.clone, args)
-            stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
+            stream, current = turn.stream, torch.cuda.current_stream()
             stream.wait_stream(current)
+            # If a capture fails, PyTorch leaves its stream the current one; this block does not.
             with torch.cuda.stream(stream):
                 for _ in range(3):  # cuDNN chooses its algorithms
                     run(*self._args)
+                self._graph = torch.cuda.CUDAGraph()
+                # Another thread may bring images to the GPU meanwhile.
+                capture = torch.cuda.graph(
+                    self._graph, turn.memory, stream, capture_error_mode="thread_local"
+                )
+                with _CAPTURING, capture:
+                    self._outputs = run(*self._args)
             current.wait_stream(stream)
-            self._graph = torch.cuda.CUDAGraph()
-            # Another thread may bring images to the GPU meanwhile. PyTorch's own stream for
-            # captures is on the device of the first capture of the process.
-            capture = torch.cuda.graph(
-                self._graph, turn.memory, stream, capture_error_mode="thread_local"
-            )
-            with _CAPTURING, capture:
-                self._outputs = run(*self._args)
 
     def __call__(self, *args: Any) -> Any:
         """Return copies of the outputs, because the next replay overwrites the graph's own."""

@@ -119,7 +119,8 @@ class FastForward(BySize):
 
     def _prepare(self, args: tuple) -> Callable:
         run: Callable = self._run_eagerly
-        is_cuda = next(leaves(args)).is_cuda
+        device = next(leaves(args)).device
+        is_cuda = device.type == "cuda"
         if self.ways.compile is not None and can_compile(self.network):
             compiled = compile_network(self.network, dict(fullgraph=True) | self.ways.compile)
             try:
@@ -132,7 +133,7 @@ class FastForward(BySize):
                 self.ways.compile = None
                 warn(f"torch.compile does not work here: {first_line(error)}. Running eagerly.")
         if self.ways.graph and is_cuda:
-            self._turn = self._turn or Turn(self._lock)
+            self._turn = self._turn or Turn(self._lock, device)
             try:
                 return CUDAGraph(run, args, self._turn)
             except RuntimeError as error:  # out of memory, for instance
