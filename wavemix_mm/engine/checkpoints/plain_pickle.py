@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, BinaryIO, ClassVar
 
 from wavemix_mm.engine.checkpoints.records import Budget, Call, Name, Storage, expect
@@ -41,7 +42,8 @@ class Unpickler(pickle._Unpickler):
 
     def __init__(self, stream: BinaryIO, size: int, budget: Budget) -> None:
         super().__init__(stream, encoding="utf-8")
-        self.read, self.readline = stream.read, stream.readline
+        # names are short
+        self.read, self.readline = stream.read, partial(stream.readline, 1000)
         self.size, self.pay = size, budget.pay
         self.storages: dict[str, Storage] = {}
 
@@ -70,7 +72,7 @@ class Unpickler(pickle._Unpickler):
 
     def persistent_load(self, pid: Any) -> Storage:
         """Return the storage that torch describes in this way."""
-        expect(type(pid) is tuple)
+        expect(type(pid) is tuple and len(pid) <= 6)
         kind, key, _, numel, *view = pid[1:]
         # only a name is looked up: the hash of nested tuples could take an exponential time
         expect(pid[0] == "storage" and type(kind) is Name and kind in STORAGES and not any(view))
@@ -86,15 +88,23 @@ class Unpickler(pickle._Unpickler):
         expect(type(name) is Name and type(arguments) is tuple)
         self.stack[-1] = Call(name, arguments)
 
+    def _setitems(self) -> None:
+        items = self.pop_mark()
+        expect(type(self.stack[-1]) is Call and len(items) % 2 == 0)
+        self.stack[-1].items += items
+
     def _build(self) -> None:
         state = self.stack.pop()
         expect(type(self.stack[-1]) is Call)
         self.stack[-1].state = state
 
     def _binunicode(self) -> None:
-        length = int.from_bytes(self.read(4), "little")
         # a file makes room for as many bytes as it is asked for
-        text = str(self.read(min(length, self.size)), "utf-8", "surrogatepass")
+        length = min(int.from_bytes(self.read(4), "little"), self.size)
+        raw = self.read(length)
+        if any(byte in raw for byte in range(0xF0, 0xF5)):  # 4 bytes for each character
+            self.pay(8 * length)  # before the memory is taken
+        text = str(raw, "utf-8", "surrogatepass")
         self.pay(sys.getsizeof(text))
         self.append(text)
 
@@ -103,6 +113,7 @@ class Unpickler(pickle._Unpickler):
         pickle.EMPTY_DICT[0]: _empty_dict,
         pickle.REDUCE[0]: _call,
         pickle.NEWOBJ[0]: _call,
+        pickle.SETITEMS[0]: _setitems,
         pickle.BUILD[0]: _build,
         pickle.BINUNICODE[0]: _binunicode,
     }
