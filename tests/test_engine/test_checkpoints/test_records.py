@@ -5,14 +5,26 @@ import tracemalloc
 
 import pytest
 from test_torch_files import (
-    ARRAY, DTYPE, ENCODE, HISTORY, ORDERED, encoded, get, int_, mark_of, name, put, storage, text,
+    ARRAY,
+    DTYPE,
+    ENCODE,
+    HISTORY,
+    ORDERED,
+    encoded,
+    get,
+    int_,
+    mark_of,
+    name,
+    put,
+    storage,
+    text,
 )  # fmt: skip
 
 from wavemix_mm.engine.checkpoints.plain_pickle import Unpickler
 from wavemix_mm.engine.checkpoints.records import Budget
 from wavemix_mm.engine.checkpoints.safe_globals import Builder
 
-N = 2000
+N = 5000
 
 
 def some(number, item):
@@ -43,6 +55,11 @@ MODULES = (
 )
 VALUES = {
     "no values": many(b"N"),
+    "truths": many(b"\x88"),
+    "untruths": many(b"\x89"),
+    "empty tuples": many(b")"),
+    "known values": b"N" + put(0) + many(b"h\0"),
+    "known values with far places": b"N" + put(0) + many(get(0)),
     "small numbers": many(b"K\x01"),
     "numbers": many(b"M\xff\xff"),
     "large numbers": many(b"J\xff\xff\xff\x7f"),
@@ -56,7 +73,10 @@ VALUES = {
     "lists": many(b"]"),
     "lists of one": many(b"]Na"),
     "tuples of one": many(b"N\x85"),
-    "tuples of three": many(b"NNN\x87"),
+    "tuples of two": many(b"NN\x86"),
+    "tuples of some": many(b"(NNNNt"),
+    "objects": many(name("collections.OrderedDict") + b")\x81"),
+    "tuples of three": some(10_000, b"NNN\x87"),
     "long tuples": b"](" + mark_of(b"N" * 1000) * 20 + b"e",
     "dicts": many(b"}"),
     "dicts of one": many(b"}NNs"),
@@ -65,7 +85,7 @@ VALUES = {
     "names": many(name("torch.float32")),
     "calls": many(name("collections.OrderedDict") + b")R"),
     "sets": KEYS + put(200) + some(200, name("builtins.set") + get(200) + b"\x85R"),
-    "sizes": KEYS + put(200) + some(200, name("torch.Size") + get(200) + b"\x85R"),
+    "sizes": some(171, b"N") + put(0) + some(200, name("torch.Size") + get(0) + b"\x85R"),
     "counters": b"}("
     + b"".join(int_(i) + b"K\x01" for i in range(171))
     + b"u"
@@ -95,8 +115,32 @@ def test_values_pay_for_their_memory(data):
     build = Builder(budget, lambda _: None)
     tracemalloc.start()
     try:
-        value = build(unpickler.load())  # noqa: F841
-        taken, _ = tracemalloc.get_traced_memory()
+        records = unpickler.load()
+        taken = [tracemalloc.get_traced_memory()[0] - before + budget.memory]
+        value = build(records)  # noqa: F841
+        taken += [tracemalloc.get_traced_memory()[0] - before + budget.memory]
     finally:
         tracemalloc.stop()
-    assert taken < before - budget.memory + len(data) + 10_000
+    assert max(taken) < len(data) + 10_000
+
+
+SHARED = b"](" + b"N" * 10 + b"e" + put(0)
+
+
+@pytest.mark.parametrize(
+    ("data", "count"),
+    [
+        (some(50, b"N"), 51),
+        (some(50, text("abc")), 201),
+        (SHARED + some(50, get(0)), 551),
+        (some(50, b"}" + text("key") + b"Ns"), 251),
+        (some(1, encoded("abc")), 5),
+        (some(1, array(64, encoded("A" * 64))), 64),
+        (b"}(" + b"".join(int_(i) + b"N" for i in range(1000)) + b"u", 1000**2 // 16),
+    ],
+)
+def test_values_count_wherever_they_stand(data, count):
+    budget = Budget(1 << 30)
+    before = budget.values
+    Builder(budget, lambda _: None)(Unpickler(io.BytesIO(data + b"."), len(data), budget).load())
+    assert count <= before - budget.values < 4 * count

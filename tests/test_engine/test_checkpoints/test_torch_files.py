@@ -154,6 +154,8 @@ HOSTILE = {
         get(1) + b")R" + get(0) + b"b") * 200 + b"\x80\x02" * 400_000 + b"e",
     "keys of many dicts": b"(" + b"".join(b"K%cq%c" % (i, i) for i in range(171)) + b"t](" + (
         b"}(" + b"".join(b"h%cN" % i for i in range(171)) + b"u") * 10_000 + b"e",
+    "many tensors": mark_of(storage(16), b"K\0", b"K\4\x85", b"K\1\x85", b"\x89N") + put(0)
+        + name("torch._utils._rebuild_tensor_v2") + put(1) + b"](" + (b"h\1h\0R") * 100_000 + b"e",
     "long name": b"c" + "\U0001f600".encode() + b"a" * (20 * MIB) + b"\nb\n",
     "long text of wide characters": text("\U0001f600" + "a" * (40 * MIB)),
     "nested pairs as a kind of storage": mark_of(

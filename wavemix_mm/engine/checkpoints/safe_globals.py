@@ -80,7 +80,6 @@ class Builder:
 
     def _make(self, kind: type, value: Any) -> Any:
         if kind in (list, tuple):
-            self.pay(8 * len(value))
             return kind(map(self, value))
         if kind is dict:  # of JSON
             return dict(zip(self.keys([*value]), map(self, value.values()), strict=True))
