@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -226,3 +227,11 @@ def test_folder_of_several_processes_is_put_in_place(tmp_path):
     write_pointer(tmp_path, path)
     found, ((named, cause),) = find_newest_good(tmp_path)
     assert found is None and named == path and "folder" in cause
+
+
+def test_compressed_parts_are_not_unfolded(tmp_path):
+    """300 bytes of bzip2 take 400 MiB."""
+    path = tmp_path / "epoch_1.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("archive/data.pkl", bytes(1000))
+    assert "compressed" in find_damage(path)

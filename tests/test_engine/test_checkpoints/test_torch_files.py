@@ -76,6 +76,7 @@ DTYPE = name("numpy.dtype")
 ONES = b"(" + b"K\x01" * 50_000 + b"t"
 EMPTY = mark_of(name("numpy.ndarray"), b"K\x00\x85", text("b"))
 ARRAY = name("numpy.core.multiarray._reconstruct") + EMPTY + b"R"
+ORDERED = name("collections.OrderedDict")
 HISTORY = name("mmengine.logging.history_buffer.HistoryBuffer")
 HOSTILE = {
     "nested pairs": state_dict(b"K\x01\x85" + PAIRS),
@@ -107,8 +108,8 @@ HOSTILE = {
     "many lists": b"](" + b"]" * 2_000_000 + b"e",
     "many values": b"](" + b"N" * 8_000_000 + b"e",
     "many marks": b"(" * 1_000_000,
-    "expanded tensor": state_dict(tensor(1, (1 << 20, 1 << 20), (0, 0))),
-    "tensor of no memory": state_dict(tensor(1, (1 << 62, 0), (1, 1))),
+    "expanded tensor": state_dict(tensor(16, (1 << 20, 1 << 20), (0, 0))),
+    "expanded tensor whose bytes overflow": state_dict(tensor(16, (1 << 31, 1 << 31), (0, 0))),
     "tensor beyond its storage": state_dict(tensor(16, (17,), (1,))),
     "tensor at a place beyond": state_dict(tensor(16, (16,), (1,), offset=1)),
     "negative size": state_dict(tensor(16, (-4,), (1,))),
@@ -135,6 +136,28 @@ HOSTILE = {
         name("torch.Size") + get(0) + b"\x85R") * 1000 + b"e",
     "pairs in a tuple as a dict": b"(" + b"K\x01K\x02\x86" * 30_000 + b"t" + put(0) + b"](" + (
         name("collections.OrderedDict") + get(0) + b"\x85R") * 3000 + b"e",
+    "long state many times": b"(NN" + b"N" * 100_000 + b"t" + put(0) + DTYPE + put(1) + text("f4")
+        + b"\x85" + put(2) + b"](" + (get(1) + get(2) + b"R" + get(0) + b"b") * 70_000 + b"e",
+    "long state of mappings": b"}(" + b"".join(int_(i) + b"N" for i in range(20_000)) + b"u"
+        + put(0) + ORDERED + put(1) + b"](" + (
+        get(1) + b")R" + get(0) + b"b") * 30_000 + b"e",
+    "long description of a storage": b"(" + text("storage") + name("torch.FloatStorage")
+        + text("0") + text("cpu") + int_(16) + b"N" * 150_000 + b"t" + put(0) + b"](" + (
+        get(0) + b"Q") * 60_000 + b"e",
+    "many arguments many times": b"(" + name("torch._utils._rebuild_parameter") + b"N"
+        + tensor(16, (4,), (1,)) + b"\x85" + b"N" * 120_000 + b"t" + put(0)
+        + name("torch._tensor._rebuild_from_type_v2") + put(1) + b"](" + (
+        get(1) + get(0) + b"R") * 60_000 + b"e",
+    "versions of modules many times": b"}" + text("_metadata") + ORDERED + b")R(" + b"".join(
+        text(chr(0x100 + i)) + (b"}" + text("version") + b"K\x01s" + put(2) if i == 0 else get(2))
+        for i in range(2000)) + b"us" + put(0) + ORDERED + put(1) + b"](" + (
+        get(1) + b")R" + get(0) + b"b") * 200 + b"\x80\x02" * 400_000 + b"e",
+    "keys of many dicts": b"(" + b"".join(b"K%cq%c" % (i, i) for i in range(171)) + b"t](" + (
+        b"}(" + b"".join(b"h%cN" % i for i in range(171)) + b"u") * 10_000 + b"e",
+    "many tensors": mark_of(storage(16), b"K\0", b"K\4\x85", b"K\1\x85", b"\x89N") + put(0)
+        + name("torch._utils._rebuild_tensor_v2") + put(1) + b"](" + (b"h\1h\0R") * 100_000 + b"e",
+    "long name": b"c" + "\U0001f600".encode() + b"a" * (20 * MIB) + b"\nb\n",
+    "long text of wide characters": text("\U0001f600" + "a" * (40 * MIB)),
     "nested pairs as a kind of storage": mark_of(
         text("storage"), b"K\x01\x85" + PAIRS, text("0"), text("cpu"), int_(16)) + b"Q",
     "nested pairs as a storage's key": mark_of(

@@ -102,6 +102,9 @@ def find_damage(path: Path) -> str | None:
         if not zipfile.is_zipfile(path):
             return "it is truncated or not a checkpoint"
         with zipfile.ZipFile(path) as archive:
+            # a small part could unfold into much memory
+            if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+                return "its parts are compressed, which torch does not do"
             if archive.testzip() is not None:
                 return "its checksums do not fit"
     except OSError as error:

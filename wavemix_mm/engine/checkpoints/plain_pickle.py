@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, BinaryIO, ClassVar
 
 from wavemix_mm.engine.checkpoints.records import Budget, Call, Name, Storage, expect
@@ -17,10 +18,11 @@ from wavemix_mm.engine.checkpoints.safe_globals import STORAGES, check_name
 # The operations, by the bytes that each takes in memory above those of the file; 16 of them are a
 # place on the stack and one in a list.
 _OPERATIONS = {
-    16: "APPEND APPENDS BINGET BUILD EMPTY_TUPLE LONG_BINGET NEWFALSE NEWTRUE NONE PROTO SETITEMS",
-    48: "BINFLOAT BININT BININT1 BININT2 BINPUT BINUNICODE SHORT_BINSTRING",
-    100: "EMPTY_LIST GLOBAL LONG1 LONG_BINPUT MARK SETITEM TUPLE TUPLE1 TUPLE2 TUPLE3",
-    250: "BINPERSID EMPTY_DICT NEWOBJ REDUCE",
+    0: "APPEND APPENDS BINPUT BUILD PROTO SETITEM SETITEMS TUPLE",
+    16: "BINGET BINUNICODE EMPTY_TUPLE LONG_BINGET NEWFALSE NEWTRUE NONE",
+    48: "BINFLOAT BININT BININT1 BININT2 SHORT_BINSTRING",
+    100: "EMPTY_LIST LONG1 LONG_BINPUT MARK TUPLE1 TUPLE2 TUPLE3",
+    250: "BINPERSID EMPTY_DICT GLOBAL NEWOBJ REDUCE",
 }
 _COSTS = {
     getattr(pickle, name)[0]: cost for cost in _OPERATIONS for name in _OPERATIONS[cost].split()
@@ -41,7 +43,8 @@ class Unpickler(pickle._Unpickler):
 
     def __init__(self, stream: BinaryIO, size: int, budget: Budget) -> None:
         super().__init__(stream, encoding="utf-8")
-        self.read, self.readline = stream.read, stream.readline
+        # names are short
+        self.read, self.readline = stream.read, partial(stream.readline, 1000)
         self.size, self.pay = size, budget.pay
         self.storages: dict[str, Storage] = {}
 
@@ -70,7 +73,7 @@ class Unpickler(pickle._Unpickler):
 
     def persistent_load(self, pid: Any) -> Storage:
         """Return the storage that torch describes in this way."""
-        expect(type(pid) is tuple)
+        expect(type(pid) is tuple and len(pid) <= 6)
         kind, key, _, numel, *view = pid[1:]
         # only a name is looked up: the hash of nested tuples could take an exponential time
         expect(pid[0] == "storage" and type(kind) is Name and kind in STORAGES and not any(view))
@@ -86,15 +89,23 @@ class Unpickler(pickle._Unpickler):
         expect(type(name) is Name and type(arguments) is tuple)
         self.stack[-1] = Call(name, arguments)
 
+    def _setitems(self) -> None:
+        items = self.pop_mark()
+        expect(type(self.stack[-1]) is Call and len(items) % 2 == 0)
+        self.stack[-1].items += items
+
     def _build(self) -> None:
         state = self.stack.pop()
         expect(type(self.stack[-1]) is Call)
         self.stack[-1].state = state
 
     def _binunicode(self) -> None:
-        length = int.from_bytes(self.read(4), "little")
         # a file makes room for as many bytes as it is asked for
-        text = str(self.read(min(length, self.size)), "utf-8", "surrogatepass")
+        length = min(int.from_bytes(self.read(4), "little"), self.size)
+        raw = self.read(length)
+        if any(byte in raw for byte in range(0xF0, 0xF5)):  # 4 bytes for each character
+            self.pay(8 * length)  # before the memory is taken
+        text = str(raw, "utf-8", "surrogatepass")
         self.pay(sys.getsizeof(text))
         self.append(text)
 
@@ -103,6 +114,7 @@ class Unpickler(pickle._Unpickler):
         pickle.EMPTY_DICT[0]: _empty_dict,
         pickle.REDUCE[0]: _call,
         pickle.NEWOBJ[0]: _call,
+        pickle.SETITEMS[0]: _setitems,
         pickle.BUILD[0]: _build,
         pickle.BINUNICODE[0]: _binunicode,
     }

@@ -40,17 +40,28 @@ class Name(str):
 
 
 class Call:
-    """The call of a function or class, with what is set on the result afterwards."""
+    """The call of a function or class, with what is set on the result afterwards.
+
+    Attributes:
+        items: The keys and values that are set, in turns.
+    """
 
     __slots__ = ("arguments", "items", "name", "state")
 
     def __init__(self, name: str, arguments: tuple) -> None:
+        expect(len(arguments) <= 8)  # the makers go through them for each call
         self.name, self.arguments = name, arguments
-        self.items: dict = {}
+        self.items: list = []
         self.state: Any = None
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self.items[check_key(key)] = value
+        self.items += key, value
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the records under keys of text, of which an object's state has few."""
+        expect(len(self.items) <= 100)
+        pairs = zip(self.items[::2], self.items[1::2], strict=True)
+        return {key: value for key, value in pairs if type(key) is str}
 
 
 class Storage(NamedTuple):
@@ -75,7 +86,7 @@ class Budget:
 
     def __init__(self, size: int) -> None:
         self.memory = 48 * _MIB + 4 * size  # bytes
-        self.values = _MIB + 10 * size  # a value counts once for each place where it stands
+        self.values = _MIB + 5 * size  # a value counts once for each place where it stands
 
     def pay(self, memory: int, values: int = 0) -> None:
         """Take from the budget.

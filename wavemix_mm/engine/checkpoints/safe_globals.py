@@ -80,10 +80,9 @@ class Builder:
 
     def _make(self, kind: type, value: Any) -> Any:
         if kind in (list, tuple):
-            self.pay(8 * len(value))
             return kind(map(self, value))
-        if kind is dict:
-            return self.mapping(value)
+        if kind is dict:  # of JSON
+            return dict(zip(self.keys([*value]), map(self, value.values()), strict=True))
         if kind is Name and value in DTYPES:
             return DTYPES[value]
         if kind is Call and value.name in MAKERS:
@@ -92,17 +91,19 @@ class Builder:
             raise _not_on_the_list(value.name)
         raise Unreadable("it holds a name or storage as a value", True)
 
-    def mapping(self, items: dict) -> dict:
-        """Return a dict with plain values."""
-        self.pay(100 * len(items), sum(len(key) if type(key) is str else 1 for key in items))
-        return {key: self(item) for key, item in items.items()}
-
     def items(self, call: Call) -> list | tuple:
         """Return the elements of the list with which a set, size or mapping is made."""
         items = self(*call.arguments) if call.arguments else ()
         expect(type(items) in (list, tuple))
-        self.pay(100 * len(items))
+        self.pay(8 * len(items))
         return items
+
+    def keys(self, keys: list | tuple) -> list | tuple:
+        """Return the keys of a mapping, or the elements of a set, which pay for its memory."""
+        texts = [len(key) for key in keys if type(check_key(key)) is str]
+        # numbers, unlike text, can be chosen so that each is compared to many others
+        self.pay(100 * len(keys), sum(texts) + (len(keys) - len(texts)) ** 2 // 16)
+        return keys
 
 
 def check_name(name: str) -> Name:
@@ -127,15 +128,16 @@ def _not_on_the_list(name: str) -> Unreadable:
 
 
 def _mapping(build: Builder, call: Call) -> dict:
-    result = {}
-    for pair in build.items(call):  # as Python 2 writes them
-        expect(type(pair) in (list, tuple))
-        key, value = pair
-        result[check_key(key)] = value
-    result |= build.mapping(call.items)
+    pairs = build.items(call)  # as Python 2 writes them
+    expect(all(type(pair) in (list, tuple) for pair in pairs))
+    keys = build.keys([key for key, _ in pairs] + call.items[::2])
+    values = [value for _, value in pairs] + [build(item) for item in call.items[1::2]]
+    result = dict(zip(keys, values, strict=True))
     # the versions of modules, by which torch and mmengine load state dicts of older modules
-    state = call.state.items if type(call.state) is Call else {}
+    state = call.state.attributes() if type(call.state) is Call else {}
     modules = build(state.get("_metadata"))
+    if isinstance(modules, dict):
+        build.pay(500 * len(modules) + 200 * len(result))
     versions = {
         prefix: dict(version=part["version"])
         for prefix, part in (modules.items() if isinstance(modules, dict) else ())
@@ -167,6 +169,7 @@ def _dtype(build: Builder, call: Call) -> np.dtype:
         refuse(f"a NumPy dtype {code!r:.99} is not one of numbers or text")
     if call.state is None:
         return np.dtype(code)
+    expect(len(call.state) <= 9)
     _, order, *parts = call.state
     expect(all(part is None for part in parts[:3]))  # structured types have some
     return np.dtype(code).newbyteorder(order) if order in ("<", ">") else np.dtype(code)
@@ -195,10 +198,11 @@ def _are_numbers(dtype: Any, data: Any) -> bool:
 
 
 def _history(build: Builder, call: Call) -> HistoryBuffer:
-    state = call.state.items  # the rest of it refers to methods of the class
+    state = call.state.attributes()  # the rest of it refers to methods of the class
     log, counts = (build(state[key]) for key in ("_log_history", "_count_history"))
     length = state.get("max_length", len(log))
-    expect(log.ndim == counts.ndim == 1 and log.dtype.kind in "fiub" and type(length) is int)
+    expect(all(part.ndim == 1 and part.dtype.kind in "fiub" for part in (log, counts)))
+    expect(type(length) is int)
     build.pay(log.nbytes + counts.nbytes)
     return HistoryBuffer(log, counts, length)
 
@@ -217,7 +221,8 @@ def _tensor(build: Builder, call: Call) -> torch.Tensor | None:
     result = torch.empty(0, dtype=(dtypes or [storage.dtype])[0], device=numbers.device)
     # as_strided checks the place and the shape; set_ would enlarge the storage
     shape = result.set_(numbers).as_strided(size, stride, offset)
-    build.pay(600 + shape.nbytes)  # the bytes of a copy: a view may have few of its own
+    # the bytes of a copy: a view may have few of its own; torch's nbytes can overflow
+    build.pay(600 + shape.numel() * shape.itemsize)
     return result.set_(numbers, offset, size, stride)
 
 
@@ -244,7 +249,7 @@ MAKERS: dict[str, Callable[[Builder, Call], Any]] = {
     **_REBUILD,
     "_codecs.encode": _encode,
     "builtins.bytes": lambda build, call: b"",
-    "builtins.set": lambda build, call: set(map(check_key, build.items(call))),
+    "builtins.set": lambda build, call: set(build.keys(build.items(call))),
     "builtins.dict": _mapping,
     "collections.OrderedDict": _mapping,
     "collections.Counter": _counter,

@@ -102,7 +102,7 @@ def _read_legacy(stream: BinaryIO, size: int, device: str | torch.device | None)
     unpickler = Unpickler(stream, size, budget)
     if unpickler.load() != _LEGACY_MAGIC or unpickler.load() != _LEGACY_PROTOCOL:
         raise ValueError("not a checkpoint")
-    if unpickler.load().items.get("little_endian") is not True:
+    if unpickler.load().attributes().get("little_endian") is not True:
         raise Unreadable("it was written on a machine with the other order of bytes", True)
     value = unpickler.load()
     if device is None:
