@@ -41,6 +41,7 @@ def test_version():
     ("words", "status", "message"),
     [
         (["heal"], 2, "No such command 'heal'"),
+        (["predict"], 2, "predict --help`."),
         (["doctor", "--heal"], 2, "No such option: --heal"),
         (["doctor", "no.py"], 1, "config no.py does not exist"),
         (["export", "camvid_best", "a.foo"], 1, "the suffix does not fit the format"),
