@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from importlib.util import find_spec
+from io import TextIOWrapper
 
 
 def main() -> None:
     """Run one verb, and exit with its status."""
+    if isinstance(sys.stdout, TextIOWrapper):  # a terminal may lack letters of a file's name
+        sys.stdout.reconfigure(errors="backslashreplace")
     if find_spec("typer") is not None:
         from wavemix_mm.cli import app
 

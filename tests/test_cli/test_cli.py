@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -12,6 +13,8 @@ import wavemix_mm
 from wavemix_mm.cli import VERBS, app
 from wavemix_mm.cli.model_arguments import complete_model, split_model
 from wavemix_mm.errors import UserInputError
+
+EXAMPLES = Path(wavemix_mm.__file__).parent / "web" / "examples"
 
 
 def run(*words):
@@ -41,11 +44,13 @@ def test_version():
     ("words", "status", "message"),
     [
         (["heal"], 2, "No such command 'heal'"),
+        (["predict"], 2, "predict --help`."),
         (["doctor", "--heal"], 2, "No such option: --heal"),
         (["doctor", "no.py"], 1, "config no.py does not exist"),
         (["export", "camvid_best", "a.foo"], 1, "the suffix does not fit the format"),
         (["export", "camvid_best", "a.onnx", "--size", "9"], 1, "is not HEIGHTxWIDTH"),
         (["serve", "camvid_best", "a.jpg"], 1, "a.jpg is no checkpoint"),
+        (["predict", next(EXAMPLES.glob("*"))], 1, "neither the path of a config nor the name"),
         (["train", "camvid_bst"], 1, "lists the names); did you mean camvid_best, camvid"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",

@@ -1,5 +1,9 @@
 """`wavemix-mm new`: the config that it writes, and its checks of the data."""
 
+import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -117,6 +121,32 @@ def test_folders_are_a_split_of_class_folders():
     assert (len(train), files(val)) == (3, ["images/test/cat/1.png", "images/test/dog/1.png"])
 
 
+def test_a_class_of_two_images_is_not_validated_on_what_it_trains_on():
+    for name in ("cat/1", "cat/2", "dog/1", "dog/2"):
+        write(f"images/{name}.png", np.zeros((8, 8, 3), np.uint8))
+    assert run(*CLASSIFICATION).exit_code == 0
+    train, val = map(files, datasets())
+    assert train == ["images/cat/1.png", "images/dog/1.png"]
+    assert val == ["images/cat/2.png", "images/dog/2.png"]
+
+
+def test_commands_for_a_name_with_spaces():
+    write_pairs("abc")
+    result = run("my data/b c.py", *SEGMENTATION[1:], "--classes", "background,cat")
+    train, _, predict = result.output.splitlines()[-3:]
+    assert shlex.split(train) == ["wavemix-mm", "train", "my data/b c.py"]
+    assert shlex.split(predict)[3:] == ["work_dirs/b c/epoch_110.pth", "IMAGE", "--out", "out"]
+
+
+def test_a_terminal_that_lacks_letters():
+    for name in ("cat/1", "cat/2", "dog/1", "dog/2"):
+        write(f"images/{name}.png", np.zeros((8, 8, 3), np.uint8))
+    command = [sys.executable, "-m", "wavemix_mm", "new", "Straße.py", *CLASSIFICATION[1:]]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    output = subprocess.check_output(command, env=environment, text=True)
+    assert "wrote Stra\\xdfe.py" in output
+
+
 def test_it_asks_for_what_no_option_says():
     write_pairs("abc")
     result = run("mine.py", stdin="segmentation\nimages\nlabels\nbackground, cat\n")
@@ -136,8 +166,13 @@ def mixed_endings():
         (None, ["mine.py", "--task", "sleep"], "neither segmentation nor classification"),
         (None, ["mine.txt", "--task", "classification"], "must end in .py"),
         (None, CLASSIFICATION, "folder images does not exist"),
-        (lambda: write_pairs("abc"), CLASSIFICATION, "two or more are needed"),
-        (lambda: write_pairs("abc"), [*CLASSIFICATION, "--classes", "x"], "and none for x"),
+        (lambda: write_pairs("abc"), CLASSIFICATION, "in images: none; two classes are needed"),
+        (lambda: write_pairs("abc"), [*CLASSIFICATION, "--classes", "x"], "no folder for x"),
+        (lambda: [write(f"images/{i}/1.png", np.zeros((8, 8, 3), np.uint8)) for i in "ab"],
+         [*CLASSIFICATION, "--classes", "a,a"], "two or more different names"),
+        (None, [*SEGMENTATION, "--classes", "cat"], "two or more different names"),
+        (None, [*SEGMENTATION, "--classes", "cat,cat"], "two or more different names"),
+        (lambda: write_pairs("abc", (0, 255)), [*SEGMENTATION, "--classes", "a,b,c"], "--values"),
         (mixed_endings, SEGMENTATION, "end differently (3 .jpg, 1 .png)"),
         (lambda: (write_pairs("abc"), Path("labels/b.png").unlink()), SEGMENTATION,
          "1 of 3 images have no label, the first is labels/b.png"),
@@ -153,7 +188,7 @@ def mixed_endings():
 def test_errors(prepare, words, message):
     if prepare:
         prepare()
-    if words[:5] == SEGMENTATION[:5]:
+    if words[:5] == SEGMENTATION[:5] and "--classes" not in words:
         words = [*words, "--classes", "background,cat"]
     before = sorted(Path().rglob("*.py"))
     result = run(*words)

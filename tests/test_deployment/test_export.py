@@ -184,6 +184,12 @@ def test_options_that_cannot_work(segmentor, tmp_path, name, options, message):
         export(*segmentor, tmp_path / name, ExportOptions(**options))
 
 
+def test_a_place_that_cannot_be_written(segmentor, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserInputError, match="file/a.pt2 cannot be written: "):
+        export(*segmentor, tmp_path / "file/a.pt2")
+
+
 def test_a_file_that_differs_is_not_left_behind(segmentor, tmp_path, monkeypatch):
     """A graph whose weights changed after the export stands for an exporter's fault."""
     write_torch = formats.write_torch

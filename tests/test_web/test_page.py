@@ -1,6 +1,7 @@
 """The web page of a model, in Chromium."""
 
 import re
+import socket
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,7 @@ import pytest
 from browser import open_browser, open_page
 
 from wavemix_mm.apis import init_model, predict
+from wavemix_mm.errors import UserInputError
 from wavemix_mm.web.occlusion import occlusion_map
 from wavemix_mm.web.page import EXAMPLES, launch_page, make_page
 
@@ -117,6 +119,13 @@ def test_classification(classifier, serve, browser):
     assert len(re.findall(r"\d+%", page.inner_text("#result"))) == 5
     page.click("#explain")
     page.wait_for_selector("#occlusion img")
+
+
+def test_a_port_that_is_taken(classifier):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserInputError, match=f"127.0.0.1:{port}: the port is taken .* --port"):
+            launch_page(make_page(classifier, "tiny"), "127.0.0.1", port, wait=False)
 
 
 def test_occlusion_map_finds_the_digit(classifier):

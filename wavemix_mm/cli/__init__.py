@@ -51,7 +51,9 @@ class _Verbs(TyperGroup):
             except Exception as error:
                 if not hasattr(error, "format_message"):
                     raise
-                print(f"error: {error.format_message()}", file=sys.stderr)
+                context = getattr(error, "ctx", None)
+                hint = f" See `{context.command_path} --help`." if context else ""
+                print(f"error: {error.format_message()}{hint}", file=sys.stderr)
                 sys.exit(getattr(error, "exit_code", 1))
         sys.exit(status)
 

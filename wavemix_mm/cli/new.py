@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,13 +70,13 @@ def new(
             file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserInputError(f"{error.filename} cannot be written: {error.strerror}.") from error
-    epochs = _max_epochs(config)
+    checkpoint = f"work_dirs/{config.stem}/epoch_{_max_epochs(config)}.pth"
     print(
         f"wrote {', '.join(map(str, made.files))}: {made.train} images to train on, {made.val} to "
         f"validate on. Next:\n\n"
-        f"wavemix-mm train {config}\n"
-        f"wavemix-mm test {config} work_dirs/{config.stem}/epoch_{epochs}.pth\n"
-        f"wavemix-mm predict {config} work_dirs/{config.stem}/epoch_{epochs}.pth IMAGE --out out"
+        f"{shlex.join(['wavemix-mm', 'train', str(config)])}\n"
+        f"{shlex.join(['wavemix-mm', 'test', str(config), checkpoint])}\n"
+        f"{shlex.join(['wavemix-mm', 'predict', str(config), checkpoint])} IMAGE --out out"
     )
 
 

@@ -95,7 +95,8 @@ def export(
 
     Raises:
         UserInputError: If an option is wrong, a package or data is missing, the model cannot be
-            exported, or the file's output differs by more than 1e-4 of the largest value.
+            exported, the file's output differs by more than 1e-4 of the largest value, or `out`
+            cannot be written.
     """
     options, out = options or ExportOptions(), Path(out)
     kind = _check(options, cfg, out)
@@ -123,7 +124,10 @@ def export(
             if options.accuracy:
                 _compare_accuracy(graph, model, cfg, runtimes.load(file, kind), options, report)
                 say(_accuracy_line(report.metrics))
-        _move(file, out)
+        try:
+            _move(file, out)
+        except OSError as error:
+            raise UserInputError(f"{out} cannot be written: {error.strerror}.") from error
     size = sum(path.stat().st_size for path in _parts(out)) / 1e6
     say(f"wrote {out} ({size:.1f} MB)")
     return report

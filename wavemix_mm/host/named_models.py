@@ -9,6 +9,8 @@ from wavemix_mm.errors import UserInputError
 from wavemix_mm.host.bases import PREFIX, find_config
 from wavemix_mm.host.model_index import SCHEME, find_root, read_models
 
+_SUFFIXES = (".py", ".json", ".yaml", ".yml")  # of configs, as mmengine reads them
+
 
 def find_model(name: str) -> tuple[str, str | None]:
     """Return the config file of a model, and its weights if they come with the package.
@@ -24,7 +26,7 @@ def find_model(name: str) -> tuple[str, str | None]:
         UserInputError: If the name is no path and no such config comes with the package.
     """
     path = Path(name)
-    if not path.is_file():
+    if path.suffix not in _SUFFIXES or not path.is_file():
         key = name.removeprefix(SCHEME).removeprefix(PREFIX)
         if key == name and path.suffix == ".py":
             raise UserInputError(f"config {name} does not exist.")

@@ -87,6 +87,7 @@ def segmentation_config(
         UserInputError: If images end differently, an image has no label, or the values in a label
             do not fit the classes.
     """
+    _check_classes(classes)
     files = _images_in(images)
     endings = Counter(file.suffix for file in files)
     if len(endings) > 1:
@@ -149,9 +150,10 @@ def classification_config(
     absent = [name for name in classes if name not in found]
     if absent or len(classes) < 2:
         raise UserInputError(
-            f"{images} holds the class folders {', '.join(sorted(found)) or 'none'}"
-            + (f", and none for {', '.join(absent)}." if absent else "; two or more are needed.")
+            f"class folders in {images}: {', '.join(sorted(found)) or 'none'}; "
+            + (f"no folder for {', '.join(absent)}." if absent else "two classes are needed.")
         )
+    _check_classes(classes)
     splits = [_split(found[name]) for name in classes]
     rows = [
         [(file, name) for split, name in zip(splits, classes, strict=True) for file in split[part]]
@@ -177,6 +179,14 @@ def _new_config(
         if len(lines) == header:
             raise UserInputError(f"there is no image to {part} on: at least two are needed.")
     return NewConfig(files, len(train) - header, len(val) - header)
+
+
+def _check_classes(classes: Sequence[str]) -> None:
+    if len(classes) < 2 or len({*classes}) < len(classes):
+        raise UserInputError(
+            f"classes {', '.join(classes) or '(none)'}: two or more different names are needed, "
+            "the background of masks among them."
+        )
 
 
 def _images_in(folder: Path) -> list[Path]:
@@ -206,7 +216,8 @@ def _split(names: list[str]) -> tuple[list[str], list[str]]:
             parts = ("train", folder)
             train, val = ([n for n in names if n.startswith(f"{part}/")] for part in parts)
             return train, val
-    return [name for i, name in enumerate(names) if i % 5 != 2], names[2::5] or names[1:2]
+    val = names[2::5] or names[1:2]
+    return [name for name in names if name not in val], val
 
 
 def _csv(rows: list[tuple[str, str]]) -> list[str]:
@@ -219,7 +230,8 @@ def _guess_values(labels: list[Path], num_classes: int) -> list | None:
     """Return [0, 255] for binary masks, None for indices.
 
     Raises:
-        UserInputError: If the labels hold colors; it lists them.
+        UserInputError: If the labels hold colors, which it lists; or if they are binary, but there
+            are more than two classes.
     """
     with Image.open(labels[0]) as image:
         if image.mode in ("RGB", "RGBA"):
@@ -230,7 +242,14 @@ def _guess_values(labels: list[Path], num_classes: int) -> list | None:
                 f"the classes, e.g. --values '{shown}'."
             )
     found = {int(v) for label in labels for v in np.unique(decode_label(_read(label), str(label)))}
-    return [0, 255] if found == {0, 255} and num_classes == 2 else None
+    if found != {0, 255}:
+        return None
+    if num_classes > 2:
+        raise UserInputError(
+            f"the labels hold only the values 0 and 255, but there are {num_classes} classes: name "
+            "two, or the value of each with --values."
+        )
+    return [0, 255]
 
 
 def _check_labels(labels: list[Path], num_classes: int, values: Sequence | None) -> None:

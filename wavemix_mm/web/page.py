@@ -164,7 +164,7 @@ def launch_page(
         The address of the page.
 
     Raises:
-        UserInputError: If the port is taken.
+        UserInputError: If the port or the host cannot be used.
     """
     try:
         _, address, _ = page.launch(
@@ -183,7 +183,10 @@ def launch_page(
             css=_CSS,
         )
     except OSError as error:
-        raise UserInputError(f"cannot serve at {host}:{port}: {error}") from error
+        raise UserInputError(
+            f"cannot serve at {host}:{port}: the port is taken or forbidden, or the host is no "
+            "address of this machine; choose others with --port and --host."
+        ) from error
     print(f"serving at {address} (Ctrl+C ends it)", flush=True)
     if wait:
         page.block_thread()

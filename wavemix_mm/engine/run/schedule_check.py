@@ -104,7 +104,9 @@ def _check_schedulers(cfg: Config, lengths: Mapping[bool, tuple[int, str]]) -> I
             elif scheduler.get("T_max") not in (None, steps):
                 text = f"has T_max={scheduler['T_max']}, but takes {steps} steps ({reason})"
         if text:
-            yield Finding(f"{where} {text}.", is_error=False)
+            # without `end` it ends with the run, and mmengine refuses one that ends as it begins
+            total = cfg.train_cfg.get("max_epochs" if by_epoch else "max_iters", math.inf)
+            yield Finding(f"{where} {text}.", is_error=end is None and begin >= total)
     part, kind, text = max(ends, default=(1, "", ""))
     # a constant rate after a warmup is usual
     if part < 1 and kind not in ("LinearLR", "ConstantLR"):
