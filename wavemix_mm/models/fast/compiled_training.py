@@ -60,21 +60,28 @@ class CompileHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Compile, after hooks such as EMA have copied the model."""
-        # A graph overwrites its outputs at the next iteration: gradients must not outlive a step.
-        counts = getattr(runner.optim_wrapper, "_accumulative_counts", None)
-        is_wrapped = is_model_wrapper(runner.model)
-        self._compile(runner, True, self.optimize and counts == 1 and not is_wrapped)
+        self._tries_graphs = self._can_try_graphs(runner)
+        self._compile(runner, True, self._tries_graphs)
 
     def before_test(self, runner: Runner) -> None:
         """Compile, unless the option was `optimize`, which is for training."""
         if not self.optimize:
             self._compile(runner, False, False)
 
-    def before_train_iter(self, *args: Any, **kwargs: Any) -> None:
+    def before_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         """Tell PyTorch's CUDA graphs that nothing of the last iteration is needed any more."""
+        if self._tries_graphs and not self._can_try_graphs(runner):  # a hook changed the optimizer
+            self.before_train(runner)
         torch.compiler.cudagraph_mark_step_begin()
 
-    before_test_iter = before_train_iter
+    def before_test_iter(self, *args: Any, **kwargs: Any) -> None:
+        """As in training."""
+        torch.compiler.cudagraph_mark_step_begin()
+
+    def _can_try_graphs(self, runner: Runner) -> bool:
+        # A graph overwrites its outputs at the next iteration: gradients must not outlive a step.
+        counts = getattr(runner.optim_wrapper, "_accumulative_counts", None)
+        return self.optimize and counts == 1 and not is_model_wrapper(runner.model)
 
     def _compile(self, runner: Runner, mode: bool, try_graphs: bool) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
