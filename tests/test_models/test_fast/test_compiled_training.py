@@ -202,6 +202,15 @@ def test_cuda_graphs_are_kept_if_they_are_right_and_fast(tolerance, ratio, graph
     assert len(graphs) == (1 if forward.try_graphs else 2)
 
 
+@pytest.mark.parametrize(
+    ("noise", "graphs", "is_equal"),
+    [(0.5, 1.4, True), (0.0, 1.4, False), (0.0, 1.0, True), (0.0, torch.nan, False)],
+)
+def test_what_a_repetition_changes_is_no_difference(noise, graphs, is_equal):
+    results = ([torch.ones(2).bfloat16(), torch.full((2,), x)] for x in (1 + noise, 1.0, graphs))
+    assert (compiled_training._difference(*results) <= 1e-3) == is_equal
+
+
 def test_graphs_that_fail_are_not_used(graphs, monkeypatch):
     def fail(module, inputs):
         raise torch.OutOfMemoryError("out of memory")
