@@ -163,6 +163,20 @@ def test_which_networks_a_hook_compiles(optimize, graphs):
     assert has_kernel == [optimize] * 2
 
 
+def test_no_graphs_after_a_hook_began_to_accumulate_gradients():
+    runner = SimpleNamespace(
+        model=SimpleNamespace(backbone=build()),
+        optim_wrapper=SimpleNamespace(_accumulative_counts=1),
+        logger=SimpleNamespace(info=lambda text: None),
+    )
+    hook = compiled_training.CompileHook(optimize=True)
+    hook.before_train(runner)
+    for counts in (1, 2, 2):
+        runner.optim_wrapper = SimpleNamespace(_accumulative_counts=counts)
+        hook.before_train_iter(runner, 0)
+        assert runner.model.backbone.forward.try_graphs == (counts == 1)
+
+
 @pytest.mark.parametrize(("tolerance", "ratio"), [(-1, 2), (1e-3, 2), (1e-3, 0.5)])
 def test_cuda_graphs_are_kept_if_they_are_right_and_fast(tolerance, ratio, graphs, monkeypatch):
     """With another backend in place of the graphs, and given times."""
@@ -186,6 +200,15 @@ def test_cuda_graphs_are_kept_if_they_are_right_and_fast(tolerance, ratio, graph
     assert forward.try_graphs == (tolerance > 0 and ratio > 1)
     assert len(used) == 1
     assert len(graphs) == (1 if forward.try_graphs else 2)
+
+
+@pytest.mark.parametrize(
+    ("noise", "graphs", "is_equal"),
+    [(0.5, 1.4, True), (0.0, 1.4, False), (0.0, 1.0, True), (0.0, torch.nan, False)],
+)
+def test_what_a_repetition_changes_is_no_difference(noise, graphs, is_equal):
+    results = ([torch.ones(2).bfloat16(), torch.full((2,), x)] for x in (1 + noise, 1.0, graphs))
+    assert (compiled_training._difference(*results) <= 1e-3) == is_equal
 
 
 def test_graphs_that_fail_are_not_used(graphs, monkeypatch):

@@ -30,7 +30,7 @@ class Graph:
 def streams(monkeypatch):
     """The streams that were made current, the last one now."""
 
-    def make(device=None):
+    def make(device=None, priority=0):
         return SimpleNamespace(wait_stream=id, wait_event=id)
 
     @contextlib.contextmanager

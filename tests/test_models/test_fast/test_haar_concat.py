@@ -20,7 +20,7 @@ def check_kernel():
     """Compare the kernel with PyTorch, forward and backward; in a process with the interpreter."""
     from wavemix_mm.models.fast.haar_kernel import haar_concat
 
-    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-6), (torch.bfloat16, 1e-2)):
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-6), (torch.bfloat16, 2e-2)):
         for shape in SHAPES:
             for beside in (0, 1, 90):
                 x = torch.randn(shape, dtype=dtype, requires_grad=True)

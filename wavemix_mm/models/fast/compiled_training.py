@@ -34,8 +34,8 @@ from wavemix_mm.registry import HOOKS
 # The parts of a segmentor or classifier that are networks and nothing else.
 _NETWORKS = ("backbone", "neck", "decode_head", "auxiliary_head", "head")
 _GRAPHS = dict(mode="reduce-overhead")
-# Largest difference between the results with and without CUDA graphs, over the largest value:
-# kernels and random numbers are the same.
+# Largest difference between the results with and without CUDA graphs, over their norm: kernels and
+# random numbers are the same.
 _TOLERANCE = 1e-3
 _WARM_UPS, _ROUNDS = 3, 5
 
@@ -60,21 +60,28 @@ class CompileHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Compile, after hooks such as EMA have copied the model."""
-        # A graph overwrites its outputs at the next iteration: gradients must not outlive a step.
-        counts = getattr(runner.optim_wrapper, "_accumulative_counts", None)
-        is_wrapped = is_model_wrapper(runner.model)
-        self._compile(runner, True, self.optimize and counts == 1 and not is_wrapped)
+        self._tries_graphs = self._can_try_graphs(runner)
+        self._compile(runner, True, self._tries_graphs)
 
     def before_test(self, runner: Runner) -> None:
         """Compile, unless the option was `optimize`, which is for training."""
         if not self.optimize:
             self._compile(runner, False, False)
 
-    def before_train_iter(self, *args: Any, **kwargs: Any) -> None:
+    def before_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         """Tell PyTorch's CUDA graphs that nothing of the last iteration is needed any more."""
+        if self._tries_graphs and not self._can_try_graphs(runner):  # a hook changed the optimizer
+            self.before_train(runner)
         torch.compiler.cudagraph_mark_step_begin()
 
-    before_test_iter = before_train_iter
+    def before_test_iter(self, *args: Any, **kwargs: Any) -> None:
+        """As in training."""
+        torch.compiler.cudagraph_mark_step_begin()
+
+    def _can_try_graphs(self, runner: Runner) -> bool:
+        # A graph overwrites its outputs at the next iteration: gradients must not outlive a step.
+        counts = getattr(runner.optim_wrapper, "_accumulative_counts", None)
+        return self.optimize and counts == 1 and not is_model_wrapper(runner.model)
 
     def _compile(self, runner: Runner, mode: bool, try_graphs: bool) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -198,12 +205,14 @@ def _is_better(network: nn.Module, args: tuple, options: dict[str, Any]) -> bool
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             ways = [_Trial(network, args, options), _Trial(network, args, options | _GRAPHS)]
-            results = [[way.step() for _ in range(_WARM_UPS)][-1] for way in ways]
+            (again, alone), (_, graphs) = (
+                [way.step() for _ in range(_WARM_UPS)][-2:] for way in ways
+            )
             times = [[way.seconds() for way in ways] for _ in range(_ROUNDS)]
-        difference = max(_difference(a, b) for a, b in zip(*results, strict=True))
-        ratio = statistics.median(alone / graphs for alone, graphs in times)
+        difference = _difference(again, alone, graphs)
+        ratio = statistics.median(a / b for a, b in times)
         is_better = difference <= _TOLERANCE and ratio > 1
-        told = f"{ratio:.2f} times as fast, difference {difference:.1e}"
+        told = f"{ratio:.2f} times as fast, difference {max(difference, 0):.1e}"
     except RuntimeError as error:  # out of memory, for instance
         is_better, told = False, first_line(error)
     size = "x".join(map(str, next(leaves(args)).shape))
@@ -247,6 +256,17 @@ class _Trial:
         return time.perf_counter()
 
 
-def _difference(actual: Tensor, expected: Tensor) -> float:
-    largest = expected.abs().max().clamp(min=1e-30)
-    return ((actual - expected).abs().max() / largest).item()
+def _difference(again: list[Tensor], alone: list[Tensor], graphs: list[Tensor]) -> float:
+    """Return by how much graphs change the results more than a repetition does.
+
+    Kernels of cuDNN may add up in another order each time. A bias in front of a batch norm has the
+    gradient zero, so that rounding is all of it.
+    """
+
+    def relative(actual: Tensor, expected: Tensor) -> Tensor:
+        actual, expected = actual.float(), expected.float()
+        return (actual - expected).norm() / expected.norm().clamp(min=1e-30)
+
+    results = zip(again, alone, graphs, strict=True)
+    # the largest of torch, not of Python: it may be nan
+    return torch.stack([relative(c, b) - 4 * relative(a, b) for a, b, c in results]).max().item()

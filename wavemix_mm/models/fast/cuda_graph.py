@@ -25,8 +25,9 @@ class Turn:
     def __init__(self, lock: threading.Lock, device: torch.device) -> None:
         self.lock = lock
         self.memory = torch.cuda.graph_pool_handle()
-        # captures share memory only if they are on one stream
-        self.stream = torch.cuda.Stream(device)
+        # Captures share memory only if they are on one stream. PyTorch hands out its 32 streams of
+        # a priority in turns: another thread is unlikely to work on this one during a capture.
+        self.stream = torch.cuda.Stream(device, priority=-1)
         self.done = torch.cuda.Event()
 
 
