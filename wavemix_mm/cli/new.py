@@ -41,7 +41,7 @@ def new(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
 ) -> None:
-    """Write a config that trains on images of your own; ask for what no option says.
+    """Write a config that trains on images of your own; ask for missing options.
 
     It checks the files first, and starts from the weights of camvid_best.
     """
