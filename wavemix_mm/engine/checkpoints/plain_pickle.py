@@ -90,7 +90,7 @@ class Unpickler(pickle._Unpickler):
         self.stack[-1] = Call(name, arguments)
 
     def _setitems(self) -> None:
-        items = self.pop_mark()
+        items = self.pop_mark()  # type: ignore[attr-defined]
         expect(type(self.stack[-1]) is Call and len(items) % 2 == 0)
         self.stack[-1].items += items
 
