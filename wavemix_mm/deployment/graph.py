@@ -105,9 +105,11 @@ class Normalize(nn.Module):
             given = getattr(preprocessor, name) if has_norm else torch.full((1,), value)
             given = given.detach().float().cpu().reshape(-1, 1, 1).expand(channels, 1, 1)
             self.register_buffer(name, given.clone(), persistent=False)
-        # the toolboxes read files as BGR, and exchange the channels on request
-        to_rgb = getattr(preprocessor, "_channel_conversion", False)
-        self.order = "RGB" if getattr(preprocessor, "to_rgb", to_rgb) else "BGR"
+        # The toolboxes read files as BGR, and exchange the channels on request. mmpretrain and the
+        # two families' mmseg have different names for it.
+        names = ("to_rgb", "channel_conversion", "_channel_conversion")
+        to_rgb = any(getattr(preprocessor, name, False) for name in names)
+        self.order = "RGB" if to_rgb else "BGR"
         if channels != 3:
             self.order = "gray" if channels == 1 else f"{channels} channels"
 
