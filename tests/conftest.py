@@ -7,9 +7,7 @@ import config_text  # noqa: F401
 import numpy as np
 import pytest
 import torch
-from mmengine.logging import MessageHub, MMLogger
-from mmengine.registry import DefaultScope
-from mmengine.visualization import Visualizer
+from mmengine.utils import ManagerMixin
 from torch.utils.data import _utils
 
 import wavemix_mm
@@ -21,9 +19,12 @@ wavemix_mm.connect()  # some tests import mmpretrain after wavemix_mm, and ask i
 # the queues of its workers before it asks the workers to end: PyTorch then waits so long for each.
 _utils.MP_STATUS_CHECK_INTERVAL = 0.1
 
+
 # Their instances outlive the test that made them: the default scope of one test would decide what
 # a type without a prefix means in the next, and a logger would write to a closed stream.
-_GLOBAL_CLASSES = (DefaultScope, MessageHub, MMLogger, Visualizer)
+def _global_classes(base=ManagerMixin):
+    """Return mmengine's classes with global instances: loggers, visualizers, scopes and others."""
+    return [base, *(found for child in base.__subclasses__() for found in _global_classes(child))]
 
 
 def pytest_collection_finish():
@@ -39,10 +40,10 @@ def fresh_state():
     torch.manual_seed(0)
     torch.set_num_threads(1)  # tests are so small that threads cost more than they save
     deterministic = torch.are_deterministic_algorithms_enabled()
-    for owner in _GLOBAL_CLASSES:
+    for owner in _global_classes():
         owner._instance_dict.clear()
     yield
-    for owner in _GLOBAL_CLASSES:
+    for owner in _global_classes():
         owner._instance_dict.clear()
     torch.use_deterministic_algorithms(deterministic)
 
