@@ -24,7 +24,7 @@ from wavemix_mm.engine.checkpoints.loading import (
 from wavemix_mm.engine.optim_wrappers import is_cpu_fast_in_bfloat16
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.inference.images import ImageInput
-from wavemix_mm.inference.predicting import predict_each
+from wavemix_mm.inference.predicting import predict_each, test_steps
 from wavemix_mm.inference.results import ClassificationResult, Result, SegmentationResult
 from wavemix_mm.models.fast import optimize as fast
 
@@ -188,12 +188,10 @@ def _build_segmentor(cfg: Config) -> nn.Module:
     from mmseg.apis import init_model as init_segmentor
 
     model = init_segmentor(cfg, device="cpu")
-    # mmseg's inference_model looks for the steps here, and changes the list. A config on top of
-    # another one may have inherited a `test_pipeline` that its own data set does not use.
-    dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
-    if "pipeline" in dataset:
-        cfg.test_pipeline = copy.deepcopy(dataset.pipeline)
-    _set_scope(cfg.get("test_pipeline") or [], "mmseg")
+    # mmseg's inference_model looks for the steps here, and changes the list.
+    if steps := test_steps(cfg):
+        cfg.test_pipeline = copy.deepcopy(steps)
+        _set_scope(cfg.test_pipeline, "mmseg")
     return model
 
 

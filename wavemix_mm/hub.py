@@ -18,6 +18,7 @@ from torch import nn
 from wavemix_mm.apis import init_model
 from wavemix_mm.engine.checkpoints.safetensors_files import write_safetensors
 from wavemix_mm.errors import UserInputError
+from wavemix_mm.inference.predicting import dataset_meta
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _TUPLE = "__tuple__"
@@ -40,14 +41,14 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike) -> None:
         raise UserInputError(
             "the model has no config: build it by wavemix_mm.apis.init_model(config, checkpoint)."
         )
-    # The two toolboxes have the classes in different attributes.
-    meta = getattr(model, "dataset_meta", None) or getattr(model, "_dataset_meta", None) or {}
     content = config.to_dict()
     if "test_dataloader" in content:
         # a copy of the test dataset's steps, which mmseg's inference_model changes
         content.pop("test_pipeline", None)
     text = json.dumps(_to_json(content), indent=2) + "\n"
-    write_safetensors(Path(folder, WEIGHTS), model.state_dict(), dict(dataset_meta=meta))
+    write_safetensors(
+        Path(folder, WEIGHTS), model.state_dict(), dict(dataset_meta=dataset_meta(model))
+    )
     try:
         Path(folder, CONFIG).write_text(text, encoding="utf-8")
     except OSError as error:

@@ -16,15 +16,9 @@ from torch import Tensor, nn
 from wavemix_mm.engine.messages import building
 from wavemix_mm.engine.run.data_check import check_data_paths
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.inference.predicting import input_reader
+from wavemix_mm.inference.predicting import input_reader, test_steps
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-
-
-def test_pipeline(cfg: Config) -> list[dict[str, Any]]:
-    """Return the steps of a config's test pipeline."""
-    loader = cfg.get("test_dataloader") or {}
-    return cfg.get("test_pipeline") or loader.get("dataset", {}).get("pipeline") or []
 
 
 def folder_images(folder: Path, model: nn.Module, number: int) -> list[Tensor]:
@@ -59,7 +53,7 @@ def training_images(cfg: Config, number: int) -> list[Tensor]:
     dataset = copy.deepcopy(cfg.train_dataloader.dataset)
     while "pipeline" not in dataset and "dataset" in dataset:  # wrappers such as RepeatDataset
         dataset = dataset.dataset
-    dataset.pipeline = test_pipeline(cfg)
+    dataset.pipeline = test_steps(cfg)
     with (
         DefaultScope.overwrite_default_scope(cfg.default_scope),
         building("train_dataloader.dataset cannot be built"),

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from torch import nn
 
 from wavemix_mm.deployment.graph import Graph
-from wavemix_mm.deployment.images import test_pipeline
+from wavemix_mm.inference.predicting import test_steps
 from wavemix_mm.registry import type_name
 from wavemix_mm.version import __version__
 
@@ -64,6 +64,6 @@ def size_rule(cfg: Config) -> list[dict[str, Any]]:
     """Return the steps of a config's test pipeline that change an image's size."""
     return [
         {"step": type_name(step)} | {k: v for k, v in step.items() if k not in _HIDDEN}
-        for step in test_pipeline(cfg)
+        for step in test_steps(cfg)
         if type_name(step).startswith(_SIZE_STEPS)
     ]

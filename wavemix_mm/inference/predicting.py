@@ -57,6 +57,21 @@ def input_reader(model: nn.Module) -> Callable[[ImageInput], Tensor]:
     return lambda image: _views(pipeline, read(image))[0]["inputs"]
 
 
+def test_steps(cfg: Config) -> list[dict[str, Any]]:
+    """Return the steps of a config's test pipeline: those of the test dataset.
+
+    A config on top of another one may have inherited a `test_pipeline` that its own dataset does
+    not use, so that key comes second.
+    """
+    dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
+    return dataset.get("pipeline") or cfg.get("test_pipeline") or []
+
+
+def dataset_meta(model: nn.Module) -> dict[str, Any]:
+    """Return the classes and colors of a model; the toolboxes keep them in different attributes."""
+    return getattr(model, "dataset_meta", None) or getattr(model, "_dataset_meta", None) or {}
+
+
 def _test_pipeline(
     model: nn.Module, tta: bool
 ) -> tuple[Callable[[dict], dict], Callable[[ImageInput], np.ndarray]]:
@@ -145,7 +160,7 @@ def _probabilities(sample: Any) -> Tensor:
 
 
 def _result(model: nn.Module, probabilities: Tensor) -> Result:
-    meta = getattr(model, "dataset_meta", None) or getattr(model, "_dataset_meta", None) or {}
+    meta = dataset_meta(model)
     names = meta.get("classes") or ()
     classes = tuple(
         map(str, names if len(names) == len(probabilities) else range(len(probabilities)))
