@@ -54,6 +54,8 @@ def test_out_indices(out_indices, blocks):
         block.register_forward_hook(lambda m, args, out, i=i: outputs.__setitem__(i, out))
     result = net(torch.randn(1, 3, 16, 16))
     assert len(result) == len(blocks)
+    assert net.out_channels == (8,) * len(blocks) and net.strides == (4,) * len(blocks)
+    assert all(out.shape == (1, 8, 4, 4) for out in result)
     assert all(torch.equal(got, outputs[i]) for got, i in zip(result, blocks, strict=True))
 
 
