@@ -71,7 +71,8 @@ def test_raw_maps_by_name(exported):
 def test_script_of_the_document_finds_the_boxes_of_the_model(
     exported, atss, tmp_path, monkeypatch, capsys
 ):
-    (block,) = [b for b in blocks("python") if "test_detector_export" in str(b.needs)]
+    """The block of docs/deployment.md on detectors."""
+    (block,) = [b for b in blocks("python") if "test_detector_export.py" in str(b.needs)]
     shutil.copy(exported[0], tmp_path / "bccd.onnx")
     image = np.random.default_rng(2).integers(0, 256, (240, 320, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / "blood.png"), image)
