@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
+from typing import Any
 
 from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
@@ -44,10 +45,8 @@ class CheckedCocoDataset(CheckedDataset, CocoDataset):
 
     def load_data_list(self) -> list[dict]:
         """Return the image and the boxes of each sample."""
-        content = parse(read_bytes(self.ann_file, "annotation file", self.backend_args),
-                        self.ann_file)  # fmt: skip
+        content, faults = read_annotations(self)
         classes = self._metainfo.get("classes") or ()
-        faults = list(find_faults(content, classes, not self.test_mode, self._masks()))
         self._report(faults)
         for name, number in unused_categories(content, classes).items():
             self._warn(f"leaves out {number} annotations of category {name!r}, no class")
@@ -73,16 +72,6 @@ class CheckedCocoDataset(CheckedDataset, CocoDataset):
                 f"of its {len(self.data_list)} images."
             )
         return samples
-
-    def _masks(self) -> str | None:
-        steps = [
-            step.step if isinstance(step, CheckedLoader) else step
-            for step in find_steps(self.pipeline, LoadAnnotations)
-        ]
-        loading = [step for step in steps if step.with_mask]
-        if not loading:
-            return None
-        return "any" if all(step.poly2mask for step in loading) else "polygons"
 
     def _report(self, faults: list[Fault]) -> None:
         skips = self.on_bad_sample == "skip"
@@ -111,6 +100,31 @@ class CheckedCocoDataset(CheckedDataset, CocoDataset):
                 f"image {sample['img_path']} (id {sample['img_id']} in {self.ann_file}) does not "
                 f"exist; {len(missing)} of {len(samples)} images are missing."
             )
+
+
+def read_annotations(dataset: CocoDataset) -> tuple[dict, list[Fault]]:
+    """Read the annotation file of a dataset, which need not be initialized, and find its faults.
+
+    Raises:
+        BadSampleError: If the file cannot be read, or is not in COCO's format.
+    """
+    path = dataset.ann_file
+    content = parse(read_bytes(path, "annotation file", dataset.backend_args), path)
+    classes = dataset.metainfo.get("classes") or ()
+    masks = _loaded_masks(dataset.pipeline)
+    return content, list(find_faults(content, classes, not dataset.test_mode, masks))
+
+
+def _loaded_masks(pipeline: Any) -> str | None:
+    """Return which masks a pipeline loads, as `find_faults` takes it."""
+    steps = [
+        step.step if isinstance(step, CheckedLoader) else step
+        for step in find_steps(pipeline, LoadAnnotations)
+    ]
+    loading = [step for step in steps if step.with_mask]
+    if not loading:
+        return None
+    return "any" if all(step.poly2mask for step in loading) else "polygons"
 
 
 def _index(content: dict) -> COCO:
