@@ -17,8 +17,3 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(type="CocoMetric", metric="bbox", classwise=True)
 test_evaluator = val_evaluator
-load_image = dict(type="LoadImageFromFile")
-pack = dict(
-    type="PackDetInputs",
-    meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
-)
