@@ -1,6 +1,7 @@
 """Detection and instance segmentation with mmdet: `custom_imports` of a config names this module.
 
-The import puts torchvision's operators in the place of mmcv's compiled ones if mmcv has none.
+The import puts torchvision's operators in the place of mmcv's compiled ones if mmcv has none, and
+registers `wavemix_mm.CheckedCocoDataset`.
 """
 
 from __future__ import annotations
@@ -19,3 +20,5 @@ if find_spec("mmdet") is None:
         "python -m pip install 'onedl-mmdetection>=3.5.1'"
     )
 mmcv_ops.install()
+
+from wavemix_mm.datasets import detection  # noqa: E402, F401  (needs mmdet)

@@ -1,0 +1,141 @@
+"""mmdet's CocoDataset, with checks of each image and annotation."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+
+from mmdet.datasets import CocoDataset
+from mmdet.datasets.api_wrappers import COCO
+from mmdet.datasets.transforms import LoadAnnotations
+from mmengine.logging import print_log
+
+from wavemix_mm.datasets.checked_dataset import CheckedDataset
+from wavemix_mm.datasets.checked_steps import CheckedLoader, find_steps
+from wavemix_mm.datasets.coco_check import Fault, find_faults, parse, unused_categories
+from wavemix_mm.datasets.decode import read_bytes
+from wavemix_mm.errors import BadSampleError, UserInputError
+from wavemix_mm.registry import DATASETS
+
+
+@DATASETS.register_module()
+class CheckedCocoDataset(CheckedDataset, CocoDataset):
+    """mmdet's CocoDataset; an error names the bad annotation, image or file and its fault.
+
+    The annotation file is checked when it is loaded. Most of its faults mmdet would pass over in
+    silence: it leaves out boxes without area, boxes outside of their image and unknown categories,
+    ignores each object with a mask that it cannot use, and takes classes in another order than in
+    the file for other classes. Missing image files are found at once, too. An image of another size
+    than the file says raises an error when it is loaded.
+
+    With ``on_bad_sample='skip'`` a warning counts the annotations that mmdet leaves out, and the
+    training goes on with the others; COCO itself has some boxes without area. Bad and missing
+    images are then replaced as `CheckedDataset` says.
+
+    Args:
+        **kwargs: The arguments of CocoDataset and `CheckedDataset`.
+
+    Raises:
+        UserInputError: If the annotation file has a fault, an image file is missing, or no image
+            with annotations is left to train on.
+    """
+
+    def load_data_list(self) -> list[dict]:
+        """Return the image and the boxes of each sample."""
+        content = parse(read_bytes(self.ann_file, "annotation file", self.backend_args),
+                        self.ann_file)  # fmt: skip
+        classes = self._metainfo.get("classes") or ()
+        faults = list(find_faults(content, classes, not self.test_mode, self._masks()))
+        self._report(faults)
+        for name, number in unused_categories(content, classes).items():
+            self._warn(f"{number} annotations of category {name!r}, which is none of the classes")
+        self.COCOAPI = lambda path: _index(content)
+        try:
+            samples = super().load_data_list()
+        finally:
+            del self.COCOAPI  # content need not go to the workers
+        self._check_files(samples)
+        if not self.test_mode and not any(sample["instances"] for sample in samples):
+            raise UserInputError(
+                f"annotation file {self.ann_file}: mmdet leaves out all of its "
+                f"{len(content['annotations'])} annotations; the classes are {', '.join(classes)}."
+            )
+        return samples
+
+    def filter_data(self) -> list[dict]:
+        """Leave images out as ``filter_cfg`` says; see mmdet's CocoDataset."""
+        samples = super().filter_data()
+        if not samples:
+            raise UserInputError(
+                f"annotation file {self.ann_file}: filter_cfg={dict(self.filter_cfg)} leaves none "
+                f"of its {len(self.data_list)} images."
+            )
+        return samples
+
+    def _masks(self) -> str | None:
+        steps = [
+            step.step if isinstance(step, CheckedLoader) else step
+            for step in find_steps(self.pipeline, LoadAnnotations)
+        ]
+        loading = [step for step in steps if step.with_mask]
+        if not loading:
+            return None
+        return "any" if all(step.poly2mask for step in loading) else "polygons"
+
+    def _report(self, faults: list[Fault]) -> None:
+        skips = self.on_bad_sample == "skip"
+        errors = [fault for fault in faults if not (skips and fault.is_left_out)]
+        if errors:
+            more = ""
+            if len(errors) > 1:
+                more = f" {len(errors) - 1} more: tools/analysis_tools/check_dataset.py lists all."
+            if all(fault.is_left_out for fault in errors):
+                more += " on_bad_sample='skip' trains on the other annotations."
+            raise UserInputError(f"annotation file {self.ann_file}: {errors[0].text}{more}")
+        if faults:
+            self._warn(f"{len(faults)} annotations; the first: {faults[0].text}")
+
+    def _warn(self, what: str) -> None:
+        text = f"{self.ann_file}: mmdet leaves out {what.rstrip('.')}."
+        print_log(text, logger="current", level=logging.WARNING)
+
+    def _check_files(self, samples: list[dict]) -> None:
+        missing = _missing_files(samples) if _is_local(self.backend_args) else []
+        allowed = self.max_bad_samples if self.on_bad_sample == "skip" else 0
+        if len(missing) > allowed:
+            sample = missing[0]
+            raise BadSampleError(
+                f"image {sample['img_path']} (id {sample['img_id']} in {self.ann_file}) does not "
+                f"exist; {len(missing)} of {len(samples)} images are missing."
+            )
+
+
+def _index(content: dict) -> COCO:
+    """Return pycocotools' index of an annotation file that has been read already."""
+    coco = COCO()
+    coco.dataset = content | dict(annotations=content.get("annotations") or [])
+    coco.createIndex()
+    coco.img_ann_map, coco.cat_img_map = coco.imgToAnns, coco.catToImgs
+    return coco
+
+
+def _is_local(backend_args: dict | None) -> bool:
+    return (backend_args or {}).get("backend", "local") in ("local", "disk")
+
+
+def _missing_files(samples: Iterable[dict]) -> list[dict]:
+    """Return the samples without an image file. Each folder is listed once."""
+    names: dict[str, set[str]] = {}
+    missing = []
+    for sample in samples:
+        folder, name = os.path.split(sample["img_path"])
+        if "://" in folder:
+            continue
+        if folder not in names:
+            names[folder] = (
+                set(os.listdir(folder or ".")) if os.path.isdir(folder or ".") else set()
+            )
+        if name not in names[folder]:
+            missing.append(sample)
+    return missing
