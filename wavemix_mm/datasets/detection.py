@@ -29,9 +29,10 @@ class CheckedCocoDataset(CheckedDataset, CocoDataset):
     the file for other classes. Missing image files are found at once, too. An image of another size
     than the file says raises an error when it is loaded.
 
-    With ``on_bad_sample='skip'`` a warning counts the annotations that mmdet leaves out, and the
-    training goes on with the others; COCO itself has some boxes without area. Bad and missing
-    images are then replaced as `CheckedDataset` says.
+    With ``on_bad_sample='skip'`` a warning counts the annotations whose faults mmdet passes over,
+    and the training goes on as in mmdet; COCO itself has some boxes without area. Bad and missing
+    images are then replaced as `CheckedDataset` says. Classes may be fewer than the categories of
+    the file: a warning counts the annotations of each category that is no class.
 
     Args:
         **kwargs: The arguments of CocoDataset and `CheckedDataset`.
@@ -49,7 +50,7 @@ class CheckedCocoDataset(CheckedDataset, CocoDataset):
         faults = list(find_faults(content, classes, not self.test_mode, self._masks()))
         self._report(faults)
         for name, number in unused_categories(content, classes).items():
-            self._warn(f"{number} annotations of category {name!r}, which is none of the classes")
+            self._warn(f"leaves out {number} annotations of category {name!r}, no class")
         self.COCOAPI = lambda path: _index(content)
         try:
             samples = super().load_data_list()
@@ -85,19 +86,20 @@ class CheckedCocoDataset(CheckedDataset, CocoDataset):
 
     def _report(self, faults: list[Fault]) -> None:
         skips = self.on_bad_sample == "skip"
-        errors = [fault for fault in faults if not (skips and fault.is_left_out)]
+        errors = [fault for fault in faults if not (skips and fault.is_passed_over)]
         if errors:
             more = ""
             if len(errors) > 1:
                 more = f" {len(errors) - 1} more: tools/analysis_tools/check_dataset.py lists all."
-            if all(fault.is_left_out for fault in errors):
+            if all(fault.is_passed_over for fault in errors):
                 more += " on_bad_sample='skip' trains on the other annotations."
             raise UserInputError(f"annotation file {self.ann_file}: {errors[0].text}{more}")
         if faults:
-            self._warn(f"{len(faults)} annotations; the first: {faults[0].text}")
+            text = f"passes over faults of {len(faults)} annotations; the first: {faults[0].text}"
+            self._warn(text)
 
     def _warn(self, what: str) -> None:
-        text = f"{self.ann_file}: mmdet leaves out {what.rstrip('.')}."
+        text = f"{self.ann_file}: mmdet {what.rstrip('.')}."
         print_log(text, logger="current", level=logging.WARNING)
 
     def _check_files(self, samples: list[dict]) -> None:

@@ -1,0 +1,87 @@
+"""tools/train.py, test.py and check_dataset.py with detectors, as a user runs them."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from processes import exit_status
+
+from wavemix_mm.engine.checkpoints.loading import read_checkpoint, read_state_dict
+
+ROOT = Path(__file__).resolve().parents[2]
+EACH_ITER = """
+default_hooks.update(checkpoint=dict(by_epoch=False, interval=1, max_keep_ckpts=-1))
+custom_hooks = [dict(type="KillItself", iteration={})]
+"""
+
+
+@HOOKS.register_module()
+class KillItself(Hook):
+    """End the process without a chance to write anything, before an iteration."""
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == self.iteration:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train(*arguments):
+    """Train in a process of its own."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    from conftest import run_tool
+
+    run_tool("train", *arguments)
+
+
+def error_of(capfd, run, *arguments):
+    with pytest.raises(SystemExit) as caught:
+        run(*arguments)
+    message = str(caught.value.code)
+    assert message.startswith("error: ") and "\n" not in message
+    assert "Traceback" not in capfd.readouterr().err
+    return message
+
+
+@pytest.fixture(scope="module")
+def trained(detector_config, tmp_path_factory):
+    """The work dir of a Mask R-CNN after two epochs of three iterations, each with a checkpoint."""
+    config = detector_config("mask_rcnn", EACH_ITER.format(99))
+    folder = tmp_path_factory.mktemp("whole")
+    train(config, "--work-dir", folder, "--log", "tensorboard")
+    return folder
+
+
+def test_log_and_pictures(trained):
+    """Box and mask AP are in the log, and pictures of two validation images in each backend."""
+    log = next(trained.glob("*/*.log")).read_text()
+    assert "coco/bbox_mAP: " in log and "coco/segm_mAP: " in log and "ETA" not in log
+    assert "CheckedCocoDataset loads with checks: wavemix_mm.LoadImageFromFile" in log
+    assert "No picture of a prediction" not in log
+    assert len(list(trained.glob("*/vis_data/vis_image/val_*.png"))) == 2
+    assert list(trained.glob("*/vis_data/events.out.tfevents.*"))
+
+
+def test_killed_run_resumes_to_the_bit(trained, detector_config, tmp_path, run):
+    """SIGKILL in the middle of an epoch, then --resume: weights and optimizer are equal."""
+    config, work_dir = detector_config("mask_rcnn", EACH_ITER.format(4)), tmp_path / "killed"
+    assert exit_status(train, config, "--work-dir", work_dir) == -signal.SIGKILL
+    assert not (work_dir / "iter_5.pth").exists()
+    config = detector_config("mask_rcnn", EACH_ITER.format(99))
+    run("train", config, "--work-dir", work_dir, "--resume")
+    expected, found = (read_checkpoint(str(d / "iter_6.pth")) for d in (trained, work_dir))
+    assert expected["state_dict"].keys() == found["state_dict"].keys()
+    for name, value in expected["state_dict"].items():
+        assert torch.equal(value, found["state_dict"][name]), name
+    states = [c["optimizer"]["state"] for c in (expected, found)]
+    assert len(states[0]) > 40
+    for index, state in states[0].items():
+        assert all(torch.equal(value, states[1][index][key]) for key, value in state.items())
+    before = read_state_dict(str(trained / "iter_4.pth"))
+    assert any(not torch.equal(value, found["state_dict"][k]) for k, value in before.items())
