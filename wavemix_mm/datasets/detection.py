@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import logging
 import os
 from collections.abc import Iterable
@@ -42,6 +43,21 @@ class CheckedCocoDataset(CheckedDataset, CocoDataset):
         UserInputError: If the annotation file has a fault, an image file is missing, or no image
             with annotations is left to train on.
     """
+
+    @classmethod
+    def _load_metainfo(cls, metainfo: Any = None) -> dict:
+        meta = super()._load_metainfo(metainfo)
+        if meta["classes"] != cls.METAINFO["classes"] and "palette" not in (metainfo or {}):
+            # mmdet would take the colors of COCO's first classes, some of them dark and alike
+            meta["palette"] = distinct_colors(len(meta["classes"]))
+        return meta
+
+    def get_data_info(self, idx: int) -> dict:
+        """Return mmdet's information on a sample, and the scale of an image that nothing resizes.
+
+        mmdet's detectors fail in a validation without it.
+        """
+        return super().get_data_info(idx) | dict(scale_factor=(1.0, 1.0))
 
     def load_data_list(self) -> list[dict]:
         """Return the image and the boxes of each sample."""
@@ -100,6 +116,13 @@ class CheckedCocoDataset(CheckedDataset, CocoDataset):
                 f"image {sample['img_path']} (id {sample['img_id']} in {self.ann_file}) does not "
                 f"exist; {len(missing)} of {len(samples)} images are missing."
             )
+
+
+def distinct_colors(number: int) -> list[tuple[int, int, int]]:
+    """Return bright RGB colors, of which neighbors in the list differ most."""
+    hues = ((0.15 + i * 0.618034) % 1 for i in range(number))
+    colors = (colorsys.hsv_to_rgb(hue, 0.9, 1.0) for hue in hues)
+    return [(round(255 * r), round(255 * g), round(255 * b)) for r, g, b in colors]
 
 
 def read_annotations(dataset: CocoDataset) -> tuple[dict, list[Fault]]:
