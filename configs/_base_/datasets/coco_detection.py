@@ -1,4 +1,5 @@
-# COCO 2017, boxes: images whose shorter side is 800 pixels.
+# COCO 2017, boxes: images whose shorter side is 800 pixels. No AspectRatioBatchSampler: exact resume
+# needs batches in the order of the sampler.
 _base_ = "./detection.py"
 resize = dict(type="Resize", scale=(1333, 800), keep_ratio=True)
 train_pipeline = [
@@ -21,7 +22,6 @@ data_root = "data/coco/"
 train_dataloader = dict(
     batch_size=2,
     num_workers=2,
-    batch_sampler=dict(type="AspectRatioBatchSampler"),
     dataset=dict(
         data_root=data_root,
         ann_file="annotations/instances_train2017.json",

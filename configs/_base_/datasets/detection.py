@@ -1,9 +1,9 @@
 # Common to the detection data sets: loaders and metric.
 train_dataloader = dict(
     batch_size=4,
+    drop_last=True,
     num_workers=1,
     persistent_workers=True,
-    drop_last=True,
     sampler=dict(type="wavemix_mm.StatelessSampler", shuffle=True),
     dataset=dict(type="wavemix_mm.CheckedCocoDataset", filter_cfg=dict(filter_empty_gt=True)),
 )
