@@ -115,7 +115,17 @@ def test_length(path):
 def test_root_of_the_package():
     names = {path.stem for path in FILES if path.parent == PACKAGE}
     assert names == {
-        *("__init__", "__main__", "apis", "errors", "hub", "registry", "timm", "version"),
+        *(
+            "__init__",
+            "__main__",
+            "apis",
+            "detection",
+            "errors",
+            "hub",
+            "registry",
+            "timm",
+            "version",
+        ),
     }
 
 

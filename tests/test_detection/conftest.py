@@ -85,7 +85,7 @@ _MASK_RCNN = """
 coder = dict(type="DeltaXYWHBBoxCoder")
 loss = dict(type="CrossEntropyLoss", use_sigmoid=True)
 assigner = dict(type="MaxIoUAssigner", pos_iou_thr=0.5, neg_iou_thr=0.5, min_pos_iou=0.3)
-sampler = dict(type="RandomSampler", num=16, pos_fraction=0.5)
+sampler = dict(type="RandomSampler", num=16, pos_fraction=0.5, add_gt_as_proposals=False)
 proposals = dict(nms_pre=50, max_per_img=20, nms=dict(type="nms", iou_threshold=0.7))
 
 
@@ -261,12 +261,31 @@ def detector_text(coco_folder):
 
 @pytest.fixture(scope="session")
 def detector_config(detector_text, tmp_path_factory):
-    """A function from 'mask_rcnn' or 'retinanet' to a file with its config."""
-    folder = tmp_path_factory.mktemp("detectors")
+    """A function from 'mask_rcnn' or 'retinanet', and more lines, to a file with the config."""
 
-    def write(name: str) -> Path:
-        file = folder / f"{name}.py"
-        file.write_text(detector_text(name))
+    def write(name: str, *lines: str) -> Path:
+        file = tmp_path_factory.mktemp("detector") / f"{name}.py"
+        file.write_text("\n".join([detector_text(name), *lines]))
         return file
 
     return write
+
+
+def run_tool(name: str, *arguments) -> None:
+    """Run tools/<name>.py in this process as if in a fresh one."""
+    from mmengine.utils import ManagerMixin
+
+    from wavemix_mm.cli import tools
+
+    pending = [ManagerMixin]
+    while pending:  # the global instances of loggers, visualizers and so on
+        owner = pending.pop()
+        owner._instance_dict.clear()
+        pending += owner.__subclasses__()
+    tools.run_tool(name, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def run():
+    """`run_tool`."""
+    return run_tool

@@ -21,11 +21,11 @@ class Fault:
 
     Attributes:
         text: Which image, annotation or category it is, and what is wrong with it.
-        is_left_out: Whether mmdet leaves the annotation out and trains on the others.
+        is_passed_over: Whether mmdet leaves such an annotation out, or trains on it as it is.
     """
 
     text: str
-    is_left_out: bool = False
+    is_passed_over: bool = False
 
 
 def parse(data: bytes, path: str) -> dict:
@@ -100,13 +100,9 @@ def _find_class_faults(categories: Any, classes: Sequence[str]) -> Iterator[Faul
     # pycocotools returns ids in the order of the file, whatever the order of the names
     order = [name for name in names if name in classes]
     if order != list(classes):
-        pair = next(
-            (pair for pair in zip(classes, order, strict=False) if pair[0] != pair[1]), None
-        )
-        what = f"{pair[0]!r} stands where the file has {pair[1]!r}" if pair else "a name repeats"
         yield Fault(
-            f"metainfo.classes has another order than its categories ({what}), but mmdet numbers "
-            f"classes in the order of the file: write classes=({', '.join(map(repr, order))})."
+            "mmdet numbers classes in the order of the file's categories, which metainfo.classes "
+            f"must have, too: write classes=({', '.join(map(repr, order))},)."
         )
 
 
@@ -146,24 +142,25 @@ def _annotation_faults(
     where = f"annotation {annotation['id']}"
     if image is None:
         text = f"{where} is of image {annotation['image_id']}, which the file does not list."
-        yield Fault(text, is_left_out=True)
+        yield Fault(text, is_passed_over=True)
         return
     where += f" of image {image['file_name']}"
     if annotation["category_id"] not in categories:
         yield Fault(
             f"{where} has category_id={annotation['category_id']}, which the file does not list.",
-            is_left_out=True,
+            is_passed_over=True,
         )
-    if fault := _box_fault(annotation, image):
-        yield Fault(f"{where} has {fault}", is_left_out=True)
+    box = annotation["bbox"]
+    if len(box) != 4 or not all(isinstance(v, int | float) and math.isfinite(v) for v in box):
+        yield Fault(f"{where} has bbox={box}, which is not [x, y, width, height].")
+    elif fault := _box_fault(annotation, image):
+        yield Fault(f"{where} has {fault}", is_passed_over=True)
     if masks and not annotation.get("ignore") and (fault := _mask_fault(annotation, image, masks)):
         yield Fault(f"{where} has {fault}")
 
 
 def _box_fault(annotation: Mapping, image: Mapping) -> str | None:
     box, width, height = annotation["bbox"], image["width"], image["height"]
-    if len(box) != 4 or not all(isinstance(v, int | float) and math.isfinite(v) for v in box):
-        return f"bbox={box}, which is not [x, y, width, height]."
     x, y, w, h = box
     if w < 1 or h < 1 or annotation["area"] <= 0:
         return f"a box without area: bbox={box}, area={annotation['area']}."

@@ -68,7 +68,8 @@ def sample_labels(dataset: Any, seconds: float = 5) -> LabelCounts | None:
 
     Args:
         dataset: A segmentation dataset whose pipeline has mmseg's LoadAnnotations or a subclass, or
-            a classification or detection dataset. Of datasets that wrap others, the inner ones are read.
+            a dataset for classification or detection. Of datasets that wrap others, the inner ones
+            are read.
         seconds: Limit.
 
     Returns:

@@ -1,7 +1,7 @@
-"""Stand-in for mmcv's compiled operators, made of the operators of torch and torchvision.
+"""The module `mmcv._ext` made of torchvision's operators, for an mmcv without compiled ones.
 
-mmcv's own Python code stays in use: it allocates the outputs, and calls the functions below as it
-calls the functions of its compiled module `mmcv._ext`, with the same arguments. Half precision is
+mmcv's own Python code stays in use. It allocates the outputs, and calls the functions below with
+the arguments of its compiled functions: tensors by position, numbers by name. Half precision is
 computed in float32.
 """
 
@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
-from types import ModuleType
 from typing import Any
 
 import torch
-import torchvision  # noqa: F401  (defines torch.ops.torchvision)
 from torch import Tensor
+from torchvision.ops import box_iou
 
 _NAME = "mmcv._ext"
 _OPS = torch.ops.torchvision
@@ -24,35 +22,45 @@ _TINY = torch.finfo(torch.float32).tiny
 
 
 def install() -> None:
-    """Put the stand-in into `sys.modules` if mmcv has no compiled operators."""
-    if find_spec(_NAME) is None:
-        sys.modules[_NAME] = _Operators(_NAME, __doc__)
+    """Let Python find this file as `mmcv._ext` if mmcv has no compiled operators.
+
+    Modules of mmdet that are imported already, as mmseg's models import some, get the operators in
+    the place of functions and classes that only raise an error.
+    """
+    if find_spec(_NAME) is not None:
+        return
+    sys.modules[_NAME] = sys.modules[__name__]
+    from mmcv import ops
+
+    for name in [name for name in sys.modules if name.startswith("mmdet.")]:
+        for key, value in list(vars(sys.modules[name]).items()):
+            if getattr(value, "__module__", None) == name and _only_raises(value):
+                setattr(sys.modules[name], key, getattr(ops, key.lstrip("_"), value))
 
 
-class _Operators(ModuleType):
-    """The module `mmcv._ext`. An operator that it lacks raises when it is called."""
-
-    def __init__(self, name: str, doc: str | None) -> None:
-        super().__init__(name, doc)
-        # mmengine looks for the module by `find_spec`
-        self.__spec__ = ModuleSpec(name, None)
-        for operator in _OPERATORS:
-            setattr(self, operator.__name__, operator)
-
-    def __getattr__(self, name: str) -> Callable:
-        if name.startswith("_"):
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-
-        def operator(*args: Any, **kwargs: Any) -> None:
-            raise _missing(name)
-
-        return operator
+def _only_raises(value: Any) -> bool:
+    """Tell whether mmdet defined this because its import of mmcv's operator failed."""
+    function = value.__init__ if isinstance(value, type) else value
+    texts = getattr(getattr(function, "__code__", None), "co_consts", ())
+    return any("requires mmcv to be compiled" in text for text in texts if isinstance(text, str))
 
 
-def _missing(name: str) -> NotImplementedError:
+def __getattr__(name: str) -> Callable:
+    """Return a function for an operator that is not here; a call of it raises."""
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def operator(*args: Any, **kwargs: Any) -> None:
+        raise _absent(name)
+
+    return operator
+
+
+def _absent(name: str) -> NotImplementedError:
     return NotImplementedError(
-        f"torchvision has no operator for {name} of mmcv; it needs an mmcv with compiled operators: "
-        "the original OpenMMLab packages with mmcv>=2.1,<2.2 built with MMCV_WITH_OPS=1"
+        f"{name} is an operator of mmcv that torchvision does not have. It needs an mmcv with "
+        "compiled operators: mmcv>=2.1,<2.2 of the original OpenMMLab packages (the extra "
+        "'openmmlab'), built from source with MMCV_WITH_OPS=1"
     )
 
 
@@ -60,132 +68,155 @@ def get_compiler_version() -> str:
     return "none (torchvision's operators)"
 
 
-def get_compiling_cuda_version() -> str:
-    return "none (torchvision's operators)"
+get_compiling_cuda_version = get_compiler_version
 
 
 def _widen(*tensors: Tensor) -> list[Tensor]:
-    """Return the tensors in one type, at least float32."""
+    """Return tensors in the type of the first one, but at least in float32."""
     dtype = torch.promote_types(tensors[0].dtype, torch.float32)
     return [tensor.to(dtype) for tensor in tensors]
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
     boxes, scores = _widen(boxes, scores)
-    far_corner = boxes[:, 2:] + offset
-    return _OPS.nms(torch.cat((boxes[:, :2], far_corner), 1), scores, iou_threshold)
+    return _OPS.nms(torch.cat((boxes[:, :2], boxes[:, 2:] + offset), 1), scores, iou_threshold)
 
 
 def softnms(
-    boxes: Tensor,
-    scores: Tensor,
-    dets: Tensor,
-    iou_threshold: float,
-    sigma: float,
-    min_score: float,
-    method: int,
-    offset: int,
+    *tensors: Tensor, iou_threshold: float, sigma: float, min_score: float, method: int, offset: int
 ) -> Tensor:
+    boxes, scores, dets = tensors
     boxes, scores = _widen(boxes, scores)
-    shift = boxes.new_tensor([0, 0, offset, offset])
+    corners = torch.cat((boxes[:, :2], boxes[:, 2:] + offset), 1)
     order = torch.arange(len(boxes))
-    kept = []
+    kept: list[Tensor] = []
     while len(order):
         best = scores.argmax()
         index = order[best]
         dets[len(kept)] = torch.cat((boxes[index], scores[best, None]))
         kept.append(index)
-        rest = torch.arange(len(order)) != best
-        order, scores = order[rest], scores[rest]
-        iou = torchvision.ops.box_iou((boxes[index] + shift)[None], boxes[order] + shift)[0]
+        # two boxes without area: 0 / 0
+        iou = box_iou(corners[index, None], corners[order])[0].nan_to_num()
         if method == 2:
             scores = scores * torch.exp(-iou.square() / sigma)
         else:
-            lower = (1 - iou) if method == 1 else torch.zeros_like(iou)
-            scores = torch.where(iou >= iou_threshold, scores * lower, scores)
-        strong = scores >= min_score
-        order, scores = order[strong], scores[strong]
+            lowered = scores * (1 - iou) if method == 1 else torch.zeros_like(scores)
+            scores = torch.where(iou >= iou_threshold, lowered, scores)
+        rest = scores >= min_score
+        rest[best] = False
+        order, scores = order[rest], scores[rest]
     return torch.stack(kept) if kept else order
 
 
-def roi_align_forward(
-    input: Tensor,
-    rois: Tensor,
-    output: Tensor,
-    argmax_y: Tensor,
-    argmax_x: Tensor,
-    aligned_height: int,
-    aligned_width: int,
-    spatial_scale: float,
-    sampling_ratio: int,
-    pool_mode: int,
-    aligned: bool,
-) -> None:
+def _pooling(pool_mode: int, aligned_height: int, aligned_width: int, **others: Any) -> dict:
+    """Return torchvision's options of RoIAlign."""
     if pool_mode == 0:
-        raise _missing("roi_align with pool_mode='max'")
-    size = (aligned_height, aligned_width)
-    output.copy_(
-        _OPS.roi_align(*_widen(input, rois), spatial_scale, *size, sampling_ratio, aligned)
-    )
+        raise _absent("roi_align with pool_mode='max'")
+    return dict(others, pooled_height=aligned_height, pooled_width=aligned_width)
 
 
-def roi_align_backward(
-    grad_output: Tensor,
-    rois: Tensor,
-    argmax_y: Tensor,
-    argmax_x: Tensor,
-    grad_input: Tensor,
-    aligned_height: int,
-    aligned_width: int,
-    spatial_scale: float,
-    sampling_ratio: int,
-    pool_mode: int,
-    aligned: bool,
-) -> None:
-    size = (aligned_height, aligned_width, *grad_input.shape)
-    grad = _OPS._roi_align_backward(
-        *_widen(grad_output, rois), spatial_scale, *size, sampling_ratio, aligned
-    )
-    grad_input.copy_(grad)
+def roi_align_forward(*tensors: Tensor, **options: Any) -> None:
+    input, rois, output, _, _ = tensors
+    output.copy_(_OPS.roi_align(*_widen(input, rois), **_pooling(**options)))
 
 
-def _focal_parts(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return where the target is the class, p, 1 - p, and the logarithms of the last two."""
+def roi_align_backward(*tensors: Tensor, **options: Any) -> None:
+    grad_output, rois, _, _, grad_input = tensors
+    sizes = zip(("batch_size", "channels", "height", "width"), grad_input.shape, strict=True)
+    options = _pooling(**options) | dict(sizes)
+    grad_input.copy_(_OPS._roi_align_backward(*_widen(grad_output, rois), **options))
+
+
+def _focal_terms(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the mask of the positives, p, q = 1 - p, log(p) and log(q), each of input's shape."""
     positive = target[:, None] == torch.arange(input.shape[1], device=input.device)
-    (logits,) = _widen(input)
-    p = logits.sigmoid()
+    p = _widen(input)[0].sigmoid()
     q = 1 - p
     return positive, p, q, p.clamp(min=_TINY).log(), q.clamp(min=_TINY).log()
 
 
-def _weigh(loss: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    return loss * weight[target, None] if len(weight) else loss
-
-
-def sigmoid_focal_loss_forward(
-    input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
-) -> None:
-    positive, p, q, log_p, log_q = _focal_parts(input, target)
+def sigmoid_focal_loss_forward(*tensors: Tensor, gamma: float, alpha: float) -> None:
+    input, target, weight, output = tensors
+    positive, p, q, log_p, log_q = _focal_terms(input, target)
     loss = torch.where(positive, -alpha * q**gamma * log_p, (alpha - 1) * p**gamma * log_q)
-    output.copy_(_weigh(loss, target, weight))
+    output.copy_(loss * weight[target, None] if len(weight) else loss)
 
 
-def sigmoid_focal_loss_backward(
-    input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
-) -> None:
-    positive, p, q, log_p, log_q = _focal_parts(input, target)
+def sigmoid_focal_loss_backward(*tensors: Tensor, gamma: float, alpha: float) -> None:
+    input, target, weight, grad_input = tensors
+    positive, p, q, log_p, log_q = _focal_terms(input, target)
     of_positive = -alpha * q**gamma * (q - gamma * p * log_p)
     of_negative = (alpha - 1) * p**gamma * (gamma * q * log_q - p)
-    grad_input.copy_(_weigh(torch.where(positive, of_positive, of_negative), target, weight))
+    grad = torch.where(positive, of_positive, of_negative)
+    grad_input.copy_(grad * weight[target, None] if len(weight) else grad)
 
 
-_OPERATORS = (
-    get_compiler_version,
-    get_compiling_cuda_version,
-    nms,
-    softnms,
-    roi_align_forward,
-    roi_align_backward,
-    sigmoid_focal_loss_forward,
-    sigmoid_focal_loss_backward,
-)
+# Options of mmcv's two deformable convolutions, in the order of torchvision's arguments.
+_PLAIN = ("dH", "dW", "padH", "padW", "dilationH", "dilationW", "group", "deformable_group")
+_MODULATED = ("stride_h", "stride_w", "pad_h", "pad_w", "dilation_h", "dilation_w", *_PLAIN[-2:])
+
+
+def _convolution(
+    input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None, bias: Tensor, options: dict
+) -> tuple:
+    """Return torchvision's arguments of a deformable convolution."""
+    numbers = [options[name] for name in (_PLAIN if mask is None else _MODULATED)]
+    bias = bias if options.get("with_bias") else input.new_zeros(len(weight))
+    some_mask = input.new_zeros(len(input), 1) if mask is None else mask
+    return *_widen(input, weight, offset, some_mask, bias), *numbers, mask is not None
+
+
+def deform_conv_forward(*tensors: Tensor, **options: Any) -> None:
+    input, weight, offset, output, _, empty = tensors
+    output.copy_(_OPS.deform_conv2d(*_convolution(input, weight, offset, None, empty, options)))
+
+
+def deform_conv_backward_input(*tensors: Tensor, **options: Any) -> None:
+    input, offset, grad_output, grad_input, grad_offset, weight, empty = tensors
+    arguments = _convolution(input, weight, offset, None, empty, options)
+    grads = _OPS._deform_conv2d_backward(*_widen(grad_output), *arguments)
+    grad_input.copy_(grads[0])
+    grad_offset.copy_(grads[2])
+
+
+def deform_conv_backward_parameters(*tensors: Tensor, **options: Any) -> None:
+    input, offset, grad_output, grad_weight, _, empty = tensors
+    # the gradient depends on the weight's shape alone
+    arguments = _convolution(input, grad_weight, offset, None, empty, options)
+    grad_weight.copy_(_OPS._deform_conv2d_backward(*_widen(grad_output), *arguments)[1])
+
+
+def modulated_deform_conv_forward(*tensors: Tensor, **options: Any) -> None:
+    input, weight, bias, _, offset, mask, output, _ = tensors
+    output.copy_(_OPS.deform_conv2d(*_convolution(input, weight, offset, mask, bias, options)))
+
+
+def modulated_deform_conv_backward(*tensors: Tensor, **options: Any) -> None:
+    input, weight, bias, _, offset, mask, _, *grads, grad_output = tensors
+    arguments = _convolution(input, weight, offset, mask, bias, options)
+    values = _OPS._deform_conv2d_backward(*_widen(grad_output), *arguments)
+    # torchvision has the gradient of the bias last
+    for grad, value in zip(grads, (values[i] for i in (0, 1, 4, 2, 3)), strict=True):
+        if len(grad):  # without a bias its gradient is empty
+            grad.copy_(value)
+
+
+def ms_deform_attn_forward(*tensors: Tensor, im2col_step: int) -> Tensor:
+    # not above: mmcv.ops imports this file
+    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
+
+    value, shapes, _, locations, weights = tensors
+    value, locations, weights = _widen(value, locations, weights)
+    output = multi_scale_deformable_attn_pytorch(value, shapes, locations, weights)
+    return output.to(tensors[0].dtype)
+
+
+def ms_deform_attn_backward(*tensors: Tensor, im2col_step: int) -> None:
+    value, shapes, starts, locations, weights, grad_output, *grads = tensors
+    inputs = [tensor.detach().requires_grad_() for tensor in (value, locations, weights)]
+    with torch.enable_grad():
+        output = ms_deform_attn_forward(
+            inputs[0], shapes, starts, *inputs[1:], im2col_step=im2col_step
+        )
+    for grad, computed in zip(grads, torch.autograd.grad(output, inputs, grad_output), strict=True):
+        grad.copy_(computed)

@@ -1,32 +1,31 @@
 # BCCD: blood cells, 292 + 72 images of 640x480, at half their size.
 _base_ = "./detection.py"
-size = (320, 240)
+resize = dict(type="Resize", scale=(320, 240), keep_ratio=True)
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", with_bbox=True),
-    dict(type="Resize", scale=size, keep_ratio=True),
-    dict(
-        type="RandomFlip", prob=[0.25, 0.25, 0.25], direction=["horizontal", "vertical", "diagonal"]
-    ),
+    resize,
+    dict(type="RandomFlip", prob=[0.25] * 3, direction=["horizontal", "vertical", "diagonal"]),
     dict(type="PackDetInputs"),
 ]
 test_pipeline = [
     dict(type="LoadImageFromFile"),
-    dict(type="Resize", scale=size, keep_ratio=True),
+    resize,
     dict(type="LoadAnnotations", with_bbox=True),
     dict(
         type="PackDetInputs",
         meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
     ),
 ]
-data_root = "data/bccd/"
-metainfo = dict(
-    classes=("RBC", "WBC", "Platelets"), palette=[(220, 20, 60), (60, 60, 220), (0, 150, 60)]
+dataset = dict(
+    data_root="data/bccd/",
+    metainfo=dict(
+        classes=("RBC", "WBC", "Platelets"), palette=[(220, 20, 60), (60, 60, 220), (0, 150, 60)]
+    ),
 )
 train_dataloader = dict(
     dataset=dict(
-        metainfo=metainfo,
-        data_root=data_root,
+        **dataset,
         ann_file="train/annotations.json",
         data_prefix=dict(img="train/images/"),
         pipeline=train_pipeline,
@@ -34,13 +33,12 @@ train_dataloader = dict(
 )
 val_dataloader = dict(
     dataset=dict(
-        metainfo=metainfo,
-        data_root=data_root,
+        **dataset,
         ann_file="val/annotations.json",
         data_prefix=dict(img="val/images/"),
         pipeline=test_pipeline,
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=data_root + "val/annotations.json")
+val_evaluator = dict(ann_file="data/bccd/val/annotations.json")
 test_evaluator = val_evaluator
