@@ -1,8 +1,11 @@
 """tools/train.py, test.py and check_dataset.py with detectors, as a user runs them."""
 
+import json
 import os
+import shutil
 import signal
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -85,3 +88,58 @@ def test_killed_run_resumes_to_the_bit(trained, detector_config, tmp_path, run):
         assert all(torch.equal(value, states[1][index][key]) for key, value in state.items())
     before = read_state_dict(str(trained / "iter_4.pth"))
     assert any(not torch.equal(value, found["state_dict"][k]) for k, value in before.items())
+
+
+def check_dataset(*arguments):
+    file = ROOT / "tools" / "analysis_tools" / "check_dataset.py"
+    spec = spec_from_file_location("check_dataset", file)
+    tool = module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    tool.main([str(argument) for argument in arguments])
+
+
+def test_check_dataset_counts_boxes_and_lists_all_faults(
+    detector_config, coco_folder, tmp_path, capfd
+):
+    config = detector_config("mask_rcnn")
+    check_dataset(config)
+    text = capfd.readouterr().out
+    assert "0 box" in text and "6  50.00%" in text and "class_weight" not in text
+    data = shutil.copytree(coco_folder, tmp_path / "data")
+    file = data / "train" / "annotations.json"
+    content = json.loads(file.read_text())
+    content["annotations"][0]["bbox"] = [70, 5, 8, 8]
+    content["annotations"][3]["segmentation"] = []
+    file.write_text(json.dumps(content))
+    (data / "train" / "images" / "3.jpg").unlink()
+    (data / "train" / "images" / "4.jpg").write_bytes(b"")
+    root = f"train_dataloader.dataset.data_root={data}"
+    with pytest.raises(SystemExit, match="error: 4 problems in the datasets"):
+        check_dataset(config, "--cfg-options", root)
+    text = capfd.readouterr().out
+    assert f"problem: annotation file {file}: annotation 1 of image 1.jpg has a box outside" in text
+    assert "annotation 4 of image 2.jpg has no segmentation" in text
+    assert f"image {data}/train/images/3.jpg does not exist" in text
+    assert f"image {data}/train/images/4.jpg is empty" in text
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        (
+            "model.roi_head.bbox_head.num_classes=3",
+            "model.roi_head.bbox_head.num_classes=3, but the CheckedCocoDataset of "
+            "train_dataloader has 2 classes",
+        ),
+        ("model.neck.in_channels=[16]", "model.backbone cannot take 2 images of 3x48x64"),
+        ("model.rpn_head.in_channels=4", "model.rpn_head cannot take 2 images of 3x48x64"),
+        (
+            "default_hooks.checkpoint.save_best=bbox_mAP",
+            "save_best='bbox_mAP', but the results of val_evaluator are coco/bbox_mAP, coco/",
+        ),
+        ("train_dataloader.dataset.data_root=/nowhere", "looks for its data in /nowhere"),
+    ],
+)
+def test_wrong_options(detector_config, tmp_path, capfd, run, option, expected):
+    argv = [detector_config("mask_rcnn"), "--work-dir", tmp_path, "--cfg-options", option]
+    assert expected in error_of(capfd, run, "train", *argv)

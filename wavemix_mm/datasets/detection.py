@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import colorsys
 import logging
 import os
 from collections.abc import Iterable
+from typing import Any
 
 from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
@@ -42,12 +44,25 @@ class CheckedCocoDataset(CheckedDataset, CocoDataset):
             with annotations is left to train on.
     """
 
+    @classmethod
+    def _load_metainfo(cls, metainfo: Any = None) -> dict:
+        meta = super()._load_metainfo(metainfo)
+        if meta["classes"] != cls.METAINFO["classes"] and "palette" not in (metainfo or {}):
+            # mmdet would take the colors of COCO's first classes, some of them dark and alike
+            meta["palette"] = distinct_colors(len(meta["classes"]))
+        return meta
+
+    def get_data_info(self, idx: int) -> dict:
+        """Return mmdet's information on a sample, and the scale of an image that nothing resizes.
+
+        mmdet's detectors fail in a validation without it.
+        """
+        return super().get_data_info(idx) | dict(scale_factor=(1.0, 1.0))
+
     def load_data_list(self) -> list[dict]:
         """Return the image and the boxes of each sample."""
-        content = parse(read_bytes(self.ann_file, "annotation file", self.backend_args),
-                        self.ann_file)  # fmt: skip
+        content, faults = read_annotations(self)
         classes = self._metainfo.get("classes") or ()
-        faults = list(find_faults(content, classes, not self.test_mode, self._masks()))
         self._report(faults)
         for name, number in unused_categories(content, classes).items():
             self._warn(f"leaves out {number} annotations of category {name!r}, no class")
@@ -73,16 +88,6 @@ class CheckedCocoDataset(CheckedDataset, CocoDataset):
                 f"of its {len(self.data_list)} images."
             )
         return samples
-
-    def _masks(self) -> str | None:
-        steps = [
-            step.step if isinstance(step, CheckedLoader) else step
-            for step in find_steps(self.pipeline, LoadAnnotations)
-        ]
-        loading = [step for step in steps if step.with_mask]
-        if not loading:
-            return None
-        return "any" if all(step.poly2mask for step in loading) else "polygons"
 
     def _report(self, faults: list[Fault]) -> None:
         skips = self.on_bad_sample == "skip"
@@ -111,6 +116,38 @@ class CheckedCocoDataset(CheckedDataset, CocoDataset):
                 f"image {sample['img_path']} (id {sample['img_id']} in {self.ann_file}) does not "
                 f"exist; {len(missing)} of {len(samples)} images are missing."
             )
+
+
+def distinct_colors(number: int) -> list[tuple[int, int, int]]:
+    """Return bright RGB colors, of which neighbors in the list differ most."""
+    hues = ((0.15 + i * 0.618034) % 1 for i in range(number))
+    colors = (colorsys.hsv_to_rgb(hue, 0.9, 1.0) for hue in hues)
+    return [(round(255 * r), round(255 * g), round(255 * b)) for r, g, b in colors]
+
+
+def read_annotations(dataset: CocoDataset) -> tuple[dict, list[Fault]]:
+    """Read the annotation file of a dataset, which need not be initialized, and find its faults.
+
+    Raises:
+        BadSampleError: If the file cannot be read, or is not in COCO's format.
+    """
+    path = dataset.ann_file
+    content = parse(read_bytes(path, "annotation file", dataset.backend_args), path)
+    classes = dataset.metainfo.get("classes") or ()
+    masks = _loaded_masks(dataset.pipeline)
+    return content, list(find_faults(content, classes, not dataset.test_mode, masks))
+
+
+def _loaded_masks(pipeline: Any) -> str | None:
+    """Return which masks a pipeline loads, as `find_faults` takes it."""
+    steps = [
+        step.step if isinstance(step, CheckedLoader) else step
+        for step in find_steps(pipeline, LoadAnnotations)
+    ]
+    loading = [step for step in steps if step.with_mask]
+    if not loading:
+        return None
+    return "any" if all(step.poly2mask for step in loading) else "polygons"
 
 
 def _index(content: dict) -> COCO:

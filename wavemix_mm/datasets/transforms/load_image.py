@@ -45,14 +45,19 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
             if self.ignore_empty:
                 return None
             raise
-        _check_size(image, path, results)
+        check_stated_size(image, path, results)
         if self.to_float32:
             image = image.astype(np.float32)
         results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
         return results
 
 
-def _check_size(image: np.ndarray, path: str, results: dict) -> None:
+def check_stated_size(image: np.ndarray, path: str, results: dict) -> None:
+    """Check that an image has the size that ``height`` and ``width`` of its sample state, if any.
+
+    Raises:
+        BadSampleError: Otherwise.
+    """
     size = image.shape[:2]
     stated = results.get("height", size[0]), results.get("width", size[1])
     if size != stated:

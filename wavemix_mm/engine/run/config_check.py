@@ -157,7 +157,7 @@ def metric_names(metric: Any) -> set[str] | None:
         if len(metric.thrs) > 1:
             ends = ["_no-thr" if thr is None else f"_thr-{thr:.2f}" for thr in metric.thrs]
         names = {f"top{k}{end}" for k in metric.topk for end in ends}
-    elif "CocoMetric" in kinds and not metric.classwise and {*metric.metrics} <= {"bbox", "segm"}:
+    elif "CocoMetric" in kinds and {*metric.metrics} <= {"bbox", "segm"}:
         items = metric.metric_items or [f"mAP{end}" for end in ("", "_50", "_75", "_s", "_m", "_l")]
         names = {f"{kind}_{item}" for kind in metric.metrics for item in items}
     else:
@@ -185,8 +185,11 @@ def _check_metrics(cfg: Config, model: nn.Module, metrics: list[Any]) -> Iterato
             what = f"{where}.{option}={key!r}, but"
             if not metrics and stops:
                 yield Finding(f"{what} nothing is validated.", is_error=False)
-            if not metrics or None in known or key in ("auto", *names) or "IoU." in key:
-                continue  # results of single classes have names such as IoU.road
+            if not metrics or None in known or key in ("auto", *names):
+                continue
+            # results of single classes, such as IoU.road and coco/car_precision
+            if "IoU." in key or key.endswith("_precision"):
+                continue
             yield Finding(f"{what} the results of val_evaluator are {', '.join(names)}.")
 
 
