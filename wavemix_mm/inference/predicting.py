@@ -32,6 +32,14 @@ def predict_each(
     Images are read when they are needed. Neighbors that have one size after the pipeline make a
     batch.
     """
+    for probabilities in probabilities_of_each(model, images, batch_size, tta):
+        yield make_result(model, probabilities)
+
+
+def probabilities_of_each(
+    model: nn.Module, images: Iterable[ImageInput], batch_size: int = 1, tta: bool = False
+) -> Iterator[Tensor]:
+    """Yield (classes,) or (classes, H, W) for each image, as `predict_each` does."""
     if batch_size < 1:
         raise UserInputError(f"batch_size={batch_size} is not a positive number.")
     pipeline, read = _test_pipeline(model, tta)
@@ -140,14 +148,14 @@ def _shapes(views: list[dict]) -> list[torch.Size]:
 
 
 @torch.no_grad()
-def _run(model: nn.Module, batch: list[list[dict]]) -> list[Result]:
+def _run(model: nn.Module, batch: list[list[dict]]) -> list[Tensor]:
     """Predict on images of one size. The probabilities of the views of an image are averaged."""
     totals: list[Tensor] = []
     for views in zip(*batch, strict=True):
         data = {key: [view[key] for view in views] for key in ("inputs", "data_samples")}
         probabilities = [_probabilities(sample) for sample in model.test_step(data)]
         totals = list(map(torch.add, totals, probabilities)) if totals else probabilities
-    return [_result(model, total / len(batch[0])) for total in totals]
+    return [total / len(batch[0]) for total in totals]
 
 
 def _probabilities(sample: Any) -> Tensor:
@@ -159,7 +167,8 @@ def _probabilities(sample: Any) -> Tensor:
     return logits.softmax(0) if len(logits) > 1 else torch.cat([1 - logits, logits])
 
 
-def _result(model: nn.Module, probabilities: Tensor) -> Result:
+def make_result(model: nn.Module, probabilities: Tensor) -> Result:
+    """Return the prediction that (classes,) or (classes, H, W) probabilities mean."""
     meta = dataset_meta(model)
     names = meta.get("classes") or ()
     classes = tuple(
@@ -169,10 +178,16 @@ def _result(model: nn.Module, probabilities: Tensor) -> Result:
         label = int(probabilities.argmax())
         values = probabilities.cpu().numpy()
         return ClassificationResult(label, float(values[label]), values, classes)
+    labels, scores = pixel_classes(model, probabilities)
+    palette = tuple(tuple(color) for color in meta.get("palette") or ())
+    return SegmentationResult(labels, scores, classes, palette)
+
+
+def pixel_classes(model: nn.Module, probabilities: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return the class of each pixel, (H, W) uint8, and its probability, from (classes, H, W)."""
     scores, labels = probabilities.max(0)
     head: Any = model.decode_head
     if getattr(head, "out_channels", None) == 1:
         labels = (probabilities[1] > head.threshold).long()
         scores = probabilities.gather(0, labels[None])[0]
-    palette = tuple(tuple(color) for color in meta.get("palette") or ())
-    return SegmentationResult(labels.byte().cpu().numpy(), scores.cpu().numpy(), classes, palette)
+    return labels.byte().cpu().numpy(), scores.cpu().numpy()
