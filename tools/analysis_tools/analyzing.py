@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from measuring.report import choose_device, progress_bar, write_csv
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, DefaultScope
 from output import write_figure, write_file
 from torch import nn
@@ -50,6 +52,7 @@ def open_model(words: Sequence[str], args: argparse.Namespace) -> tuple[Opened, 
     Raises:
         UserInputError: As `split_model` and `wavemix_mm.apis.init_model` do.
     """
+    MMLogger.get_current_instance().setLevel(logging.ERROR)  # no report on what is built
     config, checkpoint, others = split_model(words)
     cfg = load_config(config, parse_options(args.cfg_options))
     device = choose_device(args.device, args.threads)
