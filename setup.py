@@ -58,6 +58,8 @@ EXTRAS = {
         "playwright",
         # polygons of COCO become masks as docs/own-data.md says
         "pycocotools",
+        # class activation maps as docs/analysis.md shows them
+        "grad-cam>=1.5.5",
         "tensorboard",
     ],
     # tools/analysis_tools/benchmark.py and benchmark_dwt.py compare with these.

@@ -9,21 +9,25 @@ from mmengine.registry import MODELS, DefaultScope
 
 ROOT = Path(__file__).resolve().parents[1] / "configs"
 CONFIGS = sorted((ROOT / "baselines").glob("*.py"))
+BASES = {"camvid": "camvid", "cityscapes": "cityscapes", "cifar10": "cifar10_32-7_short"}
 
 
 def build(cfg):
     model = {key: value for key, value in cfg.model.items() if key != "data_preprocessor"}
-    with DefaultScope.overwrite_default_scope("mmseg"):
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
         return MODELS.build(model)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_only_the_network_differs(path):
     cfg = Config.fromfile(path)
-    base = Config.fromfile(ROOT / "wavemix" / f"{path.stem.partition('_')[0]}.py")
-    loss = base.model.decode_head.loss_decode
-    assert cfg.model.decode_head.loss_decode == loss
-    assert cfg.model.data_preprocessor == base.model.data_preprocessor
+    base = Config.fromfile(ROOT / "wavemix" / f"{BASES[path.stem.partition('_')[0]]}.py")
+    if "decode_head" in base.model:
+        loss = base.model.decode_head.loss_decode
+        assert cfg.model.decode_head.loss_decode == loss
+    else:
+        assert {**cfg.model.head, "in_channels": base.model.head.in_channels} == base.model.head
+    assert cfg.model.get("data_preprocessor") == base.model.get("data_preprocessor")
     for key in set(base) - {"model"}:
         assert cfg[key] == base[key], key
 
@@ -32,8 +36,8 @@ def test_only_the_network_differs(path):
 def test_gives_logits_and_gradients(path):
     cfg = Config.fromfile(path)
     model = build(cfg).eval()  # no block is dropped
-    logits = model(torch.rand(1, 3, 64, 96))
-    classes = cfg.model.decode_head.num_classes
+    logits = model(torch.rand(1, 3, 64, 96), mode="tensor")
+    classes = cfg.model.get("decode_head", cfg.model.get("head")).num_classes
     assert logits.shape[:2] == (1, classes)
     logits.sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
@@ -71,3 +75,11 @@ def test_networks_are_those_of_mmseg(name, theirs):
         for config in (cfg, reference)
     )
     assert shapes == expected
+
+
+def test_the_resnet_has_the_size_of_wavemix():
+    sizes = [
+        sum(parameter.numel() for parameter in build(Config.fromfile(ROOT / path)).parameters())
+        for path in ("baselines/cifar10_resnet14-w7.py", "wavemix/cifar10_32-7_short.py")
+    ]
+    assert sizes == [36_631, 37_058]

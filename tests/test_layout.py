@@ -20,7 +20,8 @@ FORBIDDEN = {
     "wavemix_mm.datasets": ("engine", "models", "official", "host", "cli"),
     "wavemix_mm.official": ("engine", "host", "datasets", "cli"),
     "wavemix_mm.host": ("cli",),
-    "wavemix_mm.inference": ("models", "official", "deployment", "web", "cli"),
+    "wavemix_mm.inference": ("models", "official", "analysis", "deployment", "web", "cli"),
+    "wavemix_mm.analysis": ("models", "official", "deployment", "web", "cli"),
     "wavemix_mm.deployment": ("official", "web", "cli"),
     "wavemix_mm.web": ("official", "deployment", "cli"),
     # within the engine, from the ground floor up

@@ -11,8 +11,7 @@ from browser import open_browser, open_page
 
 from wavemix_mm.apis import init_model, predict
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.web.occlusion import occlusion_map
-from wavemix_mm.web.page import EXAMPLES, launch_page, make_page
+from wavemix_mm.web.page import EXAMPLES, explain_prediction, launch_page, make_page
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "wavemix"
 
@@ -128,17 +127,18 @@ def test_a_port_that_is_taken(classifier):
             launch_page(make_page(classifier, "tiny"), "127.0.0.1", port, wait=False)
 
 
-def test_occlusion_map_finds_the_digit(classifier):
+def test_explanation_of_a_digit(classifier):
     """Covering the stroke matters; covering the black border does not."""
     image = cv2.imread(str(EXAMPLES / "digit_7.png"))
     (result,) = predict(classifier, image)
-    effect = occlusion_map(classifier, image, result, cells=7)
-    assert effect.shape == (7, 7) and effect[2:5, 2:5].max() > 0.1 > abs(effect[:, 0]).max()
+    effects = explain_prediction(classifier, image, result, lambda fraction: None).effects
+    assert effects.shape == (7, 7) and effects[2:5, 2:5].max() > 0.1 > abs(effects[:, 0]).max()
 
 
-def test_occlusion_map_of_a_segmentor_leaves_out_the_covered_cell(segmentor):
-    image = np.full((8, 12, 3), 128, np.uint8)  # of the mean color: covering it changes nothing
+def test_explanation_of_a_segmentor(segmentor, monkeypatch):
+    """Covering a gray image by its mean color changes nothing."""
+    monkeypatch.setattr("wavemix_mm.web.page.CELLS", 2)
+    image = np.full((8, 12, 3), 128, np.uint8)
     (result,) = predict(segmentor, image)
-    assert not occlusion_map(segmentor, image, result, cells=2).any()
-    result.labels[:] = 99  # so that all other pixels seem to change
-    assert (occlusion_map(segmentor, image, result, cells=2) == 1).all()
+    effects = explain_prediction(segmentor, image, result, lambda fraction: None).effects
+    assert effects.shape == (2, 2) and not effects.any()

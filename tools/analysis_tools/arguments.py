@@ -6,6 +6,7 @@ import argparse
 import math
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -42,3 +43,15 @@ def add_timing_arguments(parser: argparse._ActionsContainer, round_seconds: floa
     add("--threads", type=at_least(1), help="default: PyTorch's")
     add("--rounds", type=at_least(1), default=20, help="of each comparison")
     add("--round-seconds", type=float, default=round_seconds, help="of each one in each round")
+
+
+def add_model_arguments(parser: argparse.ArgumentParser, out: str) -> None:
+    """Add the arguments of the tools that run trained models and write a folder."""
+    add = parser.add_argument
+    add("--out", type=Path, default=Path("work_dirs", out), help="new folder; default: %(default)s")
+    add("--batch-size", type=at_least(1), default=16, metavar="N", help="default: %(default)s")
+    add("--device", choices=["cpu", "cuda"], help="default: cuda if there is one")
+    add("--threads", type=at_least(1), help="default: PyTorch's")
+    add("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
+    trust = "load a checkpoint of someone you trust even if that runs code in it"
+    add("--trust-checkpoint", action="store_true", help=trust)

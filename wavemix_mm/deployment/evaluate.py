@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from numbers import Number
 from typing import Any
 
@@ -18,13 +19,19 @@ from wavemix_mm.deployment.runtimes import Run
 from wavemix_mm.engine.messages import building
 
 
-def evaluate(cfg: Config, model: nn.Module, number: int | None = None) -> dict[str, float]:
+def evaluate(
+    cfg: Config,
+    model: nn.Module,
+    number: int | None = None,
+    on_step: Callable[[float], object] = lambda fraction: None,
+) -> dict[str, float]:
     """Return the metrics of a model on its config's test set.
 
     Args:
         cfg: The config.
         model: The model; its `test_step` is called.
         number: Test the first images only.
+        on_step: Receives the finished fraction.
 
     Raises:
         UserInputError: If data set or metric cannot be built.
@@ -39,8 +46,9 @@ def evaluate(cfg: Config, model: nn.Module, number: int | None = None) -> dict[s
             evaluator = Evaluator(copy.deepcopy(cfg.test_evaluator))
         dataset: Any = batches.dataset
         evaluator.dataset_meta = dataset.metainfo
-        for batch in batches:
+        for done, batch in enumerate(batches, start=1):
             evaluator.process(data_samples=model.test_step(batch), data_batch=batch)
+            on_step(done / len(batches))
         metrics = evaluator.evaluate(len(dataset))
     return {key: float(value) for key, value in metrics.items() if isinstance(value, Number)}
 

@@ -39,6 +39,18 @@ def predict_each(
     """
     if tta and _scope(model) == "mmdet":
         raise UserInputError("tta is not for detectors here; tools/test.py --tta evaluates it.")
+    for output in outputs_of_each(model, images, batch_size, tta):
+        yield make_result(model, output) if isinstance(output, Tensor) else output
+
+
+def outputs_of_each(
+    model: nn.Module, images: Iterable[ImageInput], batch_size: int = 1, tta: bool = False
+) -> Iterator[Any]:
+    """Yield what a model computes for each image, as `predict_each` does.
+
+    An output is a tensor of probabilities, (classes,) or (classes, H, W), or the DetectionResult of
+    a detector.
+    """
     if batch_size < 1:
         raise UserInputError(f"batch_size={batch_size} is not a positive number.")
     pipeline, read = _test_pipeline(model, tta)
@@ -160,7 +172,7 @@ def _shapes(views: list[dict]) -> list[torch.Size]:
 
 
 @torch.no_grad()
-def _run(model: nn.Module, batch: list[list[dict]]) -> list[Result]:
+def _run(model: nn.Module, batch: list[list[dict]]) -> list[Any]:
     """Predict on images of one size. The probabilities of the views of an image are averaged."""
     if _scope(model) == "mmdet":
         views = [view for (view,) in batch]
@@ -171,7 +183,7 @@ def _run(model: nn.Module, batch: list[list[dict]]) -> list[Result]:
         data = {key: [view[key] for view in views] for key in ("inputs", "data_samples")}
         probabilities = [_probabilities(sample) for sample in model.test_step(data)]
         totals = list(map(torch.add, totals, probabilities)) if totals else probabilities
-    return [_result(model, total / len(batch[0])) for total in totals]
+    return [total / len(batch[0]) for total in totals]
 
 
 def _probabilities(sample: Any) -> Tensor:
@@ -198,7 +210,8 @@ def _detections(model: nn.Module, sample: Any) -> DetectionResult:
     )
 
 
-def _result(model: nn.Module, probabilities: Tensor) -> Result:
+def make_result(model: nn.Module, probabilities: Tensor) -> Result:
+    """Return the prediction that (classes,) or (classes, H, W) probabilities mean."""
     meta = dataset_meta(model)
     names = meta.get("classes") or ()
     classes = tuple(
@@ -208,10 +221,16 @@ def _result(model: nn.Module, probabilities: Tensor) -> Result:
         label = int(probabilities.argmax())
         values = probabilities.cpu().numpy()
         return ClassificationResult(label, float(values[label]), values, classes)
+    labels, scores = pixel_classes(model, probabilities)
+    palette = tuple(tuple(color) for color in meta.get("palette") or ())
+    return SegmentationResult(labels, scores, classes, palette)
+
+
+def pixel_classes(model: nn.Module, probabilities: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return the class of each pixel, (H, W) uint8, and its probability, from (classes, H, W)."""
     scores, labels = probabilities.max(0)
     head: Any = model.decode_head
     if getattr(head, "out_channels", None) == 1:
         labels = (probabilities[1] > head.threshold).long()
         scores = probabilities.gather(0, labels[None])[0]
-    palette = tuple(tuple(color) for color in meta.get("palette") or ())
-    return SegmentationResult(labels.byte().cpu().numpy(), scores.cpu().numpy(), classes, palette)
+    return labels.byte().cpu().numpy(), scores.cpu().numpy()

@@ -10,17 +10,25 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 import numpy as np
+import torch
 from PIL import Image
 from torch import nn
 
+from wavemix_mm.analysis.occlusion import (
+    OcclusionMap,
+    changed_share,
+    draw_map,
+    occlusion_map,
+    probability_drop,
+)
 from wavemix_mm.apis import predict
 from wavemix_mm.errors import BadSampleError, UserInputError
 from wavemix_mm.inference.outputs import overlay
 from wavemix_mm.inference.predicting import image_reader
 from wavemix_mm.inference.results import Result, SegmentationResult
-from wavemix_mm.web.occlusion import draw_map, occlusion_map
 
 EXAMPLES = Path(__file__).parent / "examples"
+CELLS = 8  # rows and columns of an occlusion map
 _CSS = """
 footer { display: none !important }
 .legend { width: 100% }
@@ -88,9 +96,11 @@ def make_page(
     def explain(seen: Seen | None, progress: Callable = gr.Progress()) -> Any:  # noqa: B008
         if seen is None:
             raise gr.Error("Choose an image first.", title="There is no image")
-        effect = occlusion_map(model, *seen, on_step=progress)
-        label = "Occlusion map: yellow cells matter most; largest effect " + f"{effect.max():.1%}"
-        return gr.update(value=draw_map(seen.image, effect)[..., ::-1], label=label, visible=True)
+        occlusion = explain_prediction(model, *seen, on_step=progress)
+        largest = f"{occlusion.effects.max():.1%}"
+        label = f"Occlusion map: yellow cells matter most; largest effect {largest}"
+        colors = draw_map(seen.image, occlusion.pixels())[..., ::-1]
+        return gr.update(value=colors, label=label, visible=True)
 
     with gr.Blocks(
         title=f"WaveMix: {name}", analytics_enabled=False, delete_cache=(600, 3600)
@@ -191,6 +201,23 @@ def launch_page(
     if wait:
         page.block_thread()
     return address
+
+
+def explain_prediction(
+    model: nn.Module, image: np.ndarray, result: Result, on_step: Callable[[float], object]
+) -> OcclusionMap:
+    """Cover each of about 8x8 cells of an image.
+
+    The effect is the drop of the probability of the predicted class, or the share of the pixels
+    outside the cell whose class changes.
+    """
+    height, width = image.shape[:2]
+    cell = -(-height // CELLS), -(-width // CELLS)
+    if isinstance(result, SegmentationResult):
+        effect = changed_share(model, result.labels)
+    else:
+        effect = probability_drop(torch.from_numpy(result.probabilities), result.label)
+    return occlusion_map(model, image, effect, cell, on_step=on_step)
 
 
 def legend(result: SegmentationResult) -> str:

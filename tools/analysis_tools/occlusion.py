@@ -1,0 +1,193 @@
+"""Cover one patch of an image after the other, and draw what the prediction loses (Figure 5).
+
+Classification: how much the probability of a class falls, by default of the predicted class.
+Segmentation: how much the probability of a class falls, as the mean over a region, by default over
+the pixels that are predicted as the class. --out gets occlusion.png, the image beside its heat map,
+and occlusion.npz: 'effects' of the patches, 'tops' and 'lefts' of the patches, and 'pixels', the
+mean over the patches that cover a pixel. A patch has the image's mean color.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
+    sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from arguments import add_model_arguments, parse_size
+
+EXAMPLE = """example:
+  python tools/analysis_tools/occlusion.py camvid_best street.jpg --class car \\
+      --patch 32 --stride 16 --region 60,200,180,280 --out work_dirs/occlusion_car
+"""
+
+
+def parse_region(text: str) -> tuple[int, int, int, int]:
+    """Read LEFT,TOP,RIGHT,BOTTOM in pixels; right and bottom are outside of the region."""
+    try:
+        left, top, right, bottom = map(int, text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not LEFT,TOP,RIGHT,BOTTOM") from error
+    if not (0 <= left < right and 0 <= top < bottom):
+        raise argparse.ArgumentTypeError(f"{text!r} is an empty region")
+    return left, top, right, bottom
+
+
+def find_class(classes: tuple[str, ...], name: str) -> int:
+    """Return the index of a class that is given by its name or index.
+
+    Raises:
+        UserInputError: If there is no such class.
+    """
+    from wavemix_mm.errors import UserInputError
+
+    if name in classes:
+        return classes.index(name)
+    if name.isdigit() and int(name) < len(classes):
+        return int(name)
+    raise UserInputError(f"--class {name}: the model has the classes {', '.join(classes)}.")
+
+
+def find_region(labels, label: int, name: str, corners: tuple[int, int, int, int] | None):
+    """Return the region as (H, W) bool.
+
+    Args:
+        labels: (H, W), the predicted classes.
+        label: Index of the class.
+        name: Name of the class.
+        corners: Of `parse_region`; None for the pixels that are predicted as the class.
+
+    Raises:
+        UserInputError: If no pixel of the image is inside.
+    """
+    import numpy as np
+
+    from wavemix_mm.errors import UserInputError
+
+    if corners is None:
+        region = labels == label
+        problem = f"no pixel is predicted as {name}: name another --class, or a --region."
+    else:
+        left, top, right, bottom = corners
+        region = np.zeros_like(labels, bool)
+        region[top:bottom, left:right] = True
+        problem = f"--region {','.join(map(str, corners))} is outside of the image."
+    if not region.any():
+        raise UserInputError(problem)
+    return region
+
+
+def draw(image, pixels, title: str, label: str, region=None):
+    """Return a figure: the image, with the outline of the region, beside the heat map over it.
+
+    Args:
+        image: (H, W, 3), RGB.
+        pixels: (H, W), the drop of the probability.
+        title: Of the image.
+        label: Of the scale.
+        region: (H, W), bool, or None.
+    """
+    import matplotlib.pyplot as plt
+
+    height, width = image.shape[:2]
+    figure, axes = plt.subplots(1, 2, figsize=(10, 1.0 + 4.4 * height / width), squeeze=False)
+    for axis in axes[0]:
+        axis.imshow(image)
+        axis.set(xticks=[], yticks=[])
+        if region is not None:
+            axis.contour(region, levels=[0.5], colors="white", linewidths=1.5)
+    heat = axes[0][1].imshow(pixels, cmap="viridis", alpha=0.75)
+    axes[0][0].set_title(title)
+    axes[0][1].set_title("patches that matter")
+    figure.colorbar(heat, ax=list(axes[0]), label=label, shrink=0.85)
+    return figure
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the tool."""
+    parser = argparse.ArgumentParser(
+        usage="%(prog)s NAME|CONFIG [CKPT] IMAGE [options]",
+        description=__doc__,
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    words = "a model with shipped weights, or a config and its checkpoint; then an image"
+    add("words", nargs="+", metavar="WORD", help=words)
+    add("--patch", type=parse_size, metavar="HxW", help="in pixels; default: an eighth of a side")
+    add("--stride", type=parse_size, metavar="HxW", help="default: half the patch")
+    add("--class", dest="label", metavar="NAME", help="name or index; default: see above")
+    corners = "LEFT,TOP,RIGHT,BOTTOM"
+    add("--region", type=parse_region, metavar=corners, help="for segmentation, in pixels")
+    add_model_arguments(parser, "occlusion")
+    args = parser.parse_intermixed_args(argv)  # the image may follow options
+
+    from output import cli_output
+
+    with cli_output():
+        run(args)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Compute and write the map."""
+    from analyzing import open_with_image, progress, to_rgb, write_outputs
+    from measuring.report import make_folder
+
+    from wavemix_mm.analysis.occlusion import occlusion_map, probability_drop, region_drop
+    from wavemix_mm.errors import UserInputError
+    from wavemix_mm.inference.predicting import make_result, outputs_of_each
+    from wavemix_mm.inference.results import DetectionResult, SegmentationResult
+
+    make_folder(args.out, "occlusion.npz")
+    opened, path, image = open_with_image(args.words, args)
+    (before,) = outputs_of_each(opened.model, [image])
+    if isinstance(before, DetectionResult):
+        raise UserInputError(f"{opened.name} is a detector; this tool takes the other models.")
+    result = make_result(opened.model, before)
+    region = None
+    if isinstance(result, SegmentationResult):
+        largest = next(iter(result.shares()))
+        label = find_class(result.classes, args.label or largest)
+        name = result.classes[label]
+        region = find_region(result.labels, label, name, args.region)
+        effect = region_drop(before, label, region)
+        score = float(before[label].cpu().numpy()[region].mean())
+        where = f"{name}: {score:.3f} in the outlined region"
+    elif args.region:
+        raise UserInputError(f"--region: {opened.name} is a classifier.")
+    else:
+        label = find_class(result.classes, args.label or str(result.label))
+        name = result.classes[label]
+        effect = probability_drop(before, label)
+        where = f"{name}: {float(before[label]):.3f}"
+    patch = args.patch or tuple(-(-side // 8) for side in image.shape[:2])
+    stride = args.stride or tuple(-(-side // 2) for side in patch)
+    with progress("patches") as on_step:
+        found = occlusion_map(opened.model, image, effect, patch, stride, args.batch_size, on_step)
+    pixels = found.pixels()
+    scale = f"drop of the probability of {name}\npatch {patch[0]}x{patch[1]}, stride "
+    scale += f"{stride[0]}x{stride[1]} pixels"
+    figure = draw(to_rgb(image), pixels, f"{Path(path).name}\n{where}", scale, region)
+    arrays = dict(
+        effects=found.effects,
+        tops=found.tops,
+        lefts=found.lefts,
+        patch=patch,
+        stride=stride,
+        pixels=pixels,
+        label=name,
+    )
+    write_outputs(args.out, "occlusion", figure, arrays=arrays)
+    i, j = divmod(int(found.effects.argmax()), len(found.lefts))
+    print(
+        f"{where}; the largest drop is {found.effects.max():.3f}, by the patch at row "
+        f"{found.tops[i]}, column {found.lefts[j]}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""Look at the sub-bands inside WaveMix's blocks: their energy, and what each is worth.
+
+For an image: the mean square of the coefficients of LL, LH, HL and HH at each level of each block
+(subbands.csv and a picture of all blocks), and the bands of one block as pictures (subbands.npz).
+LH holds differences along the height (horizontal edges), HL along the width, HH along both.
+
+With --ablate: accuracy or mIoU on the config's test set while the MLPs of one level read zeros in
+place of one band, in all blocks (ablation.csv, ablation.md and ablation.png). The next level's
+transform still gets the approximation. No weight is adapted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
+    sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from arguments import add_model_arguments, at_least
+
+EXAMPLE = """example:
+  python tools/analysis_tools/subbands.py camvid_best street.jpg --block 2 \\
+      --ablate --images 50 --out work_dirs/subbands
+"""
+
+
+def energy_rows(found) -> list[dict]:
+    """Return a row for each block, level and band: its energy and its share of the level's."""
+    from wavemix_mm.analysis.subbands import BANDS
+
+    rows = []
+    for one in found:
+        energies = one.energies().tolist()
+        total = sum(energies) or 1.0
+        rows += [
+            dict(block=one.block, level=one.level, band=band, energy=energy, share=energy / total)
+            for band, energy in zip(BANDS, energies, strict=True)
+        ]
+    return rows
+
+
+def draw_energies(rows: list[dict]):
+    """Return a figure: for each band, its share of the level's energy by block and level."""
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    bands = list(dict.fromkeys(row["band"] for row in rows))
+    blocks, levels = (max(row[key] for row in rows) for key in ("block", "level"))
+    figure, axes = plt.subplots(
+        1, len(bands), figsize=(3.0 * len(bands), 1.3 + 0.55 * levels), squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for axis, band in zip(axes[0], bands, strict=True):
+        shares = np.full((levels, blocks + 1), np.nan)
+        for row in rows:
+            if row["band"] == band:
+                shares[row["level"] - 1, row["block"]] = 100 * row["share"]
+        picture = axis.imshow(shares, cmap="cividis", vmin=0, vmax=100, aspect="auto")
+        for (i, k), share in np.ndenumerate(shares):
+            color = "white" if share < 50 else "black"
+            axis.text(k, i, f"{share:.0f}", ha="center", va="center", color=color, fontsize=8)
+        axis.set(title=band, xlabel="block", xticks=range(blocks + 1))
+        axis.set_yticks(range(levels), range(1, levels + 1))
+    axes[0][0].set_ylabel("level")
+    figure.colorbar(picture, ax=list(axes[0]), label="share of the level's energy, %")
+    return figure
+
+
+def draw_block(image, chosen):
+    """Return a figure: the image, and a row for each level of one block with its four bands.
+
+    Args:
+        image: (H, W, 3), RGB.
+        chosen: The block's `Coefficients`.
+    """
+    import matplotlib.pyplot as plt
+
+    from wavemix_mm.analysis.subbands import BANDS
+
+    ratio = image.shape[0] / image.shape[1]
+    figure, axes = plt.subplots(
+        len(chosen), 5, figsize=(11, 0.5 + 2.1 * ratio * len(chosen)), squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+    for row, one in zip(axes, chosen, strict=True):
+        maps = one.maps().cpu().numpy()
+        row[0].set_axis_off()
+        row[0].set_anchor("C")
+        for axis, band, values in zip(row[1:], BANDS, maps, strict=True):
+            picture = axis.imshow(values, cmap="viridis", vmin=0)
+            axis.set_title(f"level {one.level} {band}", fontsize=9)
+            bar = figure.colorbar(picture, ax=axis, shrink=0.8)
+            bar.ax.tick_params(labelsize=7)
+    axes[0][0].imshow(image)
+    axes[0][0].set_title(f"block {chosen[0].block}: RMS\nover the channels", fontsize=9)
+    return figure
+
+
+def ablate(opened, levels: list[int]) -> list[dict]:
+    """Return the metric with all bands, and without each band at each level."""
+    from analyzing import progress, score
+
+    from wavemix_mm.analysis.subbands import BANDS, without_band
+
+    cells = [(level, band) for level in levels for band in BANDS]
+    with progress("test sets") as on_step:
+        total = 1 + len(cells)
+        metric, whole = score(opened.cfg, opened.model, lambda part: on_step(part / total))
+        rows = [dict(level=None, band=None, metric=metric, value=whole, change=0.0)]
+        for done, (level, band) in enumerate(cells, start=1):
+            with without_band(opened.model, band, level):
+                _, value = score(
+                    opened.cfg,
+                    opened.model,
+                    lambda part, done=done: on_step((done + part) / total),
+                )
+            rows.append(
+                dict(level=level, band=band, metric=metric, value=value, change=value - whole)
+            )
+    return rows
+
+
+def ablation_table(rows: list[dict]) -> list[str]:
+    """Return a markdown table: a row for each level, a column for each band."""
+    from wavemix_mm.analysis.subbands import BANDS
+
+    values = {(row["level"], row["band"]): row["value"] for row in rows}
+    lines = [f"| {rows[0]['metric']} | {' | '.join(f'without {band}' for band in BANDS)} |"]
+    lines.append("|---|---:|---:|---:|---:|")
+    for level in dict.fromkeys(row["level"] for row in rows[1:]):
+        cells = [f"{values[level, band]:.2f}" for band in BANDS]
+        lines.append(f"| level {level} | {' | '.join(cells)} |")
+    return [f"With all bands: {rows[0]['value']:.2f}.", "", *lines]
+
+
+def draw_ablation(rows: list[dict]):
+    """Return a figure: a group of bars for each level."""
+    import matplotlib.pyplot as plt
+
+    from wavemix_mm.analysis.subbands import BANDS
+
+    levels = list(dict.fromkeys(row["level"] for row in rows[1:]))
+    figure, axis = plt.subplots(figsize=(2.2 + 1.6 * len(levels), 3.2), layout="constrained")
+    for i, band in enumerate(BANDS):
+        values = [row["value"] for row in rows if row["band"] == band]
+        places = [k + (i - 1.5) * 0.2 for k in range(len(levels))]
+        color = plt.get_cmap("cividis")(i / 3)
+        axis.bar(places, values, 0.2, label=f"without {band}", color=color, edgecolor="black")
+    axis.axhline(rows[0]["value"], color="black", linestyle="--", label="all bands")
+    axis.set_xticks(range(len(levels)), [f"level {level}" for level in levels])
+    axis.set_ylabel(rows[0]["metric"])
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure and write energies, pictures and the ablation."""
+    from analyzing import choose_test_images, open_with_image, to_rgb, write_outputs
+    from measuring.report import make_folder
+
+    from wavemix_mm.analysis.subbands import mixing_blocks, recorded
+    from wavemix_mm.apis import predict
+    from wavemix_mm.errors import UserInputError
+
+    make_folder(args.out, "subbands.csv")
+    opened, _, image = open_with_image(args.words, args)
+    number = len(mixing_blocks(opened.model))
+    if not -number <= args.block < number:
+        raise UserInputError(f"--block {args.block}: the blocks are 0 to {number - 1}.")
+    images = choose_test_images(opened.cfg, args.images, args.batch_size) if args.ablate else 0
+    with recorded(opened.model) as found:
+        predict(opened.model, image)
+    rows = energy_rows(found)
+    chosen = [one for one in found if one.block == args.block % number]
+    write_outputs(args.out, "subbands", draw_energies(rows), rows)
+    maps = {f"level_{one.level}": one.maps().cpu().numpy() for one in chosen}
+    name = f"subbands_block_{args.block % number}"
+    write_outputs(args.out, name, draw_block(to_rgb(image), chosen), arrays=maps)
+    if args.ablate:
+        lost = ablate(opened, sorted({one.level for one in found}))
+        lines = [f"{opened.name}, {images} test images. ", *ablation_table(lost)]
+        write_outputs(args.out, "ablation", draw_ablation(lost), lost, lines=lines)
+        print("\n".join(lines))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the tool."""
+    parser = argparse.ArgumentParser(
+        usage="%(prog)s NAME|CONFIG [CKPT] IMAGE [options]",
+        description=__doc__,
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    words = "a model with shipped weights, or a config and its checkpoint; then an image"
+    add("words", nargs="+", metavar="WORD", help=words)
+    add("--block", type=int, default=0, metavar="I", help="block to draw; default: 0; -1: last")
+    add("--ablate", action="store_true", help="test the model without each band")
+    spread = "with --ablate: test N images, spread over the test set; default: all"
+    add("--images", type=at_least(1), metavar="N", help=spread)
+    add_model_arguments(parser, "subbands")
+    args = parser.parse_intermixed_args(argv)  # the image may follow options
+
+    from output import cli_output
+
+    with cli_output():
+        run(args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What a model looks at and depends on: receptive fields, occlusion, sub-bands, corruptions."""
