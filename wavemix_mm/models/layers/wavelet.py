@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wavemix_mm.errors import UserInputError
+from wavemix_mm.models.layers.convs import strided_conv
 from wavemix_mm.models.layers.tracing import is_symbolic, one_node
 
 HAAR = ("haar", "db1", "bior1.1", "rbio1.1")  # four names of one pair of filters
@@ -51,14 +52,14 @@ def haar_dwt2d(x: Tensor) -> Tensor:
 
 
 @one_node
-def pad_to_even(x: Tensor) -> Tensor:
-    """Zero-pad an odd side at the bottom or right: (N, C, H, W) -> (N, C, 2*ceil(H/2), ...)."""
+def pad_to_even(x: Tensor, value: float = 0) -> Tensor:
+    """Pad an odd side at the bottom or right: (N, C, H, W) -> (N, C, 2*ceil(H/2), ...)."""
     height, width = x.shape[-2:]
     # While exporting or tracing the parity of a side is unknown, so there the padding is always
     # part of the graph, with a width of zero if nothing is missing.
     if is_symbolic() or height % 2 or width % 2:
         rows, columns = (height + 1) // 2, (width + 1) // 2
-        x = F.pad(x, (0, 2 * columns - width, 0, 2 * rows - height))
+        x = F.pad(x, (0, 2 * columns - width, 0, 2 * rows - height), value=value)
     return x
 
 
@@ -147,9 +148,9 @@ class DWT2d(_FilterBank):
         filters = self._filters_for(x)
         # Batch and channels become one axis, so one dense filter pair serves them all.
         x = _periodic_pad(x.flatten(0, 1).unsqueeze(1), dim=3, taps=filters.shape[1])
-        x = F.conv2d(x, filters[:, None, None, :], stride=(1, 2)).flatten(0, 1).unsqueeze(1)
+        x = strided_conv(x, filters[:, None, None, :], None, (1, 2)).flatten(0, 1).unsqueeze(1)
         x = _periodic_pad(x, dim=2, taps=filters.shape[1])
-        x = F.conv2d(x, filters[:, None, :, None], stride=(2, 1))
+        x = strided_conv(x, filters[:, None, :, None], None, (2, 1))
         # Now (N*C*2, 2, h, w), the filter along the width before the one along the height.
         x = x.reshape(batch, channels, 4, *x.shape[-2:])
         return torch.cat((x[:, :, 0], x[:, :, 1:].flatten(1, 2)), dim=1)
