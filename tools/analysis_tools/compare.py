@@ -15,6 +15,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parents[2]
 if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
@@ -22,6 +23,9 @@ if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from arguments import add_timing_arguments, at_least, parse_size, positive
+
+if TYPE_CHECKING:
+    from comparing.report import Comparison
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def compare(
-    models: list[list[str]], args: argparse.Namespace, argv: list[str] | None = None
+    models: list[list[str]],
+    args: argparse.Namespace,
+    argv: list[str] | None = None,
+    report_type: type[Comparison] | None = None,
 ) -> list[str]:
     """Train and measure networks, and return a message for each thing that failed.
 
@@ -62,9 +69,10 @@ def compare(
         models: Words of each network, for `load_entries`.
         args: What `add_arguments` adds.
         argv: The command line for the report. Defaults to the arguments of the process.
+        report_type: Class of the report. Defaults to `Comparison`.
     """
     from comparing import configs, runs
-    from comparing.report import Comparison, measure_costs
+    from comparing.report import Comparison
     from measuring import candidates, memory, report
     from measuring.session import Settings
 
@@ -89,7 +97,7 @@ def compare(
     budget = f"{args.epochs} epochs each" if args.epochs else "the epochs of each config"
     if args.minutes:
         budget = f"{args.minutes:g} minutes of training iterations each"
-    comparison = Comparison(
+    comparison = (report_type or Comparison)(
         entries[0].metric,
         f"{batch} images of {'x'.join(map(str, networks[0].size))}",
         {one.name: dict(parameters=one.parameters) for one in networks},
@@ -117,9 +125,33 @@ def compare(
         runs.write_configs(planned)
         for comparison.results in runs.train_all(planned, start):
             comparison.write(args.out)
-        comparison.costs = measure_costs(networks, args.size, settings)
+        comparison.measure(networks, args.size, settings)
         comparison.write(args.out)
     return [*failed, *comparison.notes()]
+
+
+def run(
+    models: list[list[str]],
+    args: argparse.Namespace,
+    argv: list[str] | None = None,
+    report_type: type[Comparison] | None = None,
+) -> None:
+    """Run `compare` as a command: a stop, and what failed, become messages and an exit status."""
+    from output import cli_output
+
+    import wavemix_mm  # noqa: F401  (connects the plugin to mmengine)
+    from wavemix_mm.engine.guard.stopping import EXIT_STOPPED
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with cli_output():
+        try:
+            failed = compare(models, args, argv, report_type)
+        except KeyboardInterrupt:
+            print("stopped: run the same command again to go on.", file=sys.stderr)
+            sys.exit(EXIT_STOPPED)
+        print(f"wrote results.csv, results.md and results.png in {args.out}")
+        if failed:
+            sys.exit("\n  ".join(["error: not done:", *failed]))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -130,22 +162,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("configs", nargs="+", metavar="CONFIG", help="config to train")
     add_arguments(parser)
     args = parser.parse_args(argv)
-
-    from output import cli_output
-
-    import wavemix_mm  # noqa: F401  (connects the plugin to mmengine)
-    from wavemix_mm.engine.guard.stopping import EXIT_STOPPED
-
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with cli_output():
-        try:
-            failed = compare([[config] for config in args.configs], args, argv)
-        except KeyboardInterrupt:
-            print("stopped: run the same command again to go on.", file=sys.stderr)
-            sys.exit(EXIT_STOPPED)
-        print(f"wrote results.csv, results.md and results.png in {args.out}")
-        if failed:
-            sys.exit("\n  ".join(["error: not done:", *failed]))
+    run([[config] for config in args.configs], args, argv)
 
 
 if __name__ == "__main__":

@@ -66,6 +66,12 @@ class Comparison:
     facts: Mapping[str, str] = field(default_factory=dict)  # machine, versions, command
     results: list[dict[str, Any]] = field(default_factory=list)  # what `train_all` yields
 
+    def measure(
+        self, candidates: Sequence[Candidate], size: tuple[int, int] | None, settings: Settings
+    ) -> None:
+        """Measure the costs; see `measure_costs`."""
+        self.costs = measure_costs(candidates, size, settings)
+
     def values(self, name: str, key: str) -> list[Any]:
         """Return the values of a key in the results of a network that have the metric."""
         rows = [row for row in self.results if row["model"] == name and self.metric in row]
@@ -97,9 +103,9 @@ class Comparison:
         for name, cost in self.costs.items():
             row = dict(model=name, seeds=str(len(self.values(name, self.metric))), **cost)
             row["epochs"] = ", ".join(map(str, dict.fromkeys(self.values(name, "epochs"))))
-            row["training, min"] = _mean(self.values(name, "minutes"), 2)
-            row |= {key: _mean(self.values(name, key), 1) for key in classes}
-            rows.append(row | {self.metric: _mean(self.values(name, self.metric), 2)})
+            row["training, min"] = mean_text(self.values(name, "minutes"), 2)
+            row |= {key: mean_text(self.values(name, key), 1) for key in classes}
+            rows.append(row | {self.metric: mean_text(self.values(name, self.metric), 2)})
         first = ("model", self.metric, "seeds", "epochs", "training, min")
         lines += ["", *table(rows, {key: itemgetter(key) for key in first} | _COLUMNS), ""]
         if classes:
@@ -143,7 +149,7 @@ class Comparison:
         return figure
 
 
-def _mean(values: Sequence[float], digits: int) -> str:
+def mean_text(values: Sequence[float], digits: int) -> str:
     """Mean, and of several values their sample standard deviation; empty without values."""
     if not values:
         return ""

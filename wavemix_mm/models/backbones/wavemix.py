@@ -140,7 +140,8 @@ class WaveMixBlock(nn.Module):
         ff_channels: Output channels of each MLP. Defaults to embed_dims (appendix A).
         mlp_ratio: Hidden channels of each MLP over embed_dims.
         dropout: Dropout probability inside the MLPs.
-        token_mixer: Config of the transform or its replacement; see ``token_mixers.py``.
+        token_mixer: Config of the transform or its replacement; see ``token_mixers.py``, also for
+            the channels and the upsampling of a replacement that is no wavelet transform.
         upsample: 'deconv', 'idwt', 'bilinear' or 'bicubic'; see ``upsample.py``.
         norm_cfg: Normalization layer after the upsampling.
         act_cfg: Activation layer inside the MLPs.
@@ -165,25 +166,25 @@ class WaveMixBlock(nn.Module):
         super().__init__()
         check_embed_dims(embed_dims)
         self.levels = normalize_levels(levels)
-        self.reduction = nn.Conv2d(embed_dims, embed_dims // 4, kernel_size=1)
-        self.token_mixer = MODELS.build(
-            token_mixer or dict(type="wavemix_mm.DWTMixer", wavelet="haar")
-        )
-        wavelet = getattr(self.token_mixer, "wavelet", "haar")
+        mixer = MODELS.build(token_mixer or dict(type="wavemix_mm.DWTMixer", wavelet="haar"))
+        expansion, stride = getattr(mixer, "expansion", 4), getattr(mixer, "stride", 2)
+        wavelet = getattr(mixer, "wavelet", "haar")
+        self.reduction = nn.Conv2d(embed_dims, embed_dims // expansion, kernel_size=1)
+        self.token_mixer = mixer
         hidden_channels = int(embed_dims * mlp_ratio)
         ff_channels = ff_channels or embed_dims
         self.paths = nn.ModuleList()
         for level, target in zip(self.levels, (0, *self.levels), strict=False):
             in_channels = embed_dims if level == self.levels[-1] else embed_dims * 3 // 2
             out_channels = embed_dims // 2 if target else embed_dims
-            stride = 2 ** (level - target)
+            factor = stride ** (level - target)
             layers: OrderedDict[str, nn.Module] = OrderedDict(
                 concat=Concat(),
                 expand=nn.Conv2d(in_channels, hidden_channels, kernel_size=1),  # Eq. 3
                 act=build_act_layer(act_cfg),
                 dropout=nn.Dropout(dropout),
                 project=nn.Conv2d(hidden_channels, ff_channels, kernel_size=1),
-                upsample=build_upsample(upsample, ff_channels, out_channels, stride, wavelet),
+                upsample=build_upsample(upsample, ff_channels, out_channels, factor, wavelet),
                 norm=build_norm_layer(norm_cfg, out_channels),  # Eq. 4
             )
             self.paths.append(LevelPath(layers))
@@ -221,7 +222,7 @@ class WaveMix(BaseModule):
         dropout: Dropout probability inside the MLPs.
         stem: Config of the initial layer, 'wavemix_mm.PatchStem' (default) or
             'wavemix_mm.StridedStem'.
-        token_mixer: Config of the transform. Defaults to the Haar wavelet.
+        token_mixer: Config of the transform or its replacement. Defaults to the Haar wavelet.
         upsample: 'deconv', 'idwt', 'bilinear' or 'bicubic'.
         out_indices: Blocks that return their output, by index; -1 is the last.
         frozen_stages: 0 freezes the stem, k > 0 also the first k blocks; -1 freezes nothing.

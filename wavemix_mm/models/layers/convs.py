@@ -57,7 +57,9 @@ def pad_to_patch(x: Tensor, patch_size: int) -> Tensor:
 
 
 @one_node
-def strided_conv(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
+def strided_conv(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: int | tuple[int, int]
+) -> Tensor:
     """Convolve without padding, as F.conv2d, but with a right result in bfloat16 on a CPU.
 
     On CPUs with AMX, oneDNN's bfloat16 convolution with a stride fills a result of one column from
@@ -68,12 +70,14 @@ def strided_conv(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) ->
         x: (N, A, H, W).
         weight: (C, A, k, m).
         bias: (C,) or None.
-        stride: Of both sides.
+        stride: Of both sides, or of the height and of the width.
 
     Returns:
         (N, C, (H-k)//stride + 1, (W-m)//stride + 1).
     """
+    down, right = (stride, stride) if isinstance(stride, int) else stride
     # while exporting or tracing, the sides stand for others too
-    if is_symbolic() or x.shape[-1] >= weight.shape[-1] + stride:
-        return F.conv2d(x, weight, bias, stride)
-    return F.conv2d(x.transpose(2, 3), weight.transpose(2, 3), bias, stride).transpose(2, 3)
+    if is_symbolic() or x.shape[-1] >= weight.shape[-1] + right:
+        return F.conv2d(x, weight, bias, (down, right))
+    x, weight = x.transpose(2, 3), weight.transpose(2, 3)
+    return F.conv2d(x, weight, bias, (right, down)).transpose(2, 3)

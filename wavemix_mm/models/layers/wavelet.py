@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wavemix_mm.errors import UserInputError
+from wavemix_mm.models.layers.convs import strided_conv
 from wavemix_mm.models.layers.tracing import is_symbolic, one_node
 
 HAAR = ("haar", "db1", "bior1.1", "rbio1.1")  # four names of one pair of filters
@@ -152,9 +153,9 @@ class DWT2d(_FilterBank):
         filters = self._filters_for(x)
         # Batch and channels become one axis, so one dense filter pair serves them all.
         x = _periodic_pad(x.flatten(0, 1).unsqueeze(1), dim=3, taps=filters.shape[1])
-        x = F.conv2d(x, filters[:, None, None, :], stride=(1, 2)).flatten(0, 1).unsqueeze(1)
+        x = strided_conv(x, filters[:, None, None, :], None, (1, 2)).flatten(0, 1).unsqueeze(1)
         x = _periodic_pad(x, dim=2, taps=filters.shape[1])
-        x = F.conv2d(x, filters[:, None, :, None], stride=(2, 1))
+        x = strided_conv(x, filters[:, None, :, None], None, (2, 1))
         # Now (N*C*2, 2, h, w), the filter along the width before the one along the height.
         x = x.reshape(batch, channels, 4, *x.shape[-2:])
         return torch.cat((x[:, :, 0], x[:, :, 1:].flatten(1, 2)), dim=1)

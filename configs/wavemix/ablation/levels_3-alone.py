@@ -1,0 +1,4 @@
+# Table 14: level 3 of the transform alone.
+_base_ = "./haar.py"
+
+model = dict(backbone=dict(levels=(3,)))

@@ -1,0 +1,4 @@
+# Section 4.6: bilinear interpolation in the place of the transposed convolution.
+_base_ = "./haar.py"
+
+model = dict(backbone=dict(upsample="bilinear"))

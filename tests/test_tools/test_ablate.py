@@ -1,0 +1,136 @@
+"""tools/analysis_tools/ablate.py: a report beside a reference, also after a kill."""
+
+import contextlib
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import pytest
+from mmengine.config import Config
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = ROOT / "tools" / "analysis_tools" / "ablate.py"
+sys.path.insert(0, str(TOOL.parent))
+
+import ablate  # noqa: E402
+import compare  # noqa: E402
+from comparing import runs  # noqa: E402
+from comparing.ablation import Ablation  # noqa: E402
+from test_compare import OPTIONS, start_here  # noqa: E402
+
+EPOCHS = 12
+
+
+def read(file):
+    with open(file, newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_goes_on_after_a_kill(tmp_path, config_text, monkeypatch, capfd):
+    """A killed training goes on from its checkpoint; ended trainings are not repeated."""
+    first, second, out = (tmp_path / name for name in ("haar.py", "mixer_pool.py", "out"))
+    first.write_text(config_text)
+    mixer = dict(type="wavemix_mm.MaxPoolMixer")
+    second.write_text(f"_base_ = ['haar.py']\nmodel = dict(backbone=dict(token_mixer={mixer}))\n")
+    arguments = [str(first), str(second), "--out", str(out), "--seeds", "0"]
+    arguments += ["--epochs", str(EPOCHS), *OPTIONS]
+    train, log = out / "haar" / "seed_0" / "train", tmp_path / "log"
+    with log.open("wb") as file:
+        command = [sys.executable, str(TOOL), *arguments]
+        process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
+    try:
+        limit = time.monotonic() + 240
+        while not (train / "last_checkpoint").exists():
+            assert process.poll() is None and time.monotonic() < limit, log.read_text()
+            time.sleep(0.02)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # the tool and its training
+        process.wait()
+    assert not (out / "results.csv").exists()
+    monkeypatch.setattr(runs, "_start", start_here)
+    ablate.main(arguments)
+    output = capfd.readouterr().out
+    assert "resumed epoch: " in output
+    assert f"[2/2] mixer_pool, seed 0: training {EPOCHS} epochs" in output
+    times = {file: file.stat().st_mtime_ns for file in out.rglob("*.pth")}
+    assert len(times) == 2
+    ablate.main(arguments)
+    assert times == {file: file.stat().st_mtime_ns for file in out.rglob("*.pth")}
+    assert "[1/2] haar, seed 0: done before" in capfd.readouterr().out
+
+    haar, pool = read(out / "summary.csv")
+    assert (haar["model"], haar["seeds"], haar["difference"]) == ("haar", "1", "0")
+    assert (haar["time_ratio"], haar.get("deviation", "")) == ("1", "")
+    assert float(pool["epoch_s"]) > 0 and float(pool["time_ratio"]) > 0
+    assert int(pool["parameters"]) == int(haar["parameters"]) + 8 * 6 + 6  # Eq. 1 to 8, not 2
+    assert [row["model"] for row in read(out / "results.csv")] == ["haar", "mixer_pool"]
+    assert f"- budget: {EPOCHS} epochs each" in (out / "results.md").read_text()
+
+
+def run(name, seed, accuracy):
+    row = dict(model=name, seed=seed, epochs=2, iterations=10, minutes=1.0)
+    return row | ({"accuracy/top1": accuracy} if accuracy else dict(note="no room"))
+
+
+def test_report(tmp_path):
+    names = ("haar", "wavelet_db2", "mixer_dft", "mixer_none")
+    costs = {name: dict(parameters=1000) for name in names}
+    report = Ablation("accuracy/top1", "4 images of 32x32", costs, dict(command="ablate.py"))
+    report.write(tmp_path)  # before the first result
+    assert not (tmp_path / "results.png").exists()
+    report.results = [
+        *(run("haar", 0, 50.0), run("wavelet_db2", 0, 48.0), run("mixer_dft", 0, 40.0)),
+        *(run("haar", 1, 54.0), run("wavelet_db2", 1, 51.0), run("mixer_none", 0, None)),
+        run("haar", 2, 90.0),
+    ]
+    report.write(tmp_path)  # before the costs are measured
+    narrow = cv2.imread(str(tmp_path / "results.png")).shape[1]
+    measured = dict(train_ms=20.0, train_speedup=1.0, train_memory_mib=100.0)
+    report.costs["haar"] |= measured
+    report.costs["wavelet_db2"] |= dict(train_ms=50.0, train_speedup=0.4, train_memory_mib=150.0)
+    report.write(tmp_path)
+    assert cv2.imread(str(tmp_path / "results.png")).shape[1] > narrow
+    lines = (tmp_path / "results.md").read_text().splitlines()
+    head, _, *rows = [line for line in lines if line.startswith("|")]
+    assert head == (
+        "| model | accuracy/top1 | seeds | to haar | parameters | memory, MiB | memory, ratio "
+        "| s an epoch | time, ratio |"
+    )
+    assert rows == [
+        "| haar | 64.67 ± 22.03 | 3 | +0.00 | 1,000 | 100 | 1.00 | 0.1 | 1.00 |",
+        # of the seeds 0 and 1 alone
+        "| wavelet_db2 | 49.50 ± 2.12 | 2 | -2.50 | 1,000 | 150 | 1.50 | 0.25 | 2.50 |",
+        "| mixer_dft | 40.00 | 1 | -10.00 | 1,000 | - | - | - | - |",
+        "| mixer_none | - | 0 | - | 1,000 | - | - | - | - |",
+    ]
+    assert "- mixer_none, seed 0: no room" in lines and "- command: ablate.py" in lines
+    db2 = read(tmp_path / "summary.csv")[1]
+    assert [float(db2[key]) for key in ("mean", "difference", "epoch_s", "time_ratio")] == [
+        *(49.5, -2.5, 0.25, 2.5)
+    ]
+    labels = [label.get_text() for label in report.plot().axes[0].get_yticklabels()]
+    assert labels == ["haar (3)", "wavelet_db2 (2)", "mixer_dft (1)", "mixer_none (0)"]
+
+
+def test_all_ablations_by_default_with_haar_first(monkeypatch):
+    calls = []
+    monkeypatch.setattr(compare, "run", lambda models, *rest: calls.append((models, *rest)))
+    ablate.main([])
+    ((models, args, _, report),) = calls
+    names = [Path(path).stem for (path,) in models]
+    assert names[0] == "haar" and len(names) == 28 and report is Ablation
+    assert args.seeds == [0, 1, 2] and args.out == Path("work_dirs", "ablate")
+    reference = Config.fromfile(models[0][0])
+    assert reference.model.backbone.token_mixer.wavelet == "haar"
+
+
+def test_help_has_an_example(capsys):
+    with pytest.raises(SystemExit):
+        ablate.main(["--help"])
+    assert "example:\n  python tools/analysis_tools/ablate.py" in capsys.readouterr().out

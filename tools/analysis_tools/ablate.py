@@ -1,0 +1,52 @@
+"""Train variants of a network under one budget and several seeds, beside a reference.
+
+The first CONFIG is the reference. Without CONFIG, all of configs/wavemix/ablation are trained:
+wavelets, token mixers, levels, stems and upsampling, with Haar as the reference. All networks are
+trained with the first seed, then all with the next one. --out gets:
+
+  results.csv   a row for each training
+  summary.csv   a row for each network: mean, deviation, parameters, memory, time, ratios
+  results.md    the same as a table, with the machine and the command
+  results.png   a point for each network, with its spread
+
+The files are written after each training, memory and time at the end. The same command goes on
+where it was interrupted: a training that has ended is not repeated, another one goes on from its
+last checkpoint. Trainings and costs are those of compare.py.
+
+example:
+  python tools/analysis_tools/ablate.py configs/wavemix/ablation/{haar,mixer_*}.py \\
+      --epochs 10 --seeds 0 1 2 --out work_dirs/mixers
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import compare
+
+CONFIGS = compare.ROOT / "configs" / "wavemix" / "ablation"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the tool."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("configs", nargs="*", metavar="CONFIG", help="first the reference")
+    compare.add_arguments(parser)
+    parser.set_defaults(out=Path("work_dirs", "ablate"), seeds=[0, 1, 2])
+    args = parser.parse_args(argv)
+
+    from comparing.ablation import Ablation
+
+    # haar.py is the first by its name, too
+    configs = args.configs or sorted(map(str, CONFIGS.glob("*.py")))
+    compare.run([[config] for config in configs], args, argv, Ablation)
+
+
+if __name__ == "__main__":
+    main()
