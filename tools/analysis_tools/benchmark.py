@@ -1,4 +1,4 @@
-"""Measure time and memory of models side by side: throughput, latency, peak memory, growth.
+"""Measure time and memory of models side by side: throughput, latency, peak memory.
 
 A MODEL is a config (path, or name of one of wavemix_mm, mmseg or mmpretrain), `timm:NAME`,
 `torchvision:NAME`, `official:CONFIG` (the authors' network of the config's architecture),
@@ -13,7 +13,7 @@ import datetime
 import itertools
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
 from arguments import add_timing_arguments, at_least, parse_size, positive
-from measuring import growth, report
+from measuring import report
 from measuring.candidates import DTYPES, Candidate, inspect_model, matmul_ceiling
 from measuring.memory import check_memory
 from measuring.models import read_models
-from measuring.report import number, ratio
+from measuring.report import Row, number, ratio
 from measuring.session import Settings, measure
 from output import cli_output
 
@@ -37,7 +37,6 @@ from wavemix_mm.errors import UserInputError
 
 MODES = ("eager", "compiled", "deploy", "deploy+compiled")
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
-SCAN_SIZES = [(256, 512), (512, 1024), (1024, 2048), (2048, 4096)]
 COLUMNS: report.Columns = {
     "model": lambda row: row["model"],
     "runs as": lambda row: row["runs_as"],
@@ -51,12 +50,14 @@ COLUMNS: report.Columns = {
     "images/s": lambda row: number(row["images_per_s"]),
     "of the ceiling": lambda row: f"{row['share']:.0%}",
     "times faster": lambda row: ratio(row, "speedup"),
+    "grows as pixels to the": lambda row: f"{row['growth']:.2f}",
     "memory, MiB": lambda row: number(row["memory_mib"]),
     "training batch": lambda row: str(row["train_batch"]),
     "training step, ms": lambda row: number(row["train_ms"]),
     "training images/s": lambda row: number(row["train_images_per_s"]),
     "training of the ceiling": lambda row: f"{row['train_share']:.0%}",
     "training times faster": lambda row: ratio(row, "train_speedup"),
+    "training grows as pixels to the": lambda row: f"{row['train_growth']:.2f}",
     "training memory, MiB": lambda row: number(row["train_memory_mib"]),
     "largest batch": lambda row: str(row["largest_batch"]),
     "difference": lambda row: f"{row['difference']:.1e}",
@@ -80,12 +81,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "outputs, interleaved times",
     )
     compared.add_argument("--against", metavar="MODEL", help="compare each model with this one")
-    compared.add_argument(
-        "--scan", action="store_true", help="how time and memory grow over --sizes and --depths"
-    )
-    add("--sizes", nargs="+", type=parse_size, metavar="HxW", help="for --scan")
-    add("--depths", nargs="+", type=at_least(1), default=[], metavar="N", help="for --scan")
-    add("--size", type=parse_size, metavar="HxW", help="default: the config's, else 224x224")
+    help_of_size = "one or more; default: the config's, else 224x224"
+    add("--size", nargs="+", type=parse_size, metavar="HxW", default=[None], help=help_of_size)
     add("--batch-size", type=at_least(1), default=1)
     add_timing_arguments(parser)
     help_of_dtype = "half precision is by autocast; default: float32"
@@ -93,27 +90,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--train-batch-size", type=at_least(0), help="default: --batch-size; 0: no training")
     add("--cast-weights", action="store_true", help="inference without autocast: cast weights too")
     add("--mode", nargs="+", choices=MODES, default=["eager"])
-    add("--compile-backend", default="inductor", help="of torch.compile")
     add("--compile-mode", choices=COMPILE_MODES, default="default", help="of torch.compile")
-    add("--channels-last", action=is_optional, help="default: yes, but not for the authors' code")
     add("--tf32", action=is_optional, help="of float32 convolutions; default: PyTorch's")
-    add("--warmup", type=at_least(1), default=2, help="calls that do not count")
     add("--memory", action=is_optional, default=True, help="peak memory")
-    add(
-        "--memory-budget",
-        type=positive,
-        metavar="GIB",
-        help="find the largest training batch",
-    )
-    add("--matmul-side", type=at_least(1), metavar="N", help="of the matrices for the ceiling")
+    help_of_budget = "find the largest training batch"
+    add("--memory-budget", type=positive, metavar="GIB", help=help_of_budget)
     add("--out", type=Path, help="folder; default: work_dirs/benchmark/<time>")
     args = parser.parse_args(argv)
     if not args.models and not args.models_from:
         parser.error("name a MODEL or --models-from")
-    if args.sizes and args.size:
-        parser.error("--sizes is for --scan, --size for one size")
-    if (args.sizes or args.depths) and not args.scan:
-        parser.error("--sizes and --depths need --scan")
     if args.train_batch_size is None:
         args.train_batch_size = args.batch_size
     return args
@@ -125,48 +110,29 @@ def make_groups(args: argparse.Namespace) -> list[list[Candidate]]:
     Raises:
         UserInputError: If a model cannot be built.
     """
+    options = {name: getattr(args, name) for name in ("device", "cast_weights", "compile_mode")}
 
-    def build(words: Sequence[str], size: tuple[int, int] | None = args.size) -> Candidate:
-        options = (args.device, args.cast_weights, args.compile_backend, args.compile_mode)
-        names = ("device", "cast_weights", "compile_backend", "compile_mode")
-        model = inspect_model(words, size, **dict(zip(names, options, strict=True)))
-        layout = not model.is_authors if args.channels_last is None else args.channels_last
-        return replace(model, channels_last=layout)
-
-    def ways(model: Candidate, dtypes: Iterable[str], modes: Iterable[str]) -> list[Candidate]:
+    def ways(
+        words: Sequence[str], size: tuple[int, int] | None, dtypes: list[str], modes: list[str]
+    ) -> list[Candidate]:
+        model = inspect_model(words, size, **options)
         if not model.can_deploy:
             modes = [mode.replace("deploy+", "").replace("deploy", "eager") for mode in modes]
-        pairs = itertools.product(dtypes, dict.fromkeys(modes))
+        pairs = itertools.product(dict.fromkeys(dtypes), dict.fromkeys(modes))
         return [replace(model, dtype=dtype, mode=mode) for dtype, mode in pairs]
 
-    models = [build(words) for words in read_models(args.models, args.models_from)]
-    if args.scan:
-        models = [point for model in models for point in scan(model, args.sizes, args.depths)]
-    reference = build(read_models([args.against])[-1]) if args.against else None
+    reference = read_models([args.against])[-1] if args.against else None
+    models = read_models(args.models, args.models_from)
     groups = []
-    for model in models:
-        group = ways(model, args.dtype, args.mode)
+    for words, size in itertools.product(models, args.size):
+        group = ways(words, size, args.dtype, args.mode)
         if args.pair:
-            authors = build([f"official:{model.words[0]}", *model.words[1:]], model.size)
-            group[:0] = ways(authors, dict.fromkeys(["float32", *args.dtype]), ["eager"])
-        elif reference and model.words != reference.words:
-            group[:0] = ways(reference, args.dtype, args.mode)
+            authors = [f"official:{words[0]}", *words[1:]]
+            group[:0] = ways(authors, size, ["float32", *args.dtype], ["eager"])
+        elif reference and words != reference:
+            group[:0] = ways(reference, group[0].size, args.dtype, args.mode)
         groups.append(group)
     return groups
-
-
-def scan(
-    model: Candidate, sizes: Sequence[tuple[int, int]] | None, depths: list[int]
-) -> list[Candidate]:
-    """Return a model in each size, and in the largest size in each other depth."""
-    sizes = sorted(sizes or SCAN_SIZES, key=math.prod)
-    points = [replace(model, size=size) for size in sizes]
-    for depth in depths:
-        if depth != model.depth:
-            deep = inspect_model([*model.words, f"model.backbone.depth={depth}"])
-            changed = dict(words=deep.words, depth=deep.depth, parameters=deep.parameters)
-            points.append(replace(points[-1], **changed))
-    return points
 
 
 def make_settings(args: argparse.Namespace) -> Settings:
@@ -179,10 +145,20 @@ def make_settings(args: argparse.Namespace) -> Settings:
     if args.memory or budget is not None:
         check_memory(args.device, budget)
     dtypes = dict.fromkeys(["float32"] * bool(args.pair) + args.dtype)
-    ceilings = {dtype: matmul_ceiling(args.device, dtype, args.matmul_side) for dtype in dtypes}
-    how_long = (args.rounds, args.round_seconds, args.warmup)
+    ceilings = {dtype: matmul_ceiling(args.device, dtype) for dtype in dtypes}
     batches = (args.batch_size, args.train_batch_size)
-    return Settings(*batches, *how_long, args.memory, budget, ceilings)
+    return Settings(*batches, args.rounds, args.round_seconds, args.memory, budget, ceilings)
+
+
+def add_growth(new: Sequence[dict[str, Any]], rows: Sequence[Row]) -> None:
+    """Add the power p of time = c * pixels**p, by the last of `rows` that differs in size alone."""
+    for row in new:
+        alike = [r for r in rows if (r["model"], r["runs_as"]) == (row["model"], row["runs_as"])]
+        for key, time in (("growth", "latency_ms"), ("train_growth", "train_ms")):
+            before = next((r for r in reversed(alike) if time in r), row)
+            pixels = row["height"] * row["width"] / (before["height"] * before["width"])
+            if time in row and pixels != 1:
+                row[key] = math.log(row[time] / before[time], pixels)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -204,38 +180,29 @@ def main(argv: list[str] | None = None) -> None:
 
         rows: list[dict[str, Any]] = []
         failed: list[str] = []
-        sections: list[str] = []
         bar = report.progress_bar()
-        task = bar.add_task("", total=len(groups))
+        total = sum(settings.count_steps(len(group)) for group in groups)
+        task = bar.add_task("", total=total)
         for i, group in enumerate(groups):
             name = f"[{i + 1}/{len(groups)}] {group[-1].name}"
-            step = 1 / settings.count_steps(len(group))
 
-            def tell(phase: str, name: str = name, step: float = step) -> None:
-                bar.update(task, advance=step, description=f"{name}: {phase}")
+            def tell(phase: str, name: str = name) -> None:
+                bar.update(task, advance=1, description=f"{name}: {phase}")
 
             try:
                 with bar:
-                    bar.update(task, completed=i)  # a group that fails takes fewer steps
                     new = measure(group, settings, tell, is_pair=bool(args.pair))
             except UserInputError as error:  # outputs are not equal
                 failed.append(str(error))
                 print(f"\n{error}", file=sys.stderr)
                 continue
+            add_growth(new, rows)
             rows += new
             failed += [f"{r['model']}, {r['runs_as']}: {r['note']}" for r in new if "note" in r]
-            if args.scan:
-                found = growth.growth(rows)
-                note = "Growth as a power of the axis: 1 is linear. *Last step* is between the two"
-                sections = ["", f"{note} largest.", "", *report.table(found, growth.COLUMNS)]
-                growth.plot_growth(found, path.with_suffix(".png"))
-            else:
-                growth.plot_bars(rows, path.with_suffix(".png"))
-            report.write_results(rows, COLUMNS, facts, path, sections)
+            report.write_results(rows, COLUMNS, facts, path)
             print("\n".join(["", name, "", *report.table(new, COLUMNS)]), flush=True)
         if rows:
-            print("\n".join([*sections, ""]))
-            print(f"wrote results.csv, results.md and results.png in {path.parent}")
+            print(f"\nwrote results.csv and results.md in {path.parent}")
         if failed:
             sys.exit("\n  ".join(["error: not measured:", *dict.fromkeys(failed)]))
 

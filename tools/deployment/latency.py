@@ -18,7 +18,7 @@ if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
     sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "tools" / "analysis_tools"))
 
-from benchmark import at_least, parse_size
+from arguments import at_least, parse_size
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

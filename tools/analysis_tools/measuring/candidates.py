@@ -20,7 +20,7 @@ from wavemix_mm.errors import UserInputError
 from wavemix_mm.official import convert_official, networks
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_MATMUL_SIDE = {"cpu": 2048, "cuda": 8192}
+MATMUL_SIDE = {"cpu": 2048, "cuda": 8192}
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,9 @@ class Candidate:
     is_authors: bool  # whether it is the authors' own code
     dtype: str = "float32"  # bfloat16 and float16 are by autocast
     mode: str = "eager"  # or 'compiled', 'deploy', 'deploy+compiled'
-    channels_last: bool = True  # memory format of weights and images
     device: str = "cpu"  # or 'cuda'
     cast_weights: bool = False  # in inference weights and images of dtype, instead of autocast
-    compile_backend: str = "inductor"
-    compile_mode: str = "default"
+    compile_mode: str = "default"  # of torch.compile
 
     @property
     def is_deploy(self) -> bool:
@@ -55,7 +53,7 @@ class Candidate:
     @property
     def runs_as(self) -> str:
         """How the model is run."""
-        weights, layout = " weights" * self.casts, "" if self.channels_last else ", NCHW"
+        weights, layout = " weights" * self.casts, ", NCHW" * self.is_authors
         return f"{self.dtype}{weights}, {self.mode}{layout}"
 
     @property
@@ -66,7 +64,7 @@ class Candidate:
     def describe(self) -> dict[str, Any]:
         """Return the start of a row of results."""
         row = dict(model=self.name, runs_as=self.runs_as, device=self.device, dtype=self.dtype)
-        row |= dict(mode=self.mode, channels_last=self.channels_last, cast_weights=self.casts)
+        row |= dict(mode=self.mode, cast_weights=self.casts)
         row |= dict(height=self.size[0], width=self.size[1], parameters=self.parameters)
         return row if self.depth is None else row | dict(depth=self.depth)
 
@@ -102,9 +100,7 @@ class Candidate:
             network, images, is_half = network.to(dtype), images.to(dtype), False
         run: Callable[[Tensor], Tensor] = network
         if self.mode.endswith("compiled"):
-            # other backends than PyTorch's own take no mode
-            mode = self.compile_mode if self.compile_backend == "inductor" else None
-            run = torch.compile(network, backend=self.compile_backend, mode=mode, dynamic=False)
+            run = torch.compile(network, mode=self.compile_mode, dynamic=False)
 
         def infer() -> Tensor:
             with torch.inference_mode(), torch.autocast(self.device, dtype, is_half):
@@ -130,10 +126,10 @@ class Candidate:
         return step
 
     def _place(self, item: Any) -> Any:
-        if self.is_authors:
+        if self.is_authors:  # their code runs as it is shipped: in NCHW
             networks.set_transforms(self.device, torch.float32)
-        layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        return item.to(device=self.device, memory_format=layout)
+            return item.to(self.device)
+        return item.to(device=self.device, memory_format=torch.channels_last)
 
 
 def inspect_model(
@@ -192,7 +188,7 @@ def matmul_ceiling(device: str, dtype: str, side: int | None = None) -> float:
         UserInputError: If the device does not compute in this type.
     """
     check_dtype(dtype, device)
-    side = side or _MATMUL_SIDE[device]
+    side = side or MATMUL_SIDE[device]
     a, b = (torch.randn(side, side, device=device).to(DTYPES[dtype]) for _ in range(2))
     out = torch.empty_like(a)  # fresh memory would cost time
     allowed = torch.backends.cuda.matmul.allow_tf32

@@ -5,24 +5,23 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import math
+import multiprocessing
 import os
-import pickle
-import subprocess
-import sys
 import threading
 import time
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 from pathlib import Path
 
 import torch
 
 from measuring.candidates import Candidate, count_macs
-from wavemix_mm.engine.messages import error_message
 from wavemix_mm.errors import UserInputError
 
 MIB = 2**20
-_MAX_BATCH = 4096
-_OVER_BUDGET = 77  # exit status
 _STEPS = 2  # the optimizer's state is there from the second on
 _POLL_SECONDS = 0.02
 
@@ -48,62 +47,52 @@ def check_memory(device: str, budget: int | None = None) -> None:
 @cache
 def peak_memory(
     candidate: Candidate, batch: int, is_training: bool, budget: int | None = None
-) -> int | None:
+) -> float:
     """Run two steps of a candidate in a fresh process and return the peak of its memory.
 
     On a CPU the peak is that of the resident set, less what was resident before the model was
-    built. On a GPU it is the peak of what torch allocated. Both are in bytes.
-
-    Returns:
-        The peak; None if it is beyond the budget.
+    built. On a GPU it is the peak of what torch allocated. Both are in bytes, and infinite if the
+    process was ended because they are beyond the budget.
 
     Raises:
-        RuntimeError: If the process fails.
+        RuntimeError: If the process is killed without a budget. Errors of the model are raised too.
     """
-    job = pickle.dumps((candidate, batch, is_training, budget, torch.get_num_threads()))
-    command = [sys.executable, "-W", "ignore", __file__]
-    environment = os.environ | dict(PYTHONPATH=os.pathsep.join(sys.path))
-    done = subprocess.run(command, input=job, capture_output=True, env=environment)
-    if done.returncode == _OVER_BUDGET:
-        return None
-    if done.returncode < 0:
-        raise RuntimeError(f"exit status {done.returncode}; was there enough memory?")
-    if done.returncode:
-        raise RuntimeError(done.stderr.decode(errors="replace").strip().rpartition("\n")[2])
-    return int(done.stdout.split()[-1])
+    job = (candidate, batch, is_training, budget, torch.get_num_threads())
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(_measure_peak, *job).result()
+        except (BrokenProcessPool, torch.OutOfMemoryError) as error:
+            if budget is not None:
+                return math.inf
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise RuntimeError("the process was killed; was there enough memory?") from error
 
 
-def largest_batch(
-    candidate: Candidate, budget: int, start: int = 1, limit: int = _MAX_BATCH
-) -> int:
+def largest_batch(candidate: Candidate, budget: int, start: int = 1, limit: int = 4096) -> int:
     """Find the largest training batch up to a limit whose peak is within a budget of bytes.
 
-    The batch is doubled until it does not fit, then the interval is halved. As soon as two peaks
-    are known, the next guess is where a straight line through them reaches the budget.
+    The batch is doubled until it does not fit, then the interval is halved.
 
     Returns:
         The largest batch, 0 if not even one image fits.
     """
-    good, bad, guess = 0, limit + 1, start
-    peaks: list[tuple[int, int]] = []
+    good, bad = 0, limit + 1
     while bad - good > 1:
-        guess = min(max(guess, good + 1), bad - 1)
-        found = peak_memory(candidate, guess, is_training=True, budget=budget)
-        if found is None:
-            bad = guess
+        if peak_memory(candidate, start, True, budget) <= budget:
+            good = start
         else:
-            good = guess
-            peaks.append((good, found))
-        guess = 2 * good if bad > limit else (good + bad) // 2
-        if len(peaks) > 1 and peaks[-1][1] > peaks[0][1]:
-            slope = (peaks[-1][1] - peaks[0][1]) / (peaks[-1][0] - peaks[0][0])
-            on_line = good + int((budget - peaks[-1][1]) / slope)
-            guess = on_line if on_line < bad else guess
+            bad = start
+        start = min(2 * good, limit) if bad > limit else (good + bad) // 2
     return good
 
 
-def _measure_peak(candidate: Candidate, batch: int, is_training: bool, budget: int | None) -> int:
-    """Return the peak in bytes. A peak beyond the budget ends the process."""
+def _measure_peak(
+    candidate: Candidate, batch: int, is_training: bool, budget: int | None, threads: int
+) -> int:
+    """Return the peak in bytes, in a process of its own. A CPU's budget may end the process."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(threads)
     # Whatever building and running imports is not the model's memory: import it before.
     logits = candidate.build()
     count_macs(logits, logits.in_channels, candidate.size)
@@ -128,7 +117,7 @@ def _guard(limit: int) -> None:
     """End the process as soon as its resident set exceeds a limit, before it fills the machine."""
     while resident("VmHWM") <= limit:
         time.sleep(_POLL_SECONDS)
-    os._exit(_OVER_BUDGET)
+    os._exit(1)
 
 
 def reset_peak() -> int:
@@ -154,20 +143,3 @@ def resident(field: str) -> int:
 def _read_bytes(path: str, field: str) -> int:
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) * 1024
-
-
-def _main() -> None:
-    """Read a job from stdin, and print its peak or exit with the error's message."""
-    candidate, batch, is_training, budget, threads = pickle.load(sys.stdin.buffer)
-    torch.set_num_threads(threads)
-    try:
-        peak = _measure_peak(candidate, batch, is_training, budget)
-    except Exception as error:  # the model may be anybody's code
-        is_over = budget is not None and isinstance(error, torch.cuda.OutOfMemoryError)
-        sys.exit(_OVER_BUDGET if is_over else error_message(error))
-    print(peak)
-    sys.exit(_OVER_BUDGET if budget is not None and peak > budget else 0)
-
-
-if __name__ == "__main__":
-    _main()

@@ -108,18 +108,14 @@ def progress_bar() -> Progress:
 
 
 def write_results(
-    rows: Sequence[Row],
-    columns: Columns,
-    facts: Mapping[str, str],
-    path: Path,
-    sections: Sequence[str] = (),
+    rows: Sequence[Row], columns: Columns, facts: Mapping[str, str], path: Path
 ) -> None:
-    """Write PATH.csv, and PATH.md with the machine, a table of all rows, then more lines."""
+    """Write PATH.csv, and PATH.md with the machine and a table of all rows."""
     write_csv(rows, path.with_suffix(".csv"))
     lines = [f"- {name}: {value}" for name, value in facts.items()]
     if names := "; ".join(dict.fromkeys(row["reference"] for row in rows if "reference" in row)):
         lines += ["", f"*Times faster* (median, quartiles over the rounds) than: {names}"]
-    lines += ["", *table(rows, columns), *sections, ""]
+    lines += ["", *table(rows, columns), ""]
     write_file(path.with_suffix(".md"), "\n".join(lines))
 
 

@@ -6,6 +6,7 @@ import contextlib
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,6 @@ class Settings:
     train_batch: int = 0  # images of a training step; 0 leaves training out
     rounds: int = 20
     round_seconds: float = 0.2  # of each candidate in each round
-    warmup: int = 2  # calls of each candidate that are not counted
     with_memory: bool = True
     budget: int | None = None  # bytes for which the largest training batch is found
     ceilings: Mapping[str, float] = field(default_factory=dict)  # dtype -> multiply-adds a second
@@ -82,10 +82,9 @@ def measure(
                 functions[i] = candidate.prepare(logits, batch, is_training)
         if is_pair and not is_training:
             _check_equal(functions, rows, candidates)
-        how_long = (settings.rounds, settings.round_seconds, settings.warmup)
-        timings = interleave(
-            functions, candidates[0].device, *how_long, lambda phase=phase: on_step(phase)
-        )
+        how_long = (settings.rounds, settings.round_seconds)
+        tell = partial(on_step, phase)
+        timings = interleave(functions, candidates[0].device, *how_long, on_round=tell)
         functions.clear()
         _free()
         for i, timing in timings.items():
