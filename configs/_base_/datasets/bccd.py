@@ -1,16 +1,26 @@
 # BCCD: blood cells, 292 + 72 images of 640x480, at half their size.
 _base_ = "./detection.py"
-resize = dict(type="Resize", scale=(320, 240), keep_ratio=True)
+size = (320, 240)
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", with_bbox=True),
-    resize,
+    dict(type="RandomResize", scale=size, ratio_range=(0.8, 1.25), keep_ratio=True),
+    dict(type="RandomCrop", crop_size=size),
     dict(type="RandomFlip", prob=[0.25] * 3, direction=["horizontal", "vertical", "diagonal"]),
+    dict(
+        type="PhotoMetricDistortion",
+        brightness_delta=16,
+        contrast_range=(0.8, 1.2),
+        saturation_range=(0.8, 1.2),
+        hue_delta=5,  # the stain's color tells the cells apart
+    ),
+    # One size: padding of the batch would change the batch norm statistics of the other images.
+    dict(type="Pad", size=size),
     dict(type="PackDetInputs"),
 ]
 test_pipeline = [
     dict(type="LoadImageFromFile"),
-    resize,
+    dict(type="Resize", scale=size, keep_ratio=True),
     dict(type="LoadAnnotations", with_bbox=True),
     dict(
         type="PackDetInputs",
