@@ -13,8 +13,10 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, METRICS, MODELS, DefaultScope
 from pycocotools import mask as rle
+from typer.testing import CliRunner
 
 import wavemix_mm.detection  # noqa: F401
+from wavemix_mm.cli import app
 from wavemix_mm.datasets.detection import distinct_colors
 from wavemix_mm.datasets.label_counts import sample_labels
 from wavemix_mm.errors import BadSampleError, UserInputError
@@ -266,3 +268,33 @@ def test_voc_to_coco(tmp_path, capsys):
     assert [i["bbox_label"] for i in instances] == [0, 1] and len(dataset[0]) == 2
     with pytest.raises(SystemExit, match=r"a\.xml has class dog, which --classes does not name"):
         tool.main([str(voc), str(tmp_path / "coco"), "--classes", "cat"])
+
+
+def test_new(folder, tmp_path, monkeypatch):
+    """`wavemix-mm new` checks the annotations, splits the images and writes a config."""
+    monkeypatch.chdir(tmp_path)
+    words = ["new", "mine.py", "--task", "detection", "--images", "train/images"]
+    words += ["--labels", "train/annotations.json"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert "5 images to train on, 1 to validate on" in result.output
+    assert "wavemix-mm test mine.py work_dirs/mine/epoch_24.pth" in result.output
+    cfg = Config.fromfile("mine.py")
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        train, val = (
+            DATASETS.build(cfg[f"{part}_dataloader"].dataset) for part in ("train", "val")
+        )
+        METRICS.build(cfg.test_evaluator)
+    assert (len(train), len(val)) == (5, 1)
+    assert val.get_data_info(0)["img_path"] == "train/images/3.jpg"
+    assert train[0]["inputs"].shape == (3, 512, 512)
+    assert cfg.model.bbox_head.num_classes == 2 and train.metainfo["classes"] == ["box", "disc"]
+    change(folder, set_annotation(bbox=[70, 5, 8, 8]))
+    result = CliRunner().invoke(app, [*words, "--force"])
+    assert result.exit_code == 1 and "outside of the image" in result.output
+    change(folder, set_annotation(bbox=[5, 5, 8, 8]))
+    result = CliRunner().invoke(app, [*words, "--force", "--classes", "box,ring"])
+    assert result.exit_code == 1 and "it has no category ring" in result.output
+    (folder / "images" / "4.jpg").unlink()
+    result = CliRunner().invoke(app, [*words, "--force"])
+    assert "1 of 6 images are missing, the first is train/images/4.jpg" in result.output
