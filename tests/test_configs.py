@@ -1,6 +1,7 @@
 """Every config reads, builds and says what it should."""
 
 import ast
+import csv
 import os
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ from wavemix_mm.engine.run.config import adapt_to_machine
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs" / "wavemix").glob("*.py"))
+ABLATIONS = sorted((ROOT / "configs" / "wavemix" / "ablation").glob("*.py"))
 ALL_CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
 METAFILE = yaml.safe_load((ROOT / "configs" / "wavemix" / "metafile.yml").read_text())
 
@@ -31,7 +33,8 @@ OURS = {
     "WaveMix", "TransposedConvHead", "SoftmaxFocalLoss", "ChannelMixing", "PatchStem",
     "StridedStem", "DWTMixer", "SwitchOptimizerHook", "CamVidDataset", "BFloat16OptimWrapper",
     "TorchvisionDataset", "StatelessSampler", "StatelessSeedHook", "NonFiniteHook",
-    "SafeCheckpointHook", "WaveletPyramid",
+    "SafeCheckpointHook", "WaveletPyramid", "RandomFilterMixer", "LiftingMixer", "MaxPoolMixer",
+    "DFTMixer", "IdentityMixer",
 }  # fmt: skip
 
 
@@ -100,6 +103,35 @@ def test_config_builds_and_is_in_the_metafile(path):
         assert cfg.model.head.num_classes == cfg.data_preprocessor.num_classes
         classes = metainfo.get("classes")
         assert classes is None or cfg.model.head.num_classes == len(classes)
+
+
+@pytest.mark.parametrize("path", ABLATIONS, ids=config_name)
+def test_ablation_changes_one_thing(path):
+    cfg, reference = (Config.fromfile(file)._cfg_dict for file in (path, ABLATIONS[0]))
+    assert not {node["type"] for node in dicts(cfg) if "type" in node} & OURS
+    net = build(Config(cfg)).backbone
+    assert net(torch.empty(1, 3, 32, 32, device="meta"))[-1].shape[:2] == (1, 16)
+    backbone, expected = (dict(config["model"].pop("backbone")) for config in (cfg, reference))
+    assert cfg == reference
+    changed = [key for key in backbone if backbone[key] != expected.get(key)]
+    assert len(changed) == (path != ABLATIONS[0])
+    assert path == ABLATIONS[0] or len(path.read_text().splitlines()) <= 6
+
+
+def test_ablations_of_the_paper():
+    """Section 4.6 and Tables 12 to 14, with every wavelet of the table."""
+    assert ABLATIONS[0].stem == "haar"
+    with (ROOT / "configs" / "wavemix" / "paper_rows.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["id"].startswith("t13")]
+    wavelets = {row["extra"].partition("wavelet=")[2].partition(";")[0] for row in rows}
+    names = {path.stem for path in ABLATIONS}
+    assert {f"wavelet_{name}" for name in wavelets - {"db1"}} < names and len(wavelets) == 12
+    studies = {name.partition("_")[0] for name in names}
+    assert studies == {"haar", "wavelet", "mixer", "levels", "stem", "upsample"}
+    for path in ABLATIONS:
+        if path.stem.startswith("wavelet_"):
+            mixer = Config.fromfile(path).model.backbone.token_mixer
+            assert f"wavelet_{mixer.wavelet}" == path.stem
 
 
 @pytest.mark.parametrize("path", ALL_CONFIGS, ids=config_name)

@@ -126,6 +126,7 @@ def test_all_ablations_by_default_with_haar_first(monkeypatch):
     names = [Path(path).stem for (path,) in models]
     assert names[0] == "haar" and len(names) == 28 and report is Ablation
     assert args.seeds == [0, 1, 2] and args.out == Path("work_dirs", "ablate")
+    assert args.size == (32, 32)
     reference = Config.fromfile(models[0][0])
     assert reference.model.backbone.token_mixer.wavelet == "haar"
 

@@ -15,7 +15,7 @@ last checkpoint. Trainings and costs are those of compare.py.
 
 example:
   python tools/analysis_tools/ablate.py configs/wavemix/ablation/{haar,mixer_*}.py \\
-      --epochs 10 --seeds 0 1 2 --out work_dirs/mixers
+      --epochs 10 --seeds 0 1 2 --size 32 --out work_dirs/mixers
 """
 
 from __future__ import annotations
@@ -43,9 +43,11 @@ def main(argv: list[str] | None = None) -> None:
 
     from comparing.ablation import Ablation
 
-    # haar.py is the first by its name, too
-    configs = args.configs or sorted(map(str, CONFIGS.glob("*.py")))
-    compare.run([[config] for config in configs], args, argv, Ablation)
+    if not args.configs:
+        # haar.py is the first by its name, too
+        args.configs = sorted(map(str, CONFIGS.glob("*.py")))
+        args.size = args.size or (32, 32)  # of CIFAR-10
+    compare.run([[config] for config in args.configs], args, argv, Ablation)
 
 
 if __name__ == "__main__":

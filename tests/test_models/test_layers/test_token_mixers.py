@@ -11,6 +11,8 @@ from torch import nn
 
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.models.backbones.wavemix import WaveMix, WaveMixBlock
+from wavemix_mm.models.fast.haar_concat import use_haar_kernel
+from wavemix_mm.models.fast.optimize import optimize
 from wavemix_mm.models.layers import DFTMixer, DWT2d, LiftingMixer, MaxPoolMixer, RandomFilterMixer
 
 # type -> (stride, expansion)
@@ -22,6 +24,7 @@ MIXERS = {
     "DFTMixer": (1, 1),
     "IdentityMixer": (1, 1),
 }
+OTHERS = [*MIXERS][1:]  # the DWT has tests of its own
 DYNAMIC = torch.export.Dim.DYNAMIC
 
 
@@ -47,7 +50,7 @@ def make_network(kind, randomize_norms):
 
     def make(**kwargs):
         mixer = dict(type=f"wavemix_mm.{kind}")
-        net = WaveMix(embed_dims=8, depth=1, levels=(1, 3), token_mixer=mixer, **kwargs)
+        net = WaveMix(embed_dims=8, depth=1, levels=2, token_mixer=mixer, **kwargs)
         randomize_norms(net)
         for module in net.modules():
             if isinstance(module, LiftingMixer):
@@ -111,12 +114,12 @@ def test_block_keeps_the_size(kind, levels, upsample):
     assert has_upsampling == (stride > 1)
 
 
-def test_state_dict_recomputation_and_bare_weights(kind, make_network):
+def test_state_dict_and_recomputation(make_network):
     """All that a mixer needs is in the state dict, also after a build on the device "meta"."""
     net = make_network(dropout=0.0)
     x = torch.randn(2, 3, 37, 50)
     expected = net(x)[0]
-    other, meta = make_network(), copy.deepcopy(net)
+    other = make_network()
     other.load_state_dict(net.state_dict(), strict=True)
     assert torch.equal(other(x)[0], expected)
     with torch.device("meta"):
@@ -133,17 +136,49 @@ def test_state_dict_recomputation_and_bare_weights(kind, make_network):
     torch.testing.assert_close(*grads)
 
 
-def test_deployment(kind, make_network):
-    """Folded, traced by torch.fx and exported with dynamic sides, the output stays."""
+def test_compiles_without_graph_breaks(kind):
+    torch._dynamo.reset()
+    mixer = unlike_haar(build(kind))
+    compiled = torch.compile(mixer, fullgraph=True, backend="aot_eager")
+    images = torch.randn(1, 2, 7, 5)
+    results = []
+    for function in (compiled, mixer):
+        x = images.clone().requires_grad_()
+        mixed, _ = function(x)
+        results.append((mixed, *torch.autograd.grad(mixed.square().sum(), x)))
+    torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize("kind", OTHERS, indirect=True)
+def test_fast_ways(make_network):
+    """Folded, traced by torch.fx, exported with dynamic sides or in bfloat16, the output stays."""
     net = make_network()
+    half = optimize(copy.deepcopy(net), dtype=torch.bfloat16, compile=False)
+    use_haar_kernel(fast := copy.deepcopy(net))
     images = [torch.randn(1, 3, *size) for size in ((64, 96), (37, 53))]
     expected = [net(x)[0] for x in images]
     net.switch_to_deploy()
     shapes = ({0: DYNAMIC, 2: DYNAMIC, 3: DYNAMIC},)
     program = torch.export.export(net, (torch.randn(2, 3, 64, 96),), dynamic_shapes=shapes)
-    for run in (net, torch.fx.symbolic_trace(net), program.module()):
+    for run in (net, fast, torch.fx.symbolic_trace(net), program.module()):
         for x, out in zip(images, expected, strict=True):
             assert (run(x)[0] - out).abs().max() <= 1e-5 * out.abs().max()
+    for x, out in zip(images, expected, strict=True):
+        assert (half(x)[0] - out).abs().max() <= 5e-2 * out.abs().max()
+
+
+@pytest.mark.parametrize("kind", OTHERS[:-1], indirect=True)
+def test_onnx_with_dynamic_sides(kind, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    mixer, file = unlike_haar(build(kind)).eval(), str(tmp_path / "mixer.onnx")
+    shapes = ({0: DYNAMIC, 2: DYNAMIC, 3: DYNAMIC},)
+    example = (torch.randn(2, 3, 16, 24),)
+    torch.onnx.export(mixer, example, file, dynamo=True, dynamic_shapes=shapes, verbose=False)
+    session = onnxruntime.InferenceSession(file)
+    x = torch.randn(1, 3, 7, 13)
+    outputs = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    expected = mixer(x)
+    torch.testing.assert_close([torch.from_numpy(out) for out in outputs[:1]], [expected[0]])
 
 
 def test_random_filters():

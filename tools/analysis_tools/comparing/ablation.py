@@ -130,7 +130,7 @@ class Ablation(Comparison):
         panels[0].set_yticks(range(len(rows)), [f"{r['model']} ({r['seeds']})" for r in rows])
         panels[0].set_ylabel("network (number of seeds)")
         panels[0].set_xlabel(f"{self.metric}, % (mean, standard deviation, | each seed)")
-        panels[0].invert_yaxis()
+        panels[0].set_ylim(len(rows) - 0.5, -0.5)  # the first one on top
         if "mean" in rows[0]:
             panels[0].axvline(rows[0]["mean"], color="0.6", zorder=0)
         if has_time:

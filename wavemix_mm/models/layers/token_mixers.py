@@ -10,8 +10,8 @@ The paper compares mixers without their details. Here a replacement changes the 
 the MLP reads the C channels of the block with every mixer:
 
 - The 1x1 convolution in front (Eq. 1) maps C channels to C/expansion: to C/4 for a mixer with four
-  sub-bands, to C for a mixer that keeps the channels. The other choice, an MLP with C/4 channels,
-  would take less memory with max pooling than with the DWT. The paper reports 8 % more.
+  sub-bands, to C for a mixer that keeps the channels. So the MLP is as wide with every mixer, and
+  max pooling takes more memory than the DWT, as the paper reports.
 - If the stride is 1, the block keeps the resolution and has no upsampling. A 1x1 convolution
   remains if the MLP has another number of channels than the block.
 - A mixer without a named wavelet leaves upsample='idwt' with Haar.
