@@ -4,7 +4,9 @@ A MODEL is a config (path or name), timm:NAME, torchvision:NAME or official:NAME
 the config, name=LABEL and checkpoint=PATH. Without a checkpoint its weights are random.
 
 impulse: the paper's way. All weights are ones, all biases zeros, norms are left out, and one pixel
-  in the middle of a blank image is high: what it reaches.
+  in the middle of a blank image is high: what it reaches. With such weights the sub-bands of a cell
+  of the Haar transform cancel but for its top left corner, where the middle is if the side is a
+  power of two: choose 256, for instance.
 gradient: the effective receptive field, the squared gradient of the middle of the map with
   respect to the image, as the mean over --images, which are resized and normalized by ImageNet's
   mean and standard deviation.
@@ -31,7 +33,7 @@ from arguments import at_least, parse_size
 EXAMPLE = """example:
   python tools/analysis_tools/receptive_field.py "camvid name='level 3'" \\
       "camvid model.backbone.levels=1 name='level 1'" torchvision:resnet18 \\
-      timm:convmixer_768_32 --images photos/ --size 224
+      timm:convmixer_768_32 --images photos/
 """
 DECADES = 6  # of the color scale
 
@@ -51,7 +53,7 @@ def open_network(words: Sequence[str]):
     own = dict(word.split("=", 1) for word in words if word.startswith(("checkpoint=", "name=")))
     built = build_model([word for word in words if word.partition("=")[0] not in own])
     if path := own.get("checkpoint"):
-        load_fitting(built.network, get_state_dict(read_checkpoint(path), path), path)
+        load_fitting(built.network, get_state_dict(read_checkpoint(path), path), path, 1.0)
     network = getattr(built.network, "backbone", built.network)
     return own.get("name", built.name), network, built.in_channels
 
@@ -211,8 +213,8 @@ def main(argv: list[str] | None = None) -> None:
     add("--ways", nargs="+", choices=ways, default=ways, help="default: both")
     add("--images", nargs="+", metavar="PATH", help="files, folders or patterns")
     add("--number", type=at_least(1), default=16, metavar="N", help="most images; default: 16")
-    size = "of the images; default: 224x224"
-    add("--size", type=parse_size, default=(224, 224), metavar="HxW", help=size)
+    size = "of the images; default: 256x256"
+    add("--size", type=parse_size, default=(256, 256), metavar="HxW", help=size)
     positions = "positions to draw, 0 for the first one, -1 for the last; default: all"
     add("--blocks", nargs="+", type=int, metavar="I", help=positions)
     add("--pattern", metavar="REGEX", help="full names of the blocks; default: found by structure")
