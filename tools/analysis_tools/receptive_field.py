@@ -1,7 +1,8 @@
 """Draw receptive fields after each block of several networks (Figure 2).
 
 A MODEL is a config (path or name), timm:NAME, torchvision:NAME or official:NAME, then KEY=VALUE of
-the config, name=LABEL and checkpoint=PATH. Without a checkpoint its weights are random.
+the config, name=LABEL and checkpoint=PATH. Without a checkpoint its weights are random, and its
+batch norms get the statistics of the images.
 
 impulse: the paper's way. All weights are ones, all biases zeros, norms are left out, and one pixel
   in the middle of a blank image is high: what it reaches. With such weights the sub-bands of a cell
@@ -39,7 +40,7 @@ DECADES = 6  # of the color scale
 
 
 def open_network(words: Sequence[str]):
-    """Return name, backbone and input channels of the network that words name.
+    """Return name, backbone, input channels, and whether there is a checkpoint.
 
     Raises:
         UserInputError: If it cannot be built, or its checkpoint does not fit.
@@ -55,7 +56,7 @@ def open_network(words: Sequence[str]):
     if path := own.get("checkpoint"):
         load_fitting(built.network, get_state_dict(read_checkpoint(path), path), path, 1.0)
     network = getattr(built.network, "backbone", built.network)
-    return own.get("name", built.name), network, built.in_channels
+    return own.get("name", built.name), network, built.in_channels, "checkpoint" in own
 
 
 def read_images(words: Sequence[str], size: tuple[int, int], number: int) -> list:
@@ -144,6 +145,7 @@ def run(args: argparse.Namespace) -> None:
     from analyzing import progress, write_outputs
     from measuring.models import read_models
     from measuring.report import choose_device, make_folder, write_csv
+    from torch.optim.swa_utils import update_bn
 
     from wavemix_mm.analysis.receptive_field import find_blocks, gradient_fields, impulse_fields
     from wavemix_mm.errors import UserInputError
@@ -159,12 +161,14 @@ def run(args: argparse.Namespace) -> None:
     with progress("networks") as on_step:
         done = 0
         for words in networks:
-            name, network, channels = open_network(words)
+            name, network, channels, is_trained = open_network(words)
             if any(name in fields for fields in found.values()):
                 raise UserInputError(f"two networks are called {name}: add name=LABEL.")
             blocks = pick(find_blocks(network, args.pattern), args.blocks)
             if "gradient" in found:  # before the other way changes the weights
                 shown = [image[:, :channels] for image in images]
+                if not is_trained:
+                    update_bn(shown, network)
                 found["gradient"][name] = gradient_fields(
                     network, blocks, shown, lambda k, start=done: on_step((start + k) / total)
                 )
