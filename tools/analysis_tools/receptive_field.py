@@ -1,10 +1,13 @@
 """Draw receptive fields after each block of several networks (Figure 2).
 
 A MODEL is a config (path or name), timm:NAME, torchvision:NAME or official:NAME, then KEY=VALUE of
-the config, name=LABEL and checkpoint=PATH. Without a checkpoint its weights are random.
+the config, name=LABEL and checkpoint=PATH. Without a checkpoint its weights are random, and its
+batch norms get the statistics of the images.
 
 impulse: the paper's way. All weights are ones, all biases zeros, norms are left out, and one pixel
-  in the middle of a blank image is high: what it reaches.
+  in the middle of a blank image is high: what it reaches. With such weights the sub-bands of a cell
+  of the Haar transform cancel but for its top left corner, where the middle is if the side is a
+  power of two: choose 256, for instance.
 gradient: the effective receptive field, the squared gradient of the middle of the map with
   respect to the image, as the mean over --images, which are resized and normalized by ImageNet's
   mean and standard deviation.
@@ -31,13 +34,13 @@ from arguments import at_least, parse_size
 EXAMPLE = """example:
   python tools/analysis_tools/receptive_field.py "camvid name='level 3'" \\
       "camvid model.backbone.levels=1 name='level 1'" torchvision:resnet18 \\
-      timm:convmixer_768_32 --images photos/ --size 224
+      timm:convmixer_768_32 --images photos/
 """
 DECADES = 6  # of the color scale
 
 
 def open_network(words: Sequence[str]):
-    """Return name, backbone and input channels of the network that words name.
+    """Return name, backbone, input channels, and whether there is a checkpoint.
 
     Raises:
         UserInputError: If it cannot be built, or its checkpoint does not fit.
@@ -51,9 +54,9 @@ def open_network(words: Sequence[str]):
     own = dict(word.split("=", 1) for word in words if word.startswith(("checkpoint=", "name=")))
     built = build_model([word for word in words if word.partition("=")[0] not in own])
     if path := own.get("checkpoint"):
-        load_fitting(built.network, get_state_dict(read_checkpoint(path), path), path)
+        load_fitting(built.network, get_state_dict(read_checkpoint(path), path), path, 1.0)
     network = getattr(built.network, "backbone", built.network)
-    return own.get("name", built.name), network, built.in_channels
+    return own.get("name", built.name), network, built.in_channels, "checkpoint" in own
 
 
 def read_images(words: Sequence[str], size: tuple[int, int], number: int) -> list:
@@ -142,6 +145,7 @@ def run(args: argparse.Namespace) -> None:
     from analyzing import progress, write_outputs
     from measuring.models import read_models
     from measuring.report import choose_device, make_folder, write_csv
+    from torch.optim.swa_utils import update_bn
 
     from wavemix_mm.analysis.receptive_field import find_blocks, gradient_fields, impulse_fields
     from wavemix_mm.errors import UserInputError
@@ -157,12 +161,14 @@ def run(args: argparse.Namespace) -> None:
     with progress("networks") as on_step:
         done = 0
         for words in networks:
-            name, network, channels = open_network(words)
+            name, network, channels, is_trained = open_network(words)
             if any(name in fields for fields in found.values()):
                 raise UserInputError(f"two networks are called {name}: add name=LABEL.")
             blocks = pick(find_blocks(network, args.pattern), args.blocks)
             if "gradient" in found:  # before the other way changes the weights
                 shown = [image[:, :channels] for image in images]
+                if not is_trained:
+                    update_bn(shown, network)
                 found["gradient"][name] = gradient_fields(
                     network, blocks, shown, lambda k, start=done: on_step((start + k) / total)
                 )
@@ -211,8 +217,8 @@ def main(argv: list[str] | None = None) -> None:
     add("--ways", nargs="+", choices=ways, default=ways, help="default: both")
     add("--images", nargs="+", metavar="PATH", help="files, folders or patterns")
     add("--number", type=at_least(1), default=16, metavar="N", help="most images; default: 16")
-    size = "of the images; default: 224x224"
-    add("--size", type=parse_size, default=(224, 224), metavar="HxW", help=size)
+    size = "of the images; default: 256x256"
+    add("--size", type=parse_size, default=(256, 256), metavar="HxW", help=size)
     positions = "positions to draw, 0 for the first one, -1 for the last; default: all"
     add("--blocks", nargs="+", type=int, metavar="I", help=positions)
     add("--pattern", metavar="REGEX", help="full names of the blocks; default: found by structure")
