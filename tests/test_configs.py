@@ -34,7 +34,7 @@ OURS = {
     "StridedStem", "DWTMixer", "SwitchOptimizerHook", "CamVidDataset", "BFloat16OptimWrapper",
     "TorchvisionDataset", "StatelessSampler", "StatelessSeedHook", "NonFiniteHook",
     "SafeCheckpointHook", "WaveletPyramid", "RandomFilterMixer", "LiftingMixer", "MaxPoolMixer",
-    "DFTMixer", "IdentityMixer",
+    "DFTMixer", "IdentityMixer", "StatelessInfiniteSampler",
 }  # fmt: skip
 
 
@@ -84,7 +84,8 @@ def test_config_builds_and_is_in_the_metafile(path):
     for name in ("train", "val", "test"):
         loader = cfg[f"{name}_dataloader"]
         assert loader.num_workers > 0 and loader.persistent_workers
-        sampler = "wavemix_mm.StatelessSampler" if name == "train" else "DefaultSampler"
+        stateless = "StatelessSampler" if cfg.train_cfg.by_epoch else "StatelessInfiniteSampler"
+        sampler = f"wavemix_mm.{stateless}" if name == "train" else "DefaultSampler"
         assert loader.sampler == dict(type=sampler, shuffle=name == "train")
         assert name == "train" or not loader.get("drop_last")  # metrics are of all images
         if cfg.default_scope == "mmpretrain":

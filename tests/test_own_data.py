@@ -9,9 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from documents import ROOT, blocks
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from wavemix_mm.cli import app
@@ -27,9 +29,14 @@ COMMANDS = [
     for line in block.text.splitlines()
     if line.startswith("wavemix-mm")
 ]
-TINY = ["model.backbone.embed_dims=8", "model.backbone.depth=1", "model.backbone.init_cfg=None"]
-TINY += [f"{split}_dataloader.{key}" for split in ("train", "val", "test")
-         for key in ("num_workers=0", "persistent_workers=False")]  # fmt: skip
+HERE = [f"{split}_dataloader.{key}" for split in ("train", "val", "test")
+        for key in ("num_workers=0", "persistent_workers=False")]  # fmt: skip
+TINY = [*HERE, "model.backbone.embed_dims=8", "model.backbone.depth=1"]
+TINY += ["model.backbone.init_cfg=None"]
+SMALL_CROPS = [f"{split}_dataloader.dataset.pipeline.{i}.scale=(64,64)"
+               for split, i in (("train", 2), ("val", 1), ("test", 1))]  # fmt: skip
+SMALL_CROPS += ["train_dataloader.dataset.pipeline.3.crop_size=(64,64)",
+                "model.data_preprocessor.size=(64,64)"]  # fmt: skip
 COLORS = np.array([(0, 0, 0), (255, 0, 0), (0, 255, 0)], np.uint8)  # RGB
 
 
@@ -92,11 +99,7 @@ def test_indices_from_the_folders_to_the_prediction(shapes, tmp_path):
     assert (tmp_path / "mine.py").read_text() == SEGMENTATION
     assert_same(read_back(), shapes)
     head = [f"model.decode_head.{key}" for key in ("in_channels=8", "mid_channels=4", "channels=4")]
-    small = [f"{split}_dataloader.dataset.pipeline.{i}.scale=(64,64)"
-             for split, i in (("train", 2), ("val", 1), ("test", 1))]  # fmt: skip
-    small += ["train_dataloader.dataset.pipeline.3.crop_size=(64,64)",
-              "model.data_preprocessor.size=(64,64)"]  # fmt: skip
-    options = ["--cfg-options", *TINY, *head, *small, "train_cfg.max_epochs=1"]
+    options = ["--cfg-options", *TINY, *head, *SMALL_CROPS, "train_cfg.max_epochs=1"]
     run(command("train"), *options)
     test, predict = command("test"), command("predict")
     checkpoint = "work_dirs/mine/epoch_1.pth"
@@ -134,7 +137,9 @@ def test_polygons(shapes, tmp_path, monkeypatch, capsys):
     assert_same(read_back("val"), truths)
 
 
-def test_class_folders_and_csv(tmp_path, monkeypatch):
+@pytest.fixture
+def pets(tmp_path, monkeypatch):
+    """Five images of each of two classes."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):
@@ -142,6 +147,9 @@ def test_class_folders_and_csv(tmp_path, monkeypatch):
         for i in range(5):
             size = (*rng.integers(20, 60, 2), 3)
             cv2.imwrite(f"data/pets/{name}/{i}.jpg", rng.integers(0, 256, size, dtype=np.uint8))
+
+
+def test_class_folders_and_csv(pets, tmp_path):
     run(command("new", "pets.py"))
     assert (tmp_path / "pets.py").read_text() == CLASSIFICATION
     options = ["--cfg-options", *TINY, "model.head.in_channels=8"]
@@ -168,3 +176,34 @@ def test_weights_for_rare_classes(shapes, capsys):
     weights, frequency = np.array(json.loads(line)), np.bincount(pixels) / len(pixels)
     assert (weights * frequency).sum() == pytest.approx(1, abs=0.01)
     assert np.allclose(weights * frequency**0.5, (weights * frequency**0.5)[0], rtol=0.02)
+
+
+def assert_trains_from_shipped_weights(config, base, *options):
+    """Two steps of a tiny learning rate change every weight of the backbone, but only a little."""
+    text = Path(config).read_text()
+    Path(config).write_text(re.sub("wavemix_mm::.*own_data/.*py", f"wavemix_mm::{base}", text))
+    lengths = ["train_cfg.max_iters=2", "param_scheduler=[]", "optim_wrapper.optimizer.lr=1e-6"]
+    run(["train", config], "--cfg-options", *HERE, *lengths, *options)
+    path = f"work_dirs/{Path(config).stem}/iter_2.pth"
+    trained = torch.load(path, map_location="cpu", weights_only=False)["state_dict"]
+    shipped = load_file(ROOT / "configs" / "wavemix" / "weights" / "camvid_best.safetensors")
+    names, expected = (
+        {name for name in state if re.match(r"backbone.*(weight|bias)$", name)}
+        for state in (trained, shipped)
+    )
+    assert names == expected
+    for name in names:
+        assert not torch.equal(trained[name], shipped[name]), name
+        torch.testing.assert_close(trained[name], shipped[name], rtol=0, atol=1e-5)
+
+
+def test_few_images_to_segment(shapes):
+    write_labels(shapes)
+    run(command("new"))
+    assert_trains_from_shipped_weights("mine.py", "wavemix/small_seg.py", *SMALL_CROPS)
+
+
+def test_few_images_to_classify(pets):
+    run(command("new", "pets.py"))
+    scale = "train_dataloader.dataset.pipeline.1.scale=32"
+    assert_trains_from_shipped_weights("pets.py", "wavemix/small_cls.py", scale)
