@@ -1,7 +1,6 @@
 """wavemix_mm.apis.init_model: models that the hosts' inference functions take, loaded safely."""
 
 import warnings
-from pathlib import Path
 
 import cv2
 import mmpretrain.apis
@@ -13,41 +12,14 @@ from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
+from payload import Payload
 from safetensors.torch import load_file
+from tiny_models import CONFIGS, write_configs
 
 from wavemix_mm.apis import init_model
 from wavemix_mm.datasets.camvid import CamVidDataset
 from wavemix_mm.engine.checkpoints.safetensors_files import write_safetensors
 from wavemix_mm.errors import UserInputError
-
-ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = {
-    "segmentation": """
-_base_ = {base!r} + "camvid.py"
-model = dict(
-    data_preprocessor=dict(size=(48, 64)),
-    backbone=dict(embed_dims=8, depth=1, levels=2),
-    decode_head=dict(in_channels=8, mid_channels=4, channels=4),
-)
-""",
-    "classification": """
-_base_ = {base!r} + "cifar10_32-7.py"
-model = dict(
-    backbone=dict(embed_dims=8, depth=1),
-    head=dict(in_channels=8),
-)
-""",
-}
-
-
-class Payload:
-    """Unpickled, it would create a file."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
 
 
 @pytest.fixture(params=CONFIGS)
@@ -57,9 +29,7 @@ def task(request):
 
 @pytest.fixture
 def config(task, tmp_path):
-    path = tmp_path / f"{task}.py"
-    path.write_text(CONFIGS[task].format(base=str(ROOT / "configs" / "wavemix") + "/"))
-    return path
+    return write_configs(tmp_path)[task]
 
 
 @pytest.fixture
@@ -155,10 +125,7 @@ def global_instances():
 @pytest.mark.parametrize("task", ["both"])
 def test_toolboxes_in_turns(scope, task, tmp_path, image):
     """Whatever came before: an image as a file and as an array, and the process stays as it was."""
-    configs = {}
-    for name, text in CONFIGS.items():
-        configs[name] = tmp_path / f"{name}.py"
-        configs[name].write_text(text.format(base=str(ROOT / "configs" / "wavemix") + "/"))
+    configs = write_configs(tmp_path)
     if scope:
         DefaultScope.get_instance("before", scope_name=scope)
     before = global_instances()

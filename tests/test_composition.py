@@ -120,28 +120,6 @@ def test_wavemix_under_mmseg_heads(head, neck, out_indices):
     run_segmentor(wavemix(out_indices=out_indices), head, neck)
 
 
-@pytest.mark.parametrize("mixing", [True, False])
-def test_wavemix_in_an_image_classifier(mixing):
-    from mmpretrain.structures import DataSample
-
-    neck, channels = dict(type="GlobalAveragePooling"), 16
-    if mixing:
-        channels = 32
-        neck = dict(type="wavemix_mm.ChannelMixing", in_channels=16, out_channels=channels)
-    with DefaultScope.overwrite_default_scope("mmpretrain"):
-        model = MODELS.build(
-            dict(
-                type="ImageClassifier",
-                backbone=wavemix(),
-                neck=neck,
-                head=dict(type="LinearClsHead", in_channels=channels, num_classes=CLASSES),
-            )
-        )
-        inputs = torch.rand(2, 3, *SIZE)
-        assert model.eval()(inputs, mode="tensor").shape == (2, CLASSES)
-        step(model, inputs, [DataSample().set_gt_label(i) for i in (0, 3)])
-
-
 CONVMIXER = dict(embed_dims=16, depth=1, patch_size=7, kernel_size=3)
 
 

@@ -8,20 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 import yaml
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
-from mmengine.runner import Runner
-from mmpretrain import ImageClassificationInferencer, get_model
-from mmseg.apis import inference_model
-from mmseg.apis import init_model as mmseg_init_model
-
-from wavemix_mm.apis import init_model
-from wavemix_mm.engine.run.config import adapt_to_machine
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs" / "wavemix").glob("*.py"))
@@ -133,6 +124,35 @@ def test_ablations_of_the_paper():
         if path.stem.startswith("wavelet_"):
             mixer = Config.fromfile(path).model.backbone.token_mixer
             assert f"wavelet_{mixer.wavelet}" == path.stem
+
+
+CAMVID = 480, 360  # pixels of an image
+
+
+SEGMENTATION = [path for path in CONFIGS if Config.fromfile(path).default_scope == "mmseg"]
+
+
+@pytest.mark.parametrize("path", SEGMENTATION, ids=lambda path: path.stem)
+def test_segmentation_configs_have_scales_flips_and_windows_to_test_with(path):
+    cfg = Config.fromfile(path)
+    assert cfg.tta_model.type == "SegTTAModel"
+    (step,) = [step for step in cfg.tta_pipeline if step.type == "TestTimeAug"]
+    scales, flips = step.transforms[:2]
+    assert len(scales) == 3 and [flip.prob for flip in flips] == [0.0, 1.0]
+    (resize,) = [step for step in cfg.test_dataloader.dataset.pipeline if step.type == "Resize"]
+    width, height = CAMVID  # whose configs give factors
+    sizes = [
+        scale.get("scale") or (scale.scale_factor * width, scale.scale_factor * height)
+        for scale in scales
+    ]
+    assert resize.scale in sizes
+    test_cfg = cfg.model.test_cfg
+    assert test_cfg.mode == "whole"  # as the paper evaluates
+    assert all(stride % 64 == 0 for stride in test_cfg.stride)
+    for crop, stride, side in zip(
+        test_cfg.crop_size, test_cfg.stride, resize.scale[::-1], strict=True
+    ):
+        assert stride < crop <= side
 
 
 @pytest.mark.parametrize("path", ALL_CONFIGS, ids=config_name)
@@ -258,85 +278,6 @@ def test_bases_of_other_packages_are_left_to_mmengine(tmp_path):
     foreign = tmp_path / "foreign.py"
     foreign.write_text("_base_ = 'mmpretrain::resnet/resnet18_8xb32_in1k.py'\n")
     assert Config.fromfile(foreign).model._scope_ == "mmpretrain"
-
-
-FOREIGN_SEGMENTATION = """
-_base_ = "wavemix_mm::wavemix/camvid.py"
-crop = _base_.crop_size  # variables of a base are there as with a path
-model = dict(
-    data_preprocessor=dict(size=(32, 48)),
-    backbone=dict(embed_dims=8, depth=1, levels=2),
-    decode_head=dict(in_channels=8, mid_channels=4, channels=4),
-)
-_loader = dict(num_workers=0, persistent_workers=False)
-_steps = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations"), dict(type="PackSegInputs")]
-_data = dict(data_root={data!r}, pipeline=_steps)
-train_dataloader = dict(batch_size=2, **_loader, dataset=_data)
-val_dataloader = dict(**_loader, dataset=_data)
-test_dataloader = val_dataloader
-train_cfg = dict(max_epochs=1, val_interval=1)
-param_scheduler = []
-work_dir = {work_dir!r}
-"""
-FOREIGN_CLASSIFICATION = """
-_base_ = "wavemix_mm::wavemix/cifar10_32-7_folder.py"
-model = dict(backbone=dict(embed_dims=8, depth=1), head=dict(in_channels=8))
-_loader = dict(num_workers=0, persistent_workers=False, dataset=dict(data_root={data!r}))
-train_dataloader = dict(batch_size=5, **_loader)
-val_dataloader = dict(batch_size=5, **_loader)
-test_dataloader = val_dataloader
-train_cfg = dict(max_epochs=1, val_interval=1)
-custom_hooks = []
-work_dir = {work_dir!r}
-"""
-FOREIGN = {"segmentation": FOREIGN_SEGMENTATION, "classification": FOREIGN_CLASSIFICATION}
-
-
-def draw(task, folder):
-    """Two images of each split or class."""
-    rng = np.random.default_rng(0)
-    for split in ("train", "val", "test"):
-        names = {"segmentation": ["0", "1"], "classification": [f"{c}/0" for c in "abcdefghij"]}
-        for name in names[task]:
-            image = rng.integers(0, 256, (32, 48, 3), dtype=np.uint8)
-            if task == "classification":
-                image = image[:, :32]
-            file = folder / ("img_dir" if task == "segmentation" else "") / split / f"{name}.jpg"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(file), image)
-            label = folder / "ann_dir" / split / f"{name}.png"
-            label.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(label), rng.integers(0, 12, (32, 48), dtype=np.uint8))
-
-
-@pytest.mark.parametrize("task", FOREIGN)
-def test_base_from_another_folder_trains_tests_and_infers(task, tmp_path, monkeypatch):
-    """With mmengine's own runner, in a folder that has nothing of this repository."""
-    monkeypatch.chdir(tmp_path)
-    draw(task, tmp_path / "data")
-    config = tmp_path / "mine.py"
-    text = FOREIGN[task].format(data=str(tmp_path / "data"), work_dir=str(tmp_path / "run"))
-    config.write_text(text)
-    cfg = Config.fromfile(config)
-    cfg.experiment_name = f"foreign_{task}"
-    adapt_to_machine(cfg, "none")
-    runner = Runner.from_cfg(cfg)
-    before = [parameter.detach().clone() for parameter in runner.model.parameters()]
-    runner.train()
-    pairs = zip(before, runner.model.parameters(), strict=True)
-    assert all(not torch.equal(old, new) for old, new in pairs)
-    metrics = runner.test()
-    assert set(metrics) & {"mIoU", "accuracy/top1"}
-
-    image = str(next((tmp_path / "data").rglob("*.jpg")))
-    model = init_model(config, tmp_path / "run" / "epoch_1.pth", device="cpu")
-    if task == "segmentation":
-        assert inference_model(model, image).pred_sem_seg.data.shape == (1, 32, 48)
-        assert type(mmseg_init_model(str(config), device="cpu")) is type(model)
-    else:
-        (result,) = ImageClassificationInferencer(model)(image)
-        assert result["pred_class"] in "abcdefghij"
-        assert type(get_model(str(config))) is type(model)
 
 
 def test_base_of_a_clone_that_is_not_installed(tmp_path):

@@ -4,27 +4,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import torch
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmpretrain import ImageClassificationInferencer
 from mmpretrain.apis.model import ModelHub
+from payload import Payload
 
 import wavemix_mm
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-class Payload:
-    """Unpickled, it would create a file."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
 
 
 def run(code, *arguments):
@@ -63,7 +53,7 @@ for function, *arguments in [
     try:
         function(*arguments)
     except UserInputError as error:
-        errors.append(str(error))
+        errors.append(f"error: {error}")
 print(*errors, sep="\\n")
 """
 
@@ -82,24 +72,28 @@ ORDERS = [
     "import wavemix_mm, mmengine.runner\n"
     "from mmengine.config import Config; Config.fromfile('configs/wavemix/mnist_8-10.py')",
 ]
-# None of the orders depends on torch, whose import takes most of the time.
+# None of these depends on torch, whose import takes most of the time.
 FORK = """
 import os, sys, torch
-for code in sys.argv[3:]:
+for code in CODES:
     if os.fork() == 0:
-        exec(code + CHECK)
+        exec(code)
         sys.stdout.flush()
         os._exit(0)
-    os.wait()
+    assert os.wait()[1] == 0, code
 """
+
+
+def run_forks(codes, *arguments):
+    return run(f"CODES = {codes!r}\n{FORK}", *arguments)
 
 
 def test_mmengine_reads_checkpoints_safely(tmp_path):
     marker, forged, plain = (tmp_path / name for name in ("marker", "forged.pth", "plain.pth"))
     torch.save(dict(state_dict={}, payload=Payload(marker)), forged)
     torch.save(dict(state_dict={}, meta=dict(cfg=f"open({str(marker)!r}, 'w').close()")), plain)
-    lines = run(f"CHECK = {CHECK!r}\n{FORK}", forged, plain, *ORDERS)
-    lines = [line for line in lines if not line.startswith("Loads checkpoint by ")]
+    lines = run_forks([f"{code}\n{CHECK}" for code in ORDERS], forged, plain)
+    lines = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     assert len(lines) == 3 * len(ORDERS), lines
     for i, order in enumerate(ORDERS):
         refused, named, explained = lines[3 * i : 3 * i + 3]
@@ -122,16 +116,36 @@ def test_a_second_connect_leaves_what_others_have_registered_since(monkeypatch):
     assert all(getattr(*owner) is replacement for owner in owners)
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
+def test_parts_alone(tmp_path):
+    """Weights by name without mmengine's runner, the backbone and a neck without a toolbox, types by name."""
+    codes = [
         "from wavemix_mm.engine.checkpoints.loading import read_checkpoint\n"
         "read_checkpoint('wavemix_mm://mnist_8-10')",
         "import runpy; sys.argv = ['publish', 'wavemix_mm://mnist_8-10', sys.argv[1]]\n"
         "runpy.run_path('tools/model_converters/publish.py', run_name='__main__')",
-    ],
-    ids=["reader", "publish"],
-)
-def test_shipped_weights_by_name_without_mmengines_runner(code, tmp_path):
-    lines = run(f"import sys\n{code}\nprint('done')", tmp_path / "a.safetensors")
-    assert lines[-1] == "done"
+        "sys.modules |= dict.fromkeys(('mmseg', 'mmpretrain', 'mmdet', 'mmcv', 'pywt'))\n"
+        "from wavemix_mm.models.backbones import WaveMix\n"
+        "from wavemix_mm.models.necks import WaveletPyramid\n"
+        "features = WaveMix(embed_dims=8, depth=1)(torch.rand(1, 3, 8, 8))\n"
+        "assert features[0].shape == (1, 8, 2, 2)\n"
+        "maps = WaveletPyramid(8, 4, num_outs=2)(features)\n"
+        "assert [x.shape for x in maps] == [(1, 4, 2, 2), (1, 4, 1, 1)]",
+        "from mmseg.registry import MODELS; from mmengine.registry import init_default_scope\n"
+        "init_default_scope('mmseg')\n"
+        "net = MODELS.build(dict(type='wavemix_mm.WaveMix', embed_dims=8, depth=1))\n"
+        "assert type(net).__module__ == 'wavemix_mm.models.backbones.wavemix'",
+        # mmseg's functions, which know us by the config alone
+        "from mmseg.apis import MMSegInferencer, inference_model, init_model, show_result_pyplot\n"
+        "config, image, out = 'configs/wavemix/camvid_best.py', sys.argv[2], sys.argv[3]\n"
+        "weights = 'configs/wavemix/weights/camvid_best.safetensors'\n"
+        "model = init_model(config, weights, device='cpu')\n"
+        "result = inference_model(model, image)\n"
+        "show_result_pyplot(model, image, result, show=False, out_file=out)\n"
+        "labels = result.pred_sem_seg.data[0].numpy()\n"
+        "assert labels.shape == (352, 480) and model.dataset_meta['classes'][3] == 'road'\n"
+        "predictions = MMSegInferencer(config, weights, device='cpu')(image)['predictions']\n"
+        "assert (predictions == labels).all()",
+    ]
+    out = tmp_path / "a.safetensors", tmp_path / "painted.png"
+    run_forks(codes, out[0], ROOT / "wavemix_mm" / "web" / "examples" / "street_1.jpg", out[1])
+    assert out[0].is_file() and out[1].is_file()

@@ -1,8 +1,7 @@
 """`wavemix-mm new`: the config that it writes, and its checks of the data."""
 
-import os
+import io
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 from typer.testing import CliRunner
 
+from wavemix_mm.__main__ import main
 from wavemix_mm.cli import app
 
 SEGMENTATION = ["mine.py", "--task", "segmentation", "--images", "images", "--labels", "labels"]
@@ -138,13 +138,17 @@ def test_commands_for_a_name_with_spaces():
     assert shlex.split(predict)[3:] == ["work_dirs/b c/epoch_110.pth", "IMAGE", "--out", "out"]
 
 
-def test_a_terminal_that_lacks_letters():
+def test_a_terminal_that_lacks_letters(monkeypatch):
     for name in ("cat/1", "cat/2", "dog/1", "dog/2"):
         write(f"images/{name}.png", np.zeros((8, 8, 3), np.uint8))
-    command = [sys.executable, "-m", "wavemix_mm", "new", "Straße.py", *CLASSIFICATION[1:]]
-    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
-    output = subprocess.check_output(command, env=environment, text=True)
-    assert "wrote Stra\\xdfe.py" in output
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(sys, "argv", ["wavemix-mm", "new", "Straße.py", *CLASSIFICATION[1:]])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
+    terminal.flush()
+    assert b"wrote Stra\\xdfe.py" in terminal.buffer.getvalue()
 
 
 def test_it_asks_for_what_no_option_says():
@@ -152,6 +156,20 @@ def test_it_asks_for_what_no_option_says():
     result = run("mine.py", stdin="segmentation\nimages\nlabels\nbackground, cat\n")
     assert result.exit_code == 0, result.output
     assert datasets()[0].metainfo["classes"] == ["background", "cat"]
+
+
+class Interrupted(io.StringIO):
+    """A terminal on which Ctrl-C is pressed."""
+
+    def readline(self, *args):
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_in_a_question_ends_it_without_a_message(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", Interrupted())
+    with pytest.raises(SystemExit, match="130"):
+        app(["new", "mine.py"])
+    assert "error" not in "".join(capsys.readouterr())
 
 
 def mixed_endings():

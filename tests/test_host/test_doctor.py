@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from wavemix_mm.cli import app
+from wavemix_mm.host import doctor as host_doctor
 
 CONFIG = """
 _base_ = [{base!r}]
@@ -75,3 +76,11 @@ def test_absent_data_and_classes(doctor, tmp_path):
 def test_a_config_that_cannot_be_read_or_built(doctor, option, expected):
     status, _, (problem,) = doctor("--cfg-options", option)
     assert status == 1 and expected in problem
+
+
+def test_a_warning_about_the_environment_is_no_error(monkeypatch, capsys):
+    monkeypatch.setattr(host_doctor, "find_warnings", lambda installed: ["torch is old"])
+    assert host_doctor.diagnose() == 0
+    shown = capsys.readouterr()
+    assert shown.err == "warning: torch is old\n"
+    assert shown.out.endswith("\nno problem found\n")

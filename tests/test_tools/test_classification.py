@@ -79,23 +79,3 @@ def test_metrics_and_a_painted_copy_of_every_image(trained, tmp_path):
 def test_out_with_another_suffix(trained, tmp_path, capfd):
     message = sentence(capfd, "test", *trained, "--work-dir", tmp_path, "--out", tmp_path / "out")
     assert "must end in .pkl" in message
-
-
-def test_num_classes_that_disagree_with_the_folders(trained, tmp_path, capfd):
-    message = sentence(
-        capfd, "train", trained[0], "--work-dir", tmp_path, "--cfg-options",
-        "model.head.num_classes=5",
-    )  # fmt: skip
-    assert (
-        "model.head.num_classes=5, but the CustomDataset of train_dataloader has 2 classes"
-        in message
-    )
-
-
-def test_folder_without_images_of_the_layout(trained, tmp_path, capfd):
-    (tmp_path / "data" / "dark").mkdir(parents=True)
-    message = sentence(
-        capfd, "train", trained[0], "--work-dir", tmp_path / "w", "--cfg-options",
-        f"train_dataloader.dataset.data_root={tmp_path / 'data'}",
-    )  # fmt: skip
-    assert str(tmp_path / "data") in message or "found no files" in message

@@ -1,6 +1,7 @@
 """tools/demo.py from start to end, on a few images and for one epoch."""
 
-import os
+import contextlib
+import io
 import re
 import subprocess
 import sys
@@ -8,43 +9,36 @@ from pathlib import Path
 
 import cv2
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def run(*args, cwd):
-    # on a terminal its width breaks long lines; the child processes inherit the threads
-    environment = os.environ | {"OMP_NUM_THREADS": "2"}
-    return subprocess.run(
-        [sys.executable, str(ROOT / "tools" / "demo.py"), *map(str, args)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=280,
-        env=environment,
-    )
+from test_train import ROOT, load_tool, run_main
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="make runs it, which is not there")
-def test_demo(tmp_path):
-    """Started in another folder, with paths relative to that one."""
-    options = ("--data", "streets", "--work-dir", "work", "--out", "pictures")
-    result = run(*options, "--train", 4, "--val", 3, "--epochs", 1, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr[-3000:]
-    out = result.stdout
-    commands = re.findall(r"^\$ python (\S+)", out, flags=re.MULTILINE)
-    assert [Path(command).stem for command in commands] == [
-        "synthetic_cityscapes", "train", "test", "qualitative", "loss_curve",
-    ]  # fmt: skip
-    # the table of the classes comes from the validation in training and from the test
-    assert len(re.findall(r"\|\s+motorcycle\s+\|", out)) == 2
-    summary = out[out.index("\nmIoU") :]
+@pytest.fixture
+def demo():
+    return load_tool("demo")
+
+
+def test_demo(demo, tmp_path, monkeypatch, capsys):
+    """Started in another folder, with paths relative to that one; each tool in this process."""
+
+    def run(step, tool, *arguments):
+        monkeypatch.chdir(ROOT)
+        with contextlib.redirect_stdout(io.StringIO()) as stdout:
+            run_main(str(Path(tool).relative_to("tools").with_suffix("")), *arguments)
+        commands.append(Path(tool).stem)
+        return stdout.getvalue(), 1.0
+
+    commands = []
+    monkeypatch.setattr(demo, "run", run)
+    monkeypatch.chdir(tmp_path)
+    options = ["--data", "streets", "--work-dir", "work", "--out", "pictures"]
+    demo.main([*options, "--train", "4", "--val", "3", "--epochs", "1"])
+    assert commands == ["synthetic_cityscapes", "train", "test", "qualitative", "loss_curve"]
     miou, pictures, checkpoint = re.search(
         r"^mIoU ([\d.]+) % on 3 validation images.*^pictures: +(\S+)/$.*^checkpoint: (\S+)$",
-        summary,
+        capsys.readouterr().out,
         flags=re.MULTILINE | re.DOTALL,
     ).groups()
-    assert f"mIoU: {miou}" in out and 0 <= float(miou) <= 100
+    assert 0 <= float(miou) <= 100
     assert Path(checkpoint) == tmp_path / "work" / "epoch_1.pth" and Path(checkpoint).is_file()
     assert Path(pictures) == tmp_path / "pictures"
     drawn = sorted(path.name for path in (tmp_path / "pictures").iterdir())
@@ -52,15 +46,26 @@ def test_demo(tmp_path):
     assert all(cv2.imread(str(tmp_path / "pictures" / name)) is not None for name in drawn)
 
 
+def test_a_step_is_a_process_whose_output_is_shown(demo, capfd):
+    text, seconds = demo.run("Greet", "-c", "print('hello')")
+    assert text == "hello\n" and seconds > 0
+    assert (
+        capfd.readouterr().out == "\n=== Greet\n$ python -c 'print('\"'\"'hello'\"'\"')'\nhello\n"
+    )
+
+
 def test_a_failing_step_ends_the_demo(tmp_path):
     (tmp_path / "photo.jpg").write_bytes(b"mine")
-    result = run("--data", tmp_path, "--work-dir", tmp_path / "work", cwd=tmp_path)
+    command = [sys.executable, ROOT / "tools" / "demo.py", "--data", tmp_path]
+    command += ["--work-dir", tmp_path / "work"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=280)
     assert result.returncode == 1
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and "is not a dataset that this tool wrote" in errors[0]
     assert "Train" not in result.stdout and not (tmp_path / "work").exists()
 
 
-def test_bad_epochs(tmp_path):
-    result = run("--epochs", 0, cwd=tmp_path)
-    assert result.returncode == 2 and "--epochs 0 is not a positive number" in result.stderr
+def test_bad_epochs(demo, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        demo.main(["--epochs", "0"])
+    assert "--epochs 0 is not a positive number" in capsys.readouterr().err

@@ -4,19 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from payload import Payload
 from test_train import run_main, sentence
 
 from wavemix_mm.engine.checkpoints.loading import read_checkpoint
-
-
-class Payload:
-    """Unpickled, it would create a file."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
 
 
 @pytest.fixture

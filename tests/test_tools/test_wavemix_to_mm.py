@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.registry import MODELS, DefaultScope
+from payload import Payload
 from test_train import ROOT, load_tool
-from test_untrusted_checkpoints import Payload
 
 from wavemix_mm.apis import init_model
 from wavemix_mm.engine.checkpoints.loading import read_checkpoint

@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -53,9 +53,8 @@ COLUMNS: report.Columns = {
 
 
 class Transform(NamedTuple):
-    """One implementation."""
+    """One implementation in torch."""
 
-    name: str
     run: Callable[[Tensor], Sequence[Tensor]]  # (N, C, H, W) -> sub-bands in its own layout
     unpack: Callable[[Sequence[Tensor]], Tensor]  # -> (N, C, 4, H/2, W/2): LL, LH, HL, HH
     memory_format: torch.memory_format = torch.contiguous_format  # of the input, as suits it
@@ -88,41 +87,37 @@ def find_packages() -> dict[str, ModuleType]:
     }
 
 
-def find_transforms(device: str, dtype: str, with_compiled: bool = False) -> Iterator[Transform]:
-    """Yield every installed implementation in torch."""
+def find_transforms(device: str, dtype: str, with_compiled: bool = False) -> dict[str, Transform]:
+    """Return every installed implementation in torch, by its name."""
 
-    def ours(x: Tensor) -> Sequence[Tensor]:
+    def by_ours(x: Tensor) -> Sequence[Tensor]:
         return (haar_dwt2d(x),)
 
     def unpack_ours(bands: Sequence[Tensor]) -> Tensor:
-        channels = bands[0].shape[1] // 4
-        details = bands[0][:, channels:].unflatten(1, (channels, 3))
-        return torch.cat((bands[0][:, :channels].unsqueeze(2), details), dim=2)
+        low, details = bands[0].tensor_split([bands[0].shape[1] // 4], dim=1)
+        return torch.cat((low.unsqueeze(2), details.unflatten(1, (-1, 3))), dim=2)
 
-    yield Transform("wavemix_mm", ours, unpack_ours, torch.channels_last)
-    yield Transform("wavemix_mm, NCHW input", ours, unpack_ours)
+    ours = Transform(by_ours, unpack_ours, torch.channels_last)
+    found = {"wavemix_mm": ours, "wavemix_mm, NCHW input": Transform(by_ours, unpack_ours)}
     if with_compiled:
-        compiled = torch.compile(ours, dynamic=False)
-        yield Transform("wavemix_mm, compiled", compiled, unpack_ours, torch.channels_last)
+        found["wavemix_mm, compiled"] = ours._replace(run=torch.compile(by_ours, dynamic=False))
     packages = find_packages()
     if REFERENCE in packages:
         module = packages[REFERENCE].DWTForward(J=1, wave="haar").to(device, DTYPES[dtype])
 
         def by_pytorch_wavelets(x: Tensor) -> Sequence[Tensor]:
             low, (high,) = module(x)
-            return low, high
+            return low.unsqueeze(2), high
 
-        def unpack(bands: Sequence[Tensor]) -> Tensor:
-            return torch.cat((bands[0].unsqueeze(2), bands[1]), dim=2)
-
-        yield Transform(REFERENCE, by_pytorch_wavelets, unpack)
+        found[REFERENCE] = Transform(by_pytorch_wavelets, lambda bands: torch.cat(bands, dim=2))
     if "ptwt" in packages:
 
         def by_ptwt(x: Tensor) -> Sequence[Tensor]:
             low, details = packages["ptwt"].wavedec2(x, "haar", level=1, mode="zero")
             return low, *details
 
-        yield Transform("ptwt", by_ptwt, lambda bands: torch.stack(tuple(bands), dim=2))
+        found["ptwt"] = Transform(by_ptwt, lambda bands: torch.stack(bands, dim=2))
+    return found
 
 
 def check(transform: Transform, device: str, dtype: str) -> None:
@@ -157,44 +152,41 @@ def measure(shape: tuple[int, ...], dtype: str, args: argparse.Namespace) -> lis
     """
     torch.manual_seed(0)
     x = torch.randn(shape, device=args.device).to(DTYPES[dtype])
-    sides = dict(zip(("batch", "channels", "height", "width"), shape, strict=True))
-    common = dict(device=args.device, dtype=dtype) | sides
-    rows: dict[str, dict[str, Any]] = {}
-    forward: dict[str, Callable[[], object]] = {}
-    both: dict[str, Callable[[], object]] = {}
-    for transform in find_transforms(args.device, dtype, args.compiled):
-        name, run = transform.name, transform.run
-        rows[name] = dict(transform=name) | common
+    copy, notes = torch.empty_like(x), {}
+    functions: dict[str, dict[str, Callable[[], object]]] = {"forward": {}, "both": {}}
+    for name, transform in find_transforms(args.device, dtype, args.compiled).items():
+        notes[name] = ""
         try:
             check(transform, args.device, dtype)
             own = x.contiguous(memory_format=transform.memory_format)
-            both[name] = _both(run, own)
-            forward[name] = partial(torch.inference_mode()(run), own)
+            functions["both"][name] = _both(transform.run, own)
+            functions["forward"][name] = partial(torch.inference_mode()(transform.run), own)
         except Exception as error:  # a package may not know a type
-            rows[name]["note"] = error_message(error)
+            notes[name] = error_message(error)
     pywt = find_packages().get("PyWavelets")
     if args.device == "cpu" and dtype == "float32" and pywt:
         # PyWavelets has no gradients: its inverse, which equals the adjoint, is the backward pass.
         name, array, options = "PyWavelets", x.numpy(), dict(wavelet="haar", mode="zero")
-        rows[name] = dict(transform=name) | common
-        forward[name] = lambda: pywt.dwt2(array, **options)
-        both[name] = lambda: pywt.idwt2(pywt.dwt2(array, **options), **options)
-    copy = torch.empty_like(x)
-    for kind, functions, copies in (("forward", forward, 1), ("both", both, 2)):
-        functions["copy"] = lambda: copy.copy_(x)
-        timings = interleave(functions, args.device, args.rounds, args.round_seconds)
+        notes[name] = ""
+        functions["forward"][name] = lambda: pywt.dwt2(array, **options)
+        functions["both"][name] = lambda: pywt.idwt2(pywt.dwt2(array, **options), **options)
+    sides = dict(zip(("batch", "channels", "height", "width"), shape, strict=True))
+    rows = {name: dict(transform=name, device=args.device, dtype=dtype) | sides for name in notes}
+    for copies, (kind, candidates) in enumerate(functions.items(), 1):
+        candidates["copy"] = lambda: copy.copy_(x)
+        timings = interleave(candidates, args.device, args.rounds, args.round_seconds)
         share = copies * timings.pop("copy").median
         reference = timings.get(REFERENCE)
         for name, timing in timings.items():
             if timing.error:
-                rows[name]["note"] = timing.error
+                notes[name] = timing.error
                 continue
             rows[name][f"{kind}_ms"] = timing.median * 1e3
             rows[name][f"{kind}_copy_share"] = share / timing.median
             if reference and not reference.error:
                 rows[name] |= timing.speedup(reference, f"{kind}_speedup")
                 rows[name]["reference"] = REFERENCE
-    return list(rows.values())
+    return [row | (dict(note=notes[name]) if notes[name] else {}) for name, row in rows.items()]
 
 
 def _both(run: Callable[[Tensor], Sequence[Tensor]], x: Tensor) -> Callable[[], object]:

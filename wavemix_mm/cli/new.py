@@ -96,7 +96,9 @@ def _ask(given: Any, option: str, question: str) -> str:
         return str(given)
     try:
         return typer.prompt(question, prompt_suffix=" ")
-    except typer.Abort:
+    except typer.Abort as error:  # Ctrl-C, or the end of the input
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise
         raise UserInputError(f"{option} is missing.") from None
 
 

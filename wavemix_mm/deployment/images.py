@@ -17,8 +17,7 @@ from wavemix_mm.engine.messages import building
 from wavemix_mm.engine.run.data_check import check_data_paths
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.inference.predicting import input_reader, test_steps
-
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+from wavemix_mm.inference.sources import IMAGE_SUFFIXES
 
 
 def folder_images(folder: Path, model: nn.Module, number: int) -> list[Tensor]:
@@ -32,9 +31,9 @@ def folder_images(folder: Path, model: nn.Module, number: int) -> list[Tensor]:
     Raises:
         UserInputError: If there is no image.
     """
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
-        raise UserInputError(f"folder {folder} has no image ({', '.join(SUFFIXES)}).")
+        raise UserInputError(f"folder {folder} has no image ({', '.join(IMAGE_SUFFIXES)}).")
     read = input_reader(model)
     return [read(path) for path in _choose(files, number)]
 

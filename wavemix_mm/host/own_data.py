@@ -16,9 +16,9 @@ from PIL import Image
 from wavemix_mm.datasets.decode import check_label_values, decode_label, read_bytes
 from wavemix_mm.datasets.label_values import LabelValues
 from wavemix_mm.errors import BadSampleError, UserInputError
+from wavemix_mm.inference.sources import IMAGE_SUFFIXES
 
 IGNORE_INDEX = 255
-_IMAGES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 _VALIDATION = ("val", "validation", "valid", "test")
 _MAX_CHECKED = 200  # labels that are read
 _SEGMENTATION = """\
@@ -192,7 +192,7 @@ def _check_classes(classes: Sequence[str]) -> None:
 def _images_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UserInputError(f"folder {folder} does not exist.")
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _IMAGES)
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
         raise UserInputError(f"folder {folder} holds no image.")
     return files

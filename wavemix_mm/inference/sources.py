@@ -13,22 +13,11 @@ import numpy as np
 
 from wavemix_mm.errors import BadSampleError, UserInputError
 
-_IMAGES = [
-    ".bmp",
-    ".gif",
-    ".jfif",
-    ".jpeg",
-    ".jpg",
-    ".jp2",
-    ".pbm",
-    ".pgm",
-    ".png",
-    ".ppm",
-    ".tif",
-    ".tiff",
-    ".webp",
-]
-_VIDEOS = [".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"]
+IMAGE_SUFFIXES = (
+    *(".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".jp2", ".pbm"),
+    *(".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"),
+)
+_VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 
 
 @dataclass(frozen=True)
@@ -87,7 +76,7 @@ def _files(word: str) -> Iterator[tuple[Path, str]]:
         files = [
             file
             for file in sorted(path.rglob("*"))
-            if file.suffix.lower() in _IMAGES + _VIDEOS and not file.is_dir()
+            if file.suffix.lower() in IMAGE_SUFFIXES + _VIDEOS and not file.is_dir()
         ]
         if not files:
             raise UserInputError(f"folder {word} holds no image and no video.")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.runner import find_latest_checkpoint
+from payload import Payload
 
 from wavemix_mm.engine.checkpoints import files
 from wavemix_mm.engine.checkpoints.files import (
@@ -99,16 +100,6 @@ def flip(path: Path) -> None:
     for index in range(len(content) // 2, len(content) // 2 + 64):
         content[index] ^= 0xFF
     path.write_bytes(content)
-
-
-class Payload:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, folder):
-        self.folder = str(folder)
-
-    def __reduce__(self):
-        return os.mkdir, (self.folder,)
 
 
 DAMAGES = {
