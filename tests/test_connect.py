@@ -117,7 +117,7 @@ def test_a_second_connect_leaves_what_others_have_registered_since(monkeypatch):
 
 
 def test_parts_alone(tmp_path):
-    """Weights by name without mmengine's runner, the backbone and a neck without a toolbox, types by name."""
+    """Weights by name without mmengine's runner, models without a toolbox, types by name."""
     codes = [
         "from wavemix_mm.engine.checkpoints.loading import read_checkpoint\n"
         "read_checkpoint('wavemix_mm://mnist_8-10')",
