@@ -84,6 +84,11 @@ NORM = dict(type="BN")
             dict(type="MultiLevelNeck", in_channels=[16] * 4, out_channels=16),
             (0, 1, 2, 3),
         ),
+        (
+            dict(type="UPerHead", channels=8, norm_cfg=NORM, **FOUR),
+            dict(type="wavemix_mm.WaveletPyramid", in_channels=16, out_channels=16, num_outs=4),
+            -1,
+        ),
         (dict(type="SegformerHead", channels=8, norm_cfg=NORM, **FOUR), None, (0, 1, 2, 3)),
         (
             dict(
@@ -101,7 +106,15 @@ NORM = dict(type="BN")
         ),
         (dict(type="wavemix_mm.TransposedConvHead", in_channels=16, channels=4), None, -1),
     ],
-    ids=["fcn", "uper-feature2pyramid", "uper-multilevel", "segformer", "aspp", "transposed"],
+    ids=[
+        "fcn",
+        "uper-feature2pyramid",
+        "uper-multilevel",
+        "uper-pyramid",
+        "segformer",
+        "aspp",
+        "transposed",
+    ],
 )
 def test_wavemix_under_mmseg_heads(head, neck, out_indices):
     run_segmentor(wavemix(out_indices=out_indices), head, neck)

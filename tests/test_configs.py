@@ -31,7 +31,7 @@ OURS = {
     "WaveMix", "TransposedConvHead", "SoftmaxFocalLoss", "ChannelMixing", "PatchStem",
     "StridedStem", "DWTMixer", "SwitchOptimizerHook", "CamVidDataset", "BFloat16OptimWrapper",
     "TorchvisionDataset", "StatelessSampler", "StatelessSeedHook", "NonFiniteHook",
-    "SafeCheckpointHook",
+    "SafeCheckpointHook", "WaveletPyramid",
 }  # fmt: skip
 
 

@@ -1,8 +1,9 @@
-"""Evaluate a checkpoint of a segmentation or classification model."""
+"""Evaluate a checkpoint of a segmentation, classification or detection model."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -21,19 +22,19 @@ except ImportError as error:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Parse the command line; mmseg's options, and mmpretrain's where they differ."""
+    """Parse the command line; mmseg's options, and those of the others where they differ."""
     parser = RunParser(__doc__, "test_dataloader.batch_size=4", work_dir="the log and the metrics")
     parser.add_argument("checkpoint", help="checkpoint file")
     parser.add_argument(
         "--out",
         help="segmentation: folder for the predicted label maps; "
-        "classification: .pkl file for the predictions",
+        "classification and detection: .pkl file for the predictions",
     )
     parser.add_argument(
         "--out-item",
         choices=["pred", "metrics"],
         default="pred",
-        help="classification: what --out holds, predictions or metrics (.pkl, .json or .yaml)",
+        help="not segmentation: what --out holds, predictions or metrics (.pkl, .json or .yaml)",
     )
     parser.add_argument("--show", action="store_true", help="show predictions in a window")
     parser.add_argument("--show-dir", help="folder for painted predictions")
@@ -59,19 +60,22 @@ def apply_args(cfg, args: argparse.Namespace) -> None:
     from wavemix_mm.errors import UserInputError
     from wavemix_mm.registry import named_class
 
-    segmentation = cfg.get("default_scope") == "mmseg"
+    scope = cfg.get("default_scope")
+    segmentation, detection = scope == "mmseg", scope == "mmdet"
     if args.show or args.show_dir:
         hook = cfg.get("default_hooks", {}).get("visualization")
         if hook is None:
             raise UserInputError(
                 f"--show and --show-dir: config {args.config} has no visualization hook."
             )
-        # the two toolboxes name the switch and the folder differently
-        hook["draw" if segmentation else "enable"] = True
+        # the toolboxes name the switch and the folder differently
+        hook["draw" if segmentation or detection else "enable"] = True
         hook.update(show=args.show, wait_time=args.wait_time)
         hook.setdefault("interval", 1)  # every image, not every 50th
         if args.show_dir and segmentation:
             cfg.visualizer["save_dir"] = args.show_dir
+        elif args.show_dir and detection:
+            hook["test_out_dir"] = os.path.abspath(args.show_dir)  # mmdet's is in the work dir
         elif args.show_dir:
             hook["out_dir"] = args.show_dir
     if args.tta:
@@ -104,8 +108,8 @@ def apply_args(cfg, args: argparse.Namespace) -> None:
             suffixes += (".json", ".yaml", ".yml")
         if not args.out.endswith(suffixes):
             raise UserInputError(
-                f"--out {args.out} must end in {' or '.join(suffixes)} for this classification "
-                "config."
+                f"--out {args.out} must end in {' or '.join(suffixes)} for this "
+                f"{'detection' if detection else 'classification'} config."
             )
 
 
@@ -113,12 +117,12 @@ def test(args: argparse.Namespace) -> None:
     """Test as the command line says."""
     from mmengine import dump
     from mmengine.dist import is_main_process
-    from mmengine.evaluator import DumpResults
+    from mmengine.registry import METRICS
 
     from wavemix_mm.apis import optimize
     from wavemix_mm.engine import messages
     from wavemix_mm.engine.checkpoints import fit, loading
-    from wavemix_mm.engine.run import class_check, data_check, start
+    from wavemix_mm.engine.run import class_check, config_check, data_check, start
 
     with loading.allow_unsafe_pickle(args.trust_checkpoint):
         cfg = start.prepare(args, apply_args, "test_dataloader")
@@ -133,8 +137,11 @@ def test(args: argparse.Namespace) -> None:
             runner = start.build_runner(cfg)
             dataset = runner.test_loop.dataloader.dataset
         class_check.check_num_classes(runner.model, dataset, args.config)
-        segmentation = cfg.get("default_scope") == "mmseg"
-        # mmseg numbers the painted images; mmpretrain names them by their files
+        for finding in config_check.find_other_annotations(cfg, "test", dataset):
+            messages.warn(finding.text)
+        scope = cfg.get("default_scope")
+        segmentation = scope == "mmseg"
+        # mmseg numbers the painted images; the others name them by their files
         written = args.out if segmentation else args.show_dir
         if written:
             data_check.check_file_names(dataset, "--out" if segmentation else "--show-dir")
@@ -147,7 +154,10 @@ def test(args: argparse.Namespace) -> None:
         fit.check_state_dict(runner.model, state, args.checkpoint)
         dumped = args.out_item if args.out and not segmentation else None
         if dumped == "pred":
-            runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+            # mmdet's own encodes masks
+            kind = "mmdet.DumpDetResults" if scope == "mmdet" else "DumpResults"
+            dump_results = METRICS.build(dict(type=kind, out_file_path=args.out))
+            runner.test_evaluator.metrics.append(dump_results)
         what = f"config {args.config} with checkpoint {args.checkpoint} cannot be started"
 
         def change(model):

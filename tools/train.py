@@ -1,4 +1,4 @@
-"""Train a segmentation or classification model from a config."""
+"""Train a segmentation, classification or detection model from a config."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ except ImportError as error:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Parse the command line; mmseg's options, and mmpretrain's where they differ."""
+    """Parse the command line; mmseg's options, and those of the others where they differ."""
     parser = RunParser(__doc__, "model.backbone.depth=8", work_dir="logs and checkpoints")
     parser.add_argument(
         "--resume",

@@ -97,9 +97,10 @@ def _register_checkpoints() -> None:
 def _register_inferencers() -> None:
     from mmengine.infer import BaseInferencer
 
-    from .host.inferencers import explain_inferencers
+    from .host.inferencers import explain_inferencers, name_models
 
-    # the message for weights without a config
+    # our models by name, and the message for weights without a config
+    name_models(BaseInferencer)
     explain_inferencers(BaseInferencer)
 
 

@@ -1,4 +1,4 @@
-"""Models from a config and a checkpoint, and their predictions, for both tasks."""
+"""Models from a config and a checkpoint, and their predictions, for all tasks."""
 
 from __future__ import annotations
 
@@ -25,11 +25,17 @@ from wavemix_mm.engine.optim_wrappers import is_cpu_fast_in_bfloat16
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.inference.images import ImageInput
 from wavemix_mm.inference.predicting import predict_each, test_steps
-from wavemix_mm.inference.results import ClassificationResult, Result, SegmentationResult
+from wavemix_mm.inference.results import (
+    ClassificationResult,
+    DetectionResult,
+    Result,
+    SegmentationResult,
+)
 from wavemix_mm.models.fast import optimize as fast
 
 __all__ = [
     "ClassificationResult",
+    "DetectionResult",
     "ImageInput",
     "SegmentationResult",
     "init_model",
@@ -49,14 +55,16 @@ def init_model(
 ) -> nn.Module:
     """Build the model of a config, and load a checkpoint without running code that it may hold.
 
-    `predict` takes the model; so do `mmseg.apis.inference_model` and `show_result_pyplot`, or
-    `mmpretrain.apis.inference_model` and mmpretrain's inferencers, whatever the process did before.
+    `predict` takes the model; so do `mmseg.apis.inference_model` and `show_result_pyplot`,
+    `mmpretrain.apis.inference_model` and mmpretrain's inferencers, or
+    `mmdet.apis.inference_detector`, whatever the process did before.
     Classes and colors come from the checkpoint, else from the test dataset of the config. Other
     colors are random. `config` alone decides the architecture, not the checkpoint. The default
     scope of the process stays as it was.
 
     Args:
-        config: A segmentation or classification config, or its path. A Config is not changed.
+        config: A config for segmentation, classification or detection, or its path. A Config is not
+            changed.
         checkpoint: Any source that `read_checkpoint` takes; None for random weights.
         device: The model's device. None means the accelerator if there is one, else the CPU.
         cfg_options: Options that override the config.
@@ -71,12 +79,13 @@ def init_model(
         The model in eval mode.
 
     Raises:
-        UserInputError: If the config is for neither task or cannot be built, the checkpoint cannot
+        UserInputError: If the config is for another task or cannot be built, the checkpoint cannot
             be read, or too few of its tensors fit.
     """
     from mmengine.registry import DefaultScope
 
     from wavemix_mm.engine.messages import building
+    from wavemix_mm.engine.run.class_check import heads, num_classes
     from wavemix_mm.engine.run.config import load_config
 
     if isinstance(config, Config):
@@ -88,14 +97,18 @@ def init_model(
         name = os.fspath(config)
         cfg = load_config(name, cfg_options)
     task = cfg.get("default_scope")
-    if task not in ("mmseg", "mmpretrain"):
+    if task not in (
+        builders := dict(
+            mmseg=_build_segmentor, mmpretrain=_build_classifier, mmdet=_build_detector
+        )
+    ):
         raise UserInputError(
-            f"config {name} has default_scope {task!r}, which is neither 'mmseg' nor 'mmpretrain'."
+            f"config {name} has default_scope {task!r}, which is none of {', '.join(builders)}."
         )
     # mmseg's own function would leave its scope behind in the process.
     with DefaultScope.overwrite_default_scope(task):
         with building(f"config {name} cannot be built"):
-            model = _build_segmentor(cfg) if task == "mmseg" else _build_classifier(cfg)
+            model = builders[task](cfg)
         dataset_meta = known = _dataset_meta(cfg)
     if checkpoint is not None:
         path = os.fspath(checkpoint)
@@ -103,12 +116,14 @@ def init_model(
             content = read_checkpoint(path)
         load_fitting(model, get_state_dict(content, path), path, min_share)
         dataset_meta = _dataset_meta_of(content.get("meta")) or known
-    # The two toolboxes look for it in different attributes.
-    if task == "mmseg":
-        meta = _with_palette(dataset_meta, known, model.num_classes)
-        setattr(model, "dataset_meta", meta)  # noqa: B010, a plain attribute is typed as a Module
+    # The toolboxes look for it in different attributes.
+    if task == "mmpretrain":
+        setattr(model, "_dataset_meta", dataset_meta)  # noqa: B010, else typed as a Module
     else:
-        setattr(model, "_dataset_meta", dataset_meta)  # noqa: B010
+        numbers = (num_classes(head) for _, head in heads(model))
+        number = model.num_classes if task == "mmseg" else next(filter(None, numbers), 0)
+        meta = _with_palette(dataset_meta, known, number)
+        setattr(model, "dataset_meta", meta)  # noqa: B010
     model = model.to(device or get_device()).eval()
     return _optimize(model) if optimize else model
 
@@ -126,19 +141,21 @@ def predict(
     are divided by 256.
 
     Args:
-        model: A model of `init_model`, of mmseg's `init_model` or of mmpretrain's `get_model`.
+        model: A model of `init_model`, of mmseg's `init_model`, of mmpretrain's `get_model` or of
+            mmdet's `init_detector`.
         images: One image, or a list of images of any sizes.
         batch_size: Most images of one forward pass. Only neighbors of one size share a pass.
-        tta: Average the probabilities over the views of the config's ``tta_pipeline``.
+        tta: Average the probabilities over the views of the config's ``tta_pipeline``; not for
+            detectors.
 
     Returns:
-        One result for each image, in the same order: `SegmentationResult` or
-        `ClassificationResult`.
+        One result for each image, in the same order: `SegmentationResult`, `ClassificationResult`
+        or `DetectionResult`, which holds objects of any score.
 
     Raises:
         BadSampleError: If an image cannot be read or is of another kind.
-        UserInputError: If the model has no config, the config has no ``tta_pipeline`` although
-            `tta` is set, or `batch_size` is below 1.
+        UserInputError: If the model has no config, `tta` is set and the config has no
+            ``tta_pipeline`` or is a detector's, or `batch_size` is below 1.
     """
     many = images if isinstance(images, list | tuple) else [images]
     return list(predict_each(model, many, batch_size, tta))
@@ -161,8 +178,9 @@ def optimize(
     optimized in the same way. A deep copy is optimized too.
 
     Args:
-        model: A segmentor of mmseg, a classifier of mmpretrain, a wrapper with such a model as
-            `module`, or a network. Its checkpoint has been loaded, and it is on its device.
+        model: A segmentor of mmseg, a classifier of mmpretrain, a detector of mmdet, a wrapper with
+            such a model as `module`, or a network. Its checkpoint has been loaded, and it is on its
+            device.
         images: Shape (N, H, W) of the images to come. With it, ways to run the model are measured
             in turns, and the fastest one is kept, which may be the plain model. Compiled blocks are
             a candidate on a CPU too, if `images` is given.
@@ -207,6 +225,20 @@ def _build_classifier(cfg: Config) -> nn.Module:
     return model
 
 
+def _build_detector(cfg: Config) -> nn.Module:
+    from mmdet.registry import MODELS
+    from mmengine.model import revert_sync_batchnorm
+
+    import wavemix_mm.detection  # noqa: F401  (before mmdet)
+
+    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    model.cfg = cfg
+    # mmdet's inference_detector looks for the steps here
+    if steps := test_steps(cfg):
+        _set_scope(steps, "mmdet")
+    return model
+
+
 def _set_scope(pipeline: list[dict[str, Any]], scope: str) -> None:
     """Name the toolbox in each step, because it builds them in the default scope of that time."""
     for step in pipeline:
@@ -229,8 +261,9 @@ def _dataset_meta(cfg: Config) -> dict[str, Any]:
     if not hasattr(kind, "_load_metainfo"):
         return given
     meta = kind._load_metainfo(given)
-    if "classes" in given and "palette" not in given and "palette" in meta:
-        own = kind.METAINFO
+    own = kind.METAINFO
+    # a palette that the dataset did not choose for these classes
+    if "classes" in given and "palette" not in given and meta.get("palette") == own.get("palette"):
         meta["palette"] = _choose_colors(meta["classes"], own["classes"], own["palette"])
     return meta
 

@@ -68,6 +68,7 @@ def test_changed_and_missing_weights(tmp_path, monkeypatch):
     weights = tmp_path / name
     weights.parent.mkdir(parents=True)
     shutil.copy(METAFILE, tmp_path / "configs" / "wavemix")
+    (tmp_path / "model-index.yml").write_text("Import: [configs/wavemix/metafile.yml]")
     monkeypatch.setattr(model_index, "find_root", lambda: tmp_path)
     with pytest.raises(UserInputError, match=r"mnist_8-10\.safetensors are missing"):
         mmpretrain.get_model("mnist_8-10", pretrained=True)

@@ -1,7 +1,8 @@
 """Read all images and labels of a config's datasets; report class balance and all problems.
 
-For the training set it also prints class weights for the loss: 1 / sqrt(frequency), scaled so that
-their mean over the pixels or images is 1. Exit status 1 if there is a problem.
+For a training set of pixels or images with one class it also prints class weights for the loss:
+1 / sqrt(frequency), scaled so that their mean over the pixels or images is 1. Exit status 1 if
+there is a problem.
 """
 
 from __future__ import annotations
@@ -32,21 +33,22 @@ def print_report(report, max_problems: int) -> None:
             order = order[: MAX_ROWS // 2] + order[-MAX_ROWS // 2 :]
             print(f"  the {MAX_ROWS // 2} most frequent classes and the {MAX_ROWS // 2} rarest:")
         width = max(len("class"), *(len(names[i][:30]) for i in order))
-        is_segmentation = report.unit == "pixels"
-        extra = "  in images" if is_segmentation else ""
+        has_images = report.unit != "images"  # that hold a class, beside what is counted
+        extra = "  in images" if has_images else ""
         print(f"  {'':>5} {'class':<{width}} {report.unit:>14}   share{extra}")
         for i in order:
             count, images = report.counts[i], f" {report.present_in[i]:>10,}"
             row = f"  {i:>5} {names[i][:30]:<{width}} {count:>14,} {count / total:7.2%}"
-            print(row + (images if is_segmentation else ""))
+            print(row + (images if has_images else ""))
         absent = [name for name, count in zip(names, report.counts, strict=True) if not count]
         if absent:
             more = ", ..." if len(absent) > 10 else ""
             print(f"  note: {len(absent)} classes do not occur: {', '.join(absent[:10])}{more}")
-        if is_segmentation:
+        if report.unit == "pixels":
             share = report.ignored / (total + report.ignored)
             print(f"  ignored: {report.ignored:,} pixels, {share:.2%}")
-        if report.name.startswith("train_dataloader") and len(order) <= MAX_ROWS:
+        is_training = report.name.startswith("train_dataloader")
+        if is_training and report.unit != "boxes" and len(order) <= MAX_ROWS:
             roots = (report.counts / total) ** 0.5
             weights = [round(1 / (root * roots.sum()), 2) if root else 0.0 for root in roots]
             print(f"  class_weight={list(map(float, weights))}")
@@ -60,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("config", help="segmentation or classification config")
+    add("config", help="segmentation, classification or detection config")
     add("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
     add("--skip-images", action="store_true", help="read labels alone")
     add("--workers", type=at_least(1), default=4, help="threads that read files")

@@ -15,6 +15,7 @@ from mmengine.registry import DATASETS, METRICS, DefaultScope
 from rich.console import Console
 from rich.progress import track
 
+from wavemix_mm.datasets.checked_dataset import CheckedDataset
 from wavemix_mm.datasets.decode import (
     check_label_size,
     check_label_values,
@@ -24,6 +25,7 @@ from wavemix_mm.datasets.decode import (
     read_bytes,
 )
 from wavemix_mm.datasets.label_counts import LabelCounts
+from wavemix_mm.datasets.transforms.load_image import check_stated_size
 from wavemix_mm.engine.run.class_check import class_difference
 from wavemix_mm.errors import BadSampleError, UserInputError
 from wavemix_mm.registry import named_class, type_name
@@ -37,11 +39,11 @@ class Report:
 
     name: str  # place in the config, e.g. 'train_dataloader'
     dataset: str  # name of the dataset's class
-    unit: str  # of the counts, 'pixels' or 'images'
+    unit: str  # of the counts, 'pixels', 'images' or 'boxes'
     classes: list[str] = field(default_factory=list)  # names of the dataset's classes
     size: int = 0  # number of images
-    # (classes,) pixels or images of each class, and images that contain it; of the model's classes
-    # if these are more
+    # (classes,) pixels, images or boxes of each class, and images that contain it; of the model's
+    # classes if these are more
     counts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     present_in: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     ignored: int = 0  # number of ignored pixels
@@ -49,7 +51,7 @@ class Report:
 
 
 def check_config(cfg: Config, read_images: bool = True, workers: int = 4) -> Iterator[Report]:
-    """Check each dataset of a segmentation or classification config once.
+    """Check each dataset of a segmentation, classification or detection config once.
 
     Args:
         cfg: The config.
@@ -66,11 +68,15 @@ def check_config(cfg: Config, read_images: bool = True, workers: int = 4) -> Ite
             if dataset_cfg in seen:
                 continue
             seen.append(dataset_cfg)
-            is_segmentation = "decode_head" in cfg.model
-            unit = "pixels" if is_segmentation else "images"
+            kind, unit = _ClassificationChecker, "images"
+            if cfg.get("default_scope") == "mmdet":
+                kind, unit = _DetectionChecker, "boxes"
+            elif "decode_head" in cfg.model:
+                kind, unit = _SegmentationChecker, "pixels"
             report = Report(name, type_name(dataset_cfg) or "", unit)
+            if unit == "boxes":
+                report.problems += _annotation_problems(cfg, dataset_cfg)
             if dataset := _build(cfg, dataset_cfg, report):
-                kind = _SegmentationChecker if is_segmentation else _ClassificationChecker
                 _read(kind(cfg, dataset_cfg, dataset, report, read_images), report, workers)
             if report.classes:
                 first = first or report
@@ -98,7 +104,13 @@ def _build(cfg: Config, dataset_cfg: Mapping, report: Report) -> Any:
     try:
         with DefaultScope.overwrite_default_scope(cfg.get("default_scope", "mmengine")):
             # without transforms: an item is what the dataset itself returns
-            dataset = DATASETS.build(dict(dataset_cfg) | dict(pipeline=[]))
+            changes: dict = dict(pipeline=[])
+            if report.unit == "boxes" and issubclass(
+                named_class(dataset_cfg, DATASETS), CheckedDataset
+            ):
+                # else it would stop at its first fault
+                changes |= dict(on_bad_sample="skip", max_bad_samples=10**9)
+            dataset = DATASETS.build(dict(dataset_cfg) | changes)
         report.size = len(dataset)
     # A dataset may raise anything on files that it does not expect.
     except Exception as error:
@@ -107,7 +119,7 @@ def _build(cfg: Config, dataset_cfg: Mapping, report: Report) -> Any:
             text = "it is empty"
         elif not isinstance(error, UserInputError):
             text = f"it cannot be built: {text}"
-        report.problems.append(text)
+        report.problems += [] if report.problems else [text]
         return None
     report.classes = [str(c) for c in dataset.metainfo.get("classes") or ()]
     return dataset
@@ -149,7 +161,8 @@ class _ClassificationChecker:
         self.cfg, self.dataset, self.read_images = cfg, dataset, read_images
         self.steps = dataset_cfg.get("pipeline") or []
         self.backend_args = next(filter(None, (s.get("backend_args") for s in self.steps)), None)
-        head = cfg.model.get("decode_head") or cfg.model.get("head") or {}
+        heads = (cfg.model.get(key) for key in ("decode_head", "head", "bbox_head"))
+        head = next(filter(None, heads), (cfg.model.get("roi_head") or {}).get("bbox_head") or {})
         self.head = head[-1] if isinstance(head, list | tuple) else head
         known = len(report.classes)
         self.num_classes = self.head.get("num_classes") or known
@@ -182,6 +195,36 @@ class _ClassificationChecker:
     def conclude(self) -> list[str]:
         """Return the problems of the dataset as a whole, and those of the config."""
         return []
+
+
+class _DetectionChecker(_ClassificationChecker):
+    def check(self, index: int) -> tuple[np.ndarray, list[str]]:
+        """Return the boxes of each class, and the problems."""
+        info = self.dataset.get_data_info(index)
+        problems: list[str] = []
+        if self.read_images:
+            with _noting(problems):
+                data = read_bytes(info["img_path"], "image", self.backend_args)
+                check_stated_size(decode_image(data, info["img_path"]), info["img_path"], info)
+        labels = np.array([box["bbox_label"] for box in info["instances"]], np.int64)
+        return np.bincount(labels, minlength=self.num_classes), problems
+
+
+def _annotation_problems(cfg: Config, dataset_cfg: Mapping) -> list[str]:
+    """Return all faults in the annotation file of mmdet's CocoDataset or a subclass."""
+    from mmdet.datasets import CocoDataset
+
+    from wavemix_mm.datasets.detection import read_annotations
+
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        dataset = DATASETS.build(dict(dataset_cfg) | dict(lazy_init=True))
+    if not isinstance(dataset, CocoDataset):
+        return []
+    try:
+        faults = read_annotations(dataset)[1]
+    except UserInputError as error:
+        return [str(error)]
+    return [f"annotation file {dataset.ann_file}: {fault.text}" for fault in faults]
 
 
 class _SegmentationChecker(_ClassificationChecker):

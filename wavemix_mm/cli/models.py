@@ -23,7 +23,8 @@ def models(
         has_weights = bool(model.get("Weights"))
         if has_weights or not shipped:
             result, meta = model["Results"][0], model["Metadata"]
-            task = result["Task"].rpartition(" ")[2].lower()
+            task = result["Task"].removeprefix("Semantic ").removeprefix("Image ")
+            task = task.removeprefix("Object ").lower()
             count = f"{meta['Parameters']:,}"
             weights = "shipped" if has_weights else "-"
             rows.append((name, task, meta["Training Data"], count, _figure(result), weights))

@@ -33,6 +33,9 @@ def predict(
     ] = None,
     optimize: Annotated[bool, typer.Option("--optimize", help="Make the model fast.")] = False,
     batch: Annotated[int, typer.Option(min=1, help="Most images of one forward pass.")] = 1,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Least score of a detector's objects.")
+    ] = 0.3,
     tta: Annotated[bool, typer.Option("--tta", help="Test-time augmentation.")] = False,
     trust_checkpoint: Annotated[
         bool,
@@ -48,7 +51,8 @@ def predict(
     """Predict on images, and write overlays, label maps and JSON.
 
     Segmentation writes X_overlay.png, X_labels.png (indices with a palette) and X.json (the share
-    of each class) for the image X.jpg, and one overlay for a video. Classification writes X.json
+    of each class) for the image X.jpg, and one overlay for a video. A detector writes
+    X_overlay.png with boxes or masks, and X.json with the objects. Classification writes X.json
     with the five most probable classes. The exit status is 3 if an input could not be read.
     """
     config, checkpoint, inputs = split_model(words)
@@ -80,7 +84,7 @@ def predict(
             optimize=optimize,
         )
     with building("the prediction failed"):
-        count, failures = predict_files(model, sources, out, batch, tta, report)
+        count, failures = predict_files(model, sources, out, batch, tta, report, threshold)
     print(f"wrote {count} prediction{'s' * (count != 1)} to {out}/")
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)

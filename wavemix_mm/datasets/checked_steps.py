@@ -102,7 +102,10 @@ class CheckedLoader(BaseTransform):
         is_file = isinstance(self.step, MMCVLoadImageFromFile | MMCVLoadAnnotations)
         if is_file and isinstance(path, str):
             self._check_file(path, results)
-        with naming(f"{self.what} {path} cannot be loaded by {type(self.step).__name__}"):
+        name = f"{self.what} {path}"
+        if path is None:  # annotations of mmdet, which its dataset has read
+            name = f"{self.what} of image {results.get('img_path')}"
+        with naming(f"{name} cannot be loaded by {type(self.step).__name__}"):
             loaded = self.step(results)
         if self.what == "label" and loaded is not None and "gt_seg_map" in loaded:
             self._check_label(loaded, str(path))

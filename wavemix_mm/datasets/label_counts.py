@@ -68,7 +68,8 @@ def sample_labels(dataset: Any, seconds: float = 5) -> LabelCounts | None:
 
     Args:
         dataset: A segmentation dataset whose pipeline has mmseg's LoadAnnotations or a subclass, or
-            a classification dataset. Of datasets that wrap others, the inner ones are read.
+            a dataset for classification or detection. Of datasets that wrap others, the inner ones
+            are read.
         seconds: Limit.
 
     Returns:
@@ -106,6 +107,8 @@ def sample_labels(dataset: Any, seconds: float = 5) -> LabelCounts | None:
 
 def _values(dataset: Any, loader: Any, index: int) -> np.ndarray:
     info = dataset.get_data_info(index)
+    if "instances" in info:  # boxes of mmdet
+        return np.array([box["bbox_label"] for box in info["instances"]], np.int64)
     if loader is None:
         return np.atleast_1d(info["gt_label"]).astype(np.int64)
     info.setdefault("seg_fields", [])

@@ -58,8 +58,10 @@ def building(what: str) -> Iterator[None]:
 
 
 def error_message(error: Exception) -> str:
-    """Return the kind and the message of an error in one line."""
+    """Return the kind and the message of an error in one line; for a user's, the message alone."""
     text = str(error)
+    if isinstance(error, UserInputError):
+        return text
     if isinstance(error, KeyError) and error.args:
         text = str(error.args[0])  # without the quotation marks that KeyError puts around it
         if " " not in text:

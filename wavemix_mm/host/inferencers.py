@@ -1,11 +1,14 @@
-"""Better messages from the inferencers of mmengine and mmpretrain."""
+"""Names of our models and better messages in the inferencers of mmengine and mmpretrain."""
 
 from __future__ import annotations
 
 import functools
 from typing import Any
 
+from mmengine.config import Config
+
 from wavemix_mm.errors import UserInputError
+from wavemix_mm.host.model_index import SCHEME, find_root, read_models
 
 
 def explain_inferencers(base: type) -> None:
@@ -29,6 +32,31 @@ def explain_inferencers(base: type) -> None:
             raise _needs_config(self, weights) from error
 
     base._init_model = explained  # type: ignore[attr-defined]
+
+
+def name_models(base: type) -> None:
+    """Let inferencers of mmengine find our models by name, such as `DetInferencer("bccd")`.
+
+    An inferencer looks into the index of its toolbox alone. With this it gets our model of the
+    name, if the config of the model is for its toolbox, and the weights that come with the package.
+
+    Args:
+        base: The class mmengine.infer.BaseInferencer.
+    """
+    load_model = base._load_model_from_metafile  # type: ignore[attr-defined]
+
+    @functools.wraps(load_model)
+    def load(self: Any, model: str) -> tuple[Any, Any]:
+        known = {name.lower(): found for name, found in read_models().items()}.get(model.lower())
+        root = find_root()
+        if known and root:
+            cfg = Config.fromfile(root / known["Config"])
+            if cfg.get("default_scope") == self.scope:
+                # also without published weights: the error then says so
+                return cfg, SCHEME + known["Name"]
+        return load_model(self, model)
+
+    base._load_model_from_metafile = load  # type: ignore[attr-defined]
 
 
 def explain_classification_inferencers(base: type) -> None:

@@ -16,8 +16,6 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from wavemix_mm.errors import UserInputError
-
 _NAME = "mmcv._ext"
 _OPS = torch.ops.torchvision
 _TINY = torch.finfo(torch.float32).tiny
@@ -26,17 +24,25 @@ _TINY = torch.finfo(torch.float32).tiny
 def install() -> None:
     """Let Python find this file as `mmcv._ext` if mmcv has no compiled operators.
 
-    Raises:
-        UserInputError: If mmdet was imported before: its modules go on without the operators.
+    Modules of mmdet that are imported already, as mmseg's models import some, get the operators in
+    the place of functions and classes that only raise an error.
     """
     if find_spec(_NAME) is not None:
         return
-    if "mmdet.structures" in sys.modules:
-        raise UserInputError(
-            "mmdet was imported without mmcv's operators; start Python again, and import "
-            "wavemix_mm.detection before mmdet"
-        )
     sys.modules[_NAME] = sys.modules[__name__]
+    from mmcv import ops
+
+    for name in [name for name in sys.modules if name.startswith("mmdet.")]:
+        for key, value in list(vars(sys.modules[name]).items()):
+            if getattr(value, "__module__", None) == name and _only_raises(value):
+                setattr(sys.modules[name], key, getattr(ops, key.lstrip("_"), value))
+
+
+def _only_raises(value: Any) -> bool:
+    """Return whether mmdet defined a function or class for an operator that it did not find."""
+    function = value.__init__ if isinstance(value, type) else value
+    texts = getattr(getattr(function, "__code__", None), "co_consts", ())
+    return any("requires mmcv to be compiled" in text for text in texts if isinstance(text, str))
 
 
 def __getattr__(name: str) -> Callable:

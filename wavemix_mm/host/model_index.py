@@ -1,4 +1,4 @@
-"""The models of configs/wavemix/metafile.yml: names in mmpretrain's ModelHub, and weights."""
+"""The models of model-index.yml: their names in the toolboxes, and their weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wavemix_mm.errors import UserInputError
 SCHEME = "wavemix_mm://"
 # A second name in the hub has this prefix, so that patterns find our models.
 HUB_PREFIX = "wavemix/"
-METAFILE = Path("configs", "wavemix", "metafile.yml")
+INDEX = "model-index.yml"
 
 
 def find_root() -> Path | None:
@@ -24,13 +24,16 @@ def find_root() -> Path | None:
     """
     package = Path(__file__).resolve().parents[1]
     roots = (package / ".mim", package.parent)
-    return next((root for root in roots if (root / METAFILE).is_file()), None)
+    return next(
+        (root for root in roots if (root / INDEX).is_file() and (root / "configs").is_dir()), None
+    )
 
 
 def read_models() -> dict[str, dict[str, Any]]:
-    """Return the models of metafile.yml by name; none if the package has no configs."""
+    """Return the models of the metafiles by name; none if the package has no configs."""
     root = find_root()
-    return {m["Name"]: m for m in load(root / METAFILE)["Models"]} if root else {}
+    files = load(root / INDEX)["Import"] if root else []
+    return {m["Name"]: m for file in files for m in load(root / file)["Models"]}
 
 
 def register_models(hub: Any) -> None:
@@ -38,10 +41,10 @@ def register_models(hub: Any) -> None:
 
     Each model gets two names: the name of its config, and the same after `wavemix/`. Names that
     another package has taken stay as they are. mmpretrain reads a config and its weights when a
-    program asks for them. The error for a segmentation model says how to build it.
+    program asks for them. The error for a model of another task says how to build it.
 
     `ModelHub.register_model_index` would not serve: it knows one name a model, fails at a name that
-    is taken, lists segmentation models too, and builds a model without weights at random.
+    is taken, lists models of other tasks too, and builds a model without weights at random.
 
     Args:
         hub: The class mmpretrain.apis.model.ModelHub.
@@ -54,11 +57,11 @@ def register_models(hub: Any) -> None:
     index = load_index(str(root / "model-index.yml"))
     index.build_models_with_collections()
     models = hub._models_dict
-    segmentors: dict[str, Any] = {}
+    others: dict[str, Any] = {}
     for model in index.models:
         names = [name.lower() for name in (model.name, HUB_PREFIX + model.name)]
         if "Image Classification" not in [result.task for result in model.results]:
-            segmentors |= dict.fromkeys(names, model)
+            others |= dict.fromkeys(names, model)
             continue
         model.config = str(root / model.config)
         # Also without published weights: the error then says so.
@@ -68,13 +71,14 @@ def register_models(hub: Any) -> None:
     get_of_host = hub.get
 
     def get(model_name: str) -> Any:
-        segmentor = segmentors.get(model_name.lower())
-        if segmentor is None or model_name.lower() in models:
+        other = others.get(model_name.lower())
+        if other is None or model_name.lower() in models:
             return get_of_host(model_name)
-        weights = f'"{SCHEME}{segmentor.name}"' if segmentor.weights else "CHECKPOINT"
+        weights = f'"{SCHEME}{other.name}"' if other.weights else "CHECKPOINT"
+        kind = "segmentation" if "Segmentation" in other.results[0].task else "detection"
         raise UserInputError(
-            f"{model_name} is a segmentation model, which mmpretrain cannot build; use "
-            f'wavemix_mm.apis.init_model("{root / segmentor.config}", {weights}).'
+            f"{model_name} is a {kind} model, which mmpretrain cannot build; use "
+            f'wavemix_mm.apis.init_model("{root / other.config}", {weights}).'
         )
 
     hub.get = staticmethod(get)
@@ -95,7 +99,7 @@ def find_weights(name: str) -> Path:
         raise UserInputError(f"{SCHEME}{name}: this wavemix_mm was installed without its configs.")
     models = read_models()
     if name not in models:
-        raise UserInputError(f"{SCHEME}{name}: there is no config configs/wavemix/{name}.py.")
+        raise UserInputError(f"{SCHEME}{name}: there is no model of this name.")
     if not models[name].get("Weights"):
         task = _task(models[name])
         shipped = [key for key, m in models.items() if m.get("Weights") and _task(m) == task]
@@ -110,7 +114,7 @@ def find_weights(name: str) -> Path:
     if hashlib.sha256(file.read_bytes()).hexdigest() != models[name].get("SHA256"):
         raise UserInputError(
             f"weights {file} are not those that were published: their SHA-256 differs from the one "
-            f"in {root / METAFILE}."
+            "in the metafile of its folder."
         )
     return file
 

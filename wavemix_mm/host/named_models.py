@@ -30,6 +30,9 @@ def find_model(name: str) -> tuple[str, str | None]:
         key = name.removeprefix(SCHEME).removeprefix(PREFIX)
         if key == name and path.suffix == ".py":
             raise UserInputError(f"config {name} does not exist.")
+        known = read_models().get(key)
+        if known:
+            key = known["Config"].removeprefix("configs/")
         try:
             path = find_config(key if "/" in key else f"wavemix/{key}")
         except FileNotFoundError as error:

@@ -1,10 +1,10 @@
-"""Write predictions: overlay, label map and JSON for each image, an overlay for each video."""
+"""Write predictions: a picture, a label map and JSON for each image, a picture for each video."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -12,7 +12,13 @@ import numpy as np
 from PIL import Image
 
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.inference.results import Result, SegmentationResult
+from wavemix_mm.inference.drawing import overlay
+from wavemix_mm.inference.results import (
+    ClassificationResult,
+    DetectionResult,
+    Result,
+    SegmentationResult,
+)
 from wavemix_mm.inference.sources import Source
 
 _SUFFIXES = ("_overlay.png", "_labels.png", ".json")
@@ -43,28 +49,13 @@ def check_outputs(folder: Path, sources: Iterable[Source]) -> None:
             )
 
 
-def overlay(image: np.ndarray, result: SegmentationResult, opacity: float = 0.5) -> np.ndarray:
-    """Blend an image with the colors of its classes.
-
-    Args:
-        image: (H, W, 3) or (H, W), uint8, BGR.
-        result: The prediction.
-        opacity: Weight of the colors.
-
-    Returns:
-        (H, W, 3), uint8, BGR.
-    """
-    colors = np.zeros((256, 3), np.uint8)
-    colors[: len(result.palette)] = np.array(result.palette, np.uint8)[:, ::-1]
-    background = image if image.ndim == 3 else np.dstack([image] * 3)
-    return cv2.addWeighted(background, 1 - opacity, colors[result.labels], opacity, 0)
-
-
 def write_result(folder: Path, name: str, origin: str, image: np.ndarray, result: Result) -> None:
-    """Write ``<name>.json``, and for segmentation ``<name>_overlay.png``, ``<name>_labels.png``.
+    """Write ``<name>.json``, but for a classification ``<name>_overlay.png``, and a label map.
 
-    The label map is a PNG of indices with the palette of the classes. The JSON file holds the
-    share of the pixels of each class, or the five most probable classes.
+    The label map ``<name>_labels.png`` of a segmentation is a PNG of indices with the palette of
+    the classes. The JSON file holds the share of the pixels of each class, the five most probable
+    classes, or the objects. An object's mask is a run-length code as in COCO's files, which
+    `pycocotools.mask.decode` reads.
 
     Args:
         folder: The output folder.
@@ -84,13 +75,16 @@ def write_result(folder: Path, name: str, origin: str, image: np.ndarray, result
             name: "#{:02x}{:02x}{:02x}".format(*color)
             for name, color in zip(result.classes, result.palette, strict=False)
         }
+    elif isinstance(result, DetectionResult):
+        content["objects"] = list(_objects(result))
     else:
         content["probabilities"] = result.top(5)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(result, SegmentationResult):
+        if not isinstance(result, ClassificationResult):
             encoded = cv2.imencode(".png", overlay(image, result))[1]
             Path(f"{target}_overlay.png").write_bytes(encoded.tobytes())
+        if isinstance(result, SegmentationResult):
             labels = Image.fromarray(result.labels)
             labels.putpalette(np.array(result.palette, np.uint8).tobytes())
             labels.save(f"{target}_labels.png")
@@ -99,6 +93,21 @@ def write_result(folder: Path, name: str, origin: str, image: np.ndarray, result
         raise UserInputError(
             f"--out: {error.filename or target} cannot be written: {error.strerror}."
         ) from error
+
+
+def _objects(result: DetectionResult) -> Iterator[dict]:
+    for i, label in enumerate(result.labels):
+        found = {
+            "class": result.classes[label],
+            "score": round(float(result.scores[i]), 4),
+            "box": [round(float(value), 2) for value in result.boxes[i]],
+        }
+        if result.masks is not None:
+            from pycocotools import mask
+
+            code = mask.encode(np.asfortranarray(result.masks[i]))
+            found["mask"] = {"size": code["size"], "counts": code["counts"].decode()}
+        yield found
 
 
 class VideoOverlay:
@@ -115,7 +124,7 @@ class VideoOverlay:
         self.fps = fps
         self._writer: cv2.VideoWriter | None = None
 
-    def add(self, image: np.ndarray, result: SegmentationResult) -> None:
+    def add(self, image: np.ndarray, result: SegmentationResult | DetectionResult) -> None:
         """Append a frame; the first one decides the size.
 
         Raises:

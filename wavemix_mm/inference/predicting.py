@@ -1,4 +1,4 @@
-"""Run a model of mmseg or mmpretrain on images, through the model's own test pipeline."""
+"""Run a model of mmseg, mmpretrain or mmdet on images, through the model's own test pipeline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ from torch import Tensor, nn
 
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.inference.images import ImageInput, read_image
-from wavemix_mm.inference.results import ClassificationResult, Result, SegmentationResult
+from wavemix_mm.inference.results import (
+    ClassificationResult,
+    DetectionResult,
+    Result,
+    SegmentationResult,
+)
 from wavemix_mm.registry import named_class
 
 _LOADERS = (
@@ -32,6 +37,8 @@ def predict_each(
     Images are read when they are needed. Neighbors that have one size after the pipeline make a
     batch.
     """
+    if tta and _scope(model) == "mmdet":
+        raise UserInputError("tta is not for detectors here; tools/test.py --tta evaluates it.")
     if batch_size < 1:
         raise UserInputError(f"batch_size={batch_size} is not a positive number.")
     pipeline, read = _test_pipeline(model, tta)
@@ -72,23 +79,35 @@ def dataset_meta(model: nn.Module) -> dict[str, Any]:
     return getattr(model, "dataset_meta", None) or getattr(model, "_dataset_meta", None) or {}
 
 
+def _scope(model: nn.Module) -> str:
+    """Return the default scope of a model's config."""
+    if any(kind.__name__ == "BaseDetector" for kind in type(model).__mro__):
+        return "mmdet"
+    return "mmseg" if hasattr(model, "cfg") else "mmpretrain"
+
+
 def _test_pipeline(
     model: nn.Module, tta: bool
 ) -> tuple[Callable[[dict], dict], Callable[[ImageInput], np.ndarray]]:
     """Return the pipeline after its loader, and the loader as a function."""
-    # mmseg keeps the config and the pipeline in one place, mmpretrain in another one
-    is_segmentor = hasattr(model, "cfg")
+    # mmseg and mmdet keep the config in one place, mmpretrain in another one
     cfg: Config | None = getattr(model, "cfg", None) or getattr(model, "_config", None)
     if cfg is None:
         raise UserInputError("the model has no config: make it with wavemix_mm.apis.init_model.")
-    name = "tta_pipeline" if tta else "test_pipeline" if is_segmentor else "test_dataloader"
+    name = (
+        "tta_pipeline"
+        if tta
+        else "test_pipeline"
+        if _scope(model) == "mmseg"
+        else "test_dataloader"
+    )
     steps = cfg.get(name)
     if not steps:
         raise UserInputError(f"config {cfg.filename} has no {name}.")
     if name == "test_dataloader":
         steps = steps.dataset.pipeline
     loading: dict[str, Any] = {}
-    with DefaultScope.overwrite_default_scope("mmseg" if is_segmentor else "mmpretrain"):
+    with DefaultScope.overwrite_default_scope(_scope(model)):
         pipeline = mmcv.transforms.Compose(_without_loaders(steps, loading))
     if loading.get("to_float32"):
         pipeline.transforms.insert(0, _to_float32)
@@ -104,7 +123,8 @@ def _to_float32(data: dict) -> dict:
 def _views(pipeline: Callable[[dict], dict], pixels: np.ndarray) -> list[dict]:
     """Return the model's input for an image, a dict for each view of test-time augmentation."""
     size = pixels.shape[:2]
-    data = pipeline(dict(img=pixels, img_shape=size, ori_shape=size, img_path=""))
+    data = dict(img=pixels, img_shape=size, ori_shape=size, img_path="")
+    data = pipeline(data | dict(scale_factor=(1.0, 1.0)))  # for a detector, if nothing resizes
     if not isinstance(data["inputs"], list):
         return [data]
     return [
@@ -142,6 +162,10 @@ def _shapes(views: list[dict]) -> list[torch.Size]:
 @torch.no_grad()
 def _run(model: nn.Module, batch: list[list[dict]]) -> list[Result]:
     """Predict on images of one size. The probabilities of the views of an image are averaged."""
+    if _scope(model) == "mmdet":
+        views = [view for (view,) in batch]
+        data = {key: [view[key] for view in views] for key in ("inputs", "data_samples")}
+        return [_detections(model, sample) for sample in model.test_step(data)]
     totals: list[Tensor] = []
     for views in zip(*batch, strict=True):
         data = {key: [view[key] for view in views] for key in ("inputs", "data_samples")}
@@ -157,6 +181,21 @@ def _probabilities(sample: Any) -> Tensor:
     logits = sample.seg_logits.data.float()
     # A model with one channel has two classes; mmseg has applied the sigmoid already.
     return logits.softmax(0) if len(logits) > 1 else torch.cat([1 - logits, logits])
+
+
+def _detections(model: nn.Module, sample: Any) -> DetectionResult:
+    found = sample.pred_instances.cpu().numpy()
+    order = np.argsort(-found.scores, kind="stable")
+    meta = dataset_meta(model)
+    masks = found.get("masks")
+    return DetectionResult(
+        found.bboxes[order].astype(np.float32),
+        found.scores[order].astype(np.float32),
+        found.labels[order],
+        None if masks is None else masks[order].astype(bool),
+        tuple(map(str, meta["classes"])),
+        tuple(tuple(color) for color in meta["palette"]),
+    )
 
 
 def _result(model: nn.Module, probabilities: Tensor) -> Result:

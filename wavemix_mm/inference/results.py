@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -60,8 +60,52 @@ class ClassificationResult:
         return {self.classes[i]: float(self.probabilities[i]) for i in order}
 
 
+@dataclass
+class DetectionResult:
+    """Prediction of a detector or an instance segmenter; the most certain object comes first.
+
+    Attributes:
+        boxes: (N, 4), float32: left, top, right and bottom in pixels of the image.
+        scores: (N,), float32.
+        labels: (N,), int64: index of each object's class.
+        masks: (N, H, W), bool, at the size of the image; None of a detector without masks.
+        classes: Names of the classes.
+        palette: RGB color of each class.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    masks: np.ndarray | None
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+
+    def above(self, threshold: float) -> DetectionResult:
+        """Return the objects with a score of at least `threshold`."""
+        kept = self.scores >= threshold
+        masks = None if self.masks is None else self.masks[kept]
+        return replace(
+            self,
+            boxes=self.boxes[kept],
+            scores=self.scores[kept],
+            labels=self.labels[kept],
+            masks=masks,
+        )
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of objects of each class that occurs, the greatest first."""
+        numbers = np.bincount(self.labels, minlength=len(self.classes))
+        order = np.argsort(-numbers, kind="stable")
+        return {self.classes[i]: int(numbers[i]) for i in order if numbers[i]}
+
+    def summary(self) -> str:
+        """Return the number of objects of each class, as '12 RBC, 1 WBC'."""
+        counts = ", ".join(f"{number} {name}" for name, number in self.counts().items())
+        return counts or "no object"
+
+
 def _percent(values: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.1%}".replace("%", " %") for name, value in values.items())
 
 
-Result = SegmentationResult | ClassificationResult
+Result = SegmentationResult | ClassificationResult | DetectionResult

@@ -15,7 +15,7 @@ from torch import nn
 from wavemix_mm.errors import BadSampleError
 from wavemix_mm.inference.outputs import VideoOverlay, write_result
 from wavemix_mm.inference.predicting import image_reader, predict_each
-from wavemix_mm.inference.results import Result, SegmentationResult
+from wavemix_mm.inference.results import ClassificationResult, DetectionResult, Result
 from wavemix_mm.inference.sources import Source, Video
 
 # the pixels of an image, its name in messages, and the function that writes its prediction
@@ -29,6 +29,7 @@ def predict_files(
     batch_size: int,
     tta: bool,
     report: Callable[[str, Result], None],
+    threshold: float = 0.0,
 ) -> tuple[int, list[str]]:
     """Write the predictions on files, as `write_result` says.
 
@@ -39,6 +40,7 @@ def predict_files(
         batch_size: Most images of one forward pass.
         tta: Whether to use test-time augmentation.
         report: Function that is called with the name of each image and its prediction.
+        threshold: Least score of a detector's objects.
 
     Returns:
         The number of images and frames that were written, and a message for each file that could
@@ -69,6 +71,8 @@ def predict_files(
 
         for result in predict_each(model, pixels(), batch_size, tta):
             image, origin, write = waiting.popleft()
+            if isinstance(result, DetectionResult):
+                result = result.above(threshold)
             write(image, result)
             report(origin, result)
             count += 1
@@ -111,7 +115,7 @@ def _writer(
 ) -> Callable[[np.ndarray, Result], None]:
     def write(image: np.ndarray, result: Result) -> None:
         write_result(folder, name, origin, image, result)
-        if painted is not None and isinstance(result, SegmentationResult):
+        if painted is not None and not isinstance(result, ClassificationResult):
             painted.add(image, result)
 
     return write

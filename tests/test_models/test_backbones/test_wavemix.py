@@ -54,6 +54,8 @@ def test_out_indices(out_indices, blocks):
         block.register_forward_hook(lambda m, args, out, i=i: outputs.__setitem__(i, out))
     result = net(torch.randn(1, 3, 16, 16))
     assert len(result) == len(blocks)
+    assert net.out_channels == (8,) * len(blocks) and net.strides == (4,) * len(blocks)
+    assert all(out.shape == (1, 8, 4, 4) for out in result)
     assert all(torch.equal(got, outputs[i]) for got, i in zip(result, blocks, strict=True))
 
 
@@ -246,15 +248,17 @@ def test_compiles_without_graph_breaks(stem):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-9, atol=1e-9)
 
 
-def test_the_backbone_runs_without_a_toolbox():
+def test_backbone_and_necks_run_without_a_toolbox():
     out = _run(
         "import sys\n"
-        "for name in ('mmseg', 'mmpretrain', 'mmcv', 'pywt'): sys.modules[name] = None\n"
+        "for name in ('mmseg', 'mmpretrain', 'mmdet', 'mmcv', 'pywt'): sys.modules[name] = None\n"
         "import torch\n"
         "from wavemix_mm.models.backbones import WaveMix\n"
-        "print(tuple(WaveMix(embed_dims=8, depth=1)(torch.rand(1, 3, 8, 8))[0].shape))"
+        "from wavemix_mm.models.necks import WaveletPyramid\n"
+        "x = WaveMix(embed_dims=8, depth=1)(torch.rand(1, 3, 8, 8))\n"
+        "print(*[tuple(y.shape) for y in (*x, *WaveletPyramid(8, 4, num_outs=2)(x))])"
     )
-    assert out.splitlines()[-1] == "(1, 8, 2, 2)"
+    assert out.splitlines()[-1] == "(1, 8, 2, 2) (1, 4, 2, 2) (1, 4, 1, 1)"
 
 
 def test_type_is_found_without_an_import_by_the_user():

@@ -22,7 +22,9 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
         **kwargs: The arguments of mmcv's; not ``file_client_args``, which mmcv deprecates.
 
     Raises:
-        BadSampleError: In use, if the image cannot be read wholly and ``ignore_empty`` is not set.
+        BadSampleError: In use, if the image cannot be read wholly and ``ignore_empty`` is not set;
+            or if it has another size than ``height`` and ``width`` in the results, where mmdet's
+            datasets put the size in their annotation file.
         UserInputError: If ``file_client_args`` is given.
     """
 
@@ -43,7 +45,25 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
             if self.ignore_empty:
                 return None
             raise
+        check_stated_size(image, path, results)
         if self.to_float32:
             image = image.astype(np.float32)
         results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
         return results
+
+
+def check_stated_size(image: np.ndarray, path: str, results: dict) -> None:
+    """Check that an image has the size that ``height`` and ``width`` of its sample state, if any.
+
+    Raises:
+        BadSampleError: Otherwise.
+    """
+    size = image.shape[:2]
+    stated = results.get("height", size[0]), results.get("width", size[1])
+    if size != stated:
+        turned = " (is it turned by its EXIF orientation?)" if size == stated[::-1] else ""
+        ident = f" (id {results['img_id']})" if "img_id" in results else ""
+        raise BadSampleError(
+            f"image {path}{ident} is {size[1]}x{size[0]} pixels, but the annotation file says "
+            f"{stated[1]}x{stated[0]}{turned}."
+        )

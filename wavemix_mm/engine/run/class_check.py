@@ -14,6 +14,12 @@ from wavemix_mm.engine.checkpoints.fit import unwrap
 from wavemix_mm.engine.messages import Finding, warn
 from wavemix_mm.errors import UserInputError
 
+# of segmentors, classifiers and detectors
+_HEADS = (
+    *("decode_head", "auxiliary_head", "head"),
+    *("bbox_head", "mask_head", "roi_head.bbox_head", "roi_head.mask_head"),
+)
+
 
 def find_class_errors(model: nn.Module, datasets: Mapping[str, Any]) -> Iterator[Finding]:
     """Find disagreements on the classes between datasets, heads, losses and the preprocessor."""
@@ -26,7 +32,8 @@ def find_class_errors(model: nn.Module, datasets: Mapping[str, Any]) -> Iterator
         for text in _wrong_numbers(model, dataset, loader):
             yield Finding(text)
     pre = getattr(model, "data_preprocessor", None)
-    mixes = getattr(pre, "batch_augments", None) is not None
+    # mmdet's preprocessor, whose batch_augments mix no labels, has no num_classes
+    mixes = getattr(pre, "batch_augments", None) is not None and hasattr(pre, "num_classes")
     for name, head in heads(model):
         number = num_classes(head)
         if mixes and number not in (None, num_classes(pre)):
@@ -100,19 +107,27 @@ def class_difference(expected: list, found: list, first: str, second: str) -> st
 
 
 def heads(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield each head of a segmentor or classifier, with its name in the config."""
+    """Yield each head that predicts classes, with its name in the config.
+
+    The region proposal network of a detector, which knows objects alone, is none of them, nor a
+    mask head that has one mask for all classes.
+    """
     model = unwrap(model)
-    for name in ("decode_head", "auxiliary_head", "head"):
-        head = getattr(model, name, None)
+    for path in _HEADS:
+        head: Any = model
+        for name in path.split("."):
+            head = getattr(head, name, None)
         if isinstance(head, nn.ModuleList):
-            yield from ((f"model.{name}.{i}", part) for i, part in enumerate(head))
-        elif isinstance(head, nn.Module):
-            yield f"model.{name}", head
+            yield from ((f"model.{path}.{i}", part) for i, part in enumerate(head))
+        elif isinstance(head, nn.Module) and not getattr(head, "class_agnostic", False):
+            yield f"model.{path}", head
 
 
 def output_channels(head: nn.Module) -> int | None:
     """Return the number of channels of a head's logits, None if it is unknown."""
-    number = getattr(head, "out_channels", None)
+    if hasattr(head, "reg_class_agnostic"):  # mmdet's head of regions adds a background or not
+        return None
+    number = getattr(head, "cls_out_channels", getattr(head, "out_channels", None))
     return number if isinstance(number, int) else num_classes(head)
 
 
@@ -147,7 +162,8 @@ def _check_loss(
     name: str, number: int | None, channels: int | None, loss: nn.Module
 ) -> Iterator[Finding]:
     kind, weights = type(loss).__name__, getattr(loss, "class_weight", None)
-    if channels == 1 and getattr(loss, "use_sigmoid", None) is False:
+    has_softmax = getattr(loss, "use_sigmoid", None) is False
+    if channels == 1 and has_softmax and not getattr(loss, "use_mask", False):
         yield Finding(
             f"{name} has one output channel and {kind} with a softmax: the loss is then always 0. "
             "Set out_channels=num_classes=2 (0 background, 1 object), or take a loss with a "

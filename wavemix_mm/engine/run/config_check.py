@@ -5,6 +5,7 @@ Both tools/train.py and `doctor CONFIG` run `find_contradictions`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,7 +22,7 @@ from wavemix_mm.engine.run.class_check import (
     heads,
     output_channels,
 )
-from wavemix_mm.engine.run.config import hook_configs
+from wavemix_mm.engine.run.config import dicts, hook_configs
 from wavemix_mm.engine.run.schedule_check import find_schedule_errors
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import named_class
@@ -54,6 +55,7 @@ def find_contradictions(
         yield from _check_mean_and_std(model, dry_run.in_channels(cfg))
         yield from _check_ignored(model, datasets, metrics)
         yield from _check_metrics(cfg, model, metrics)
+        yield from find_other_annotations(cfg, "val", datasets.get("val"))
         yield from _check_slide(cfg)
         schedule = list(find_schedule_errors(cfg, None if train is None else len(train)))
         yield from schedule
@@ -155,6 +157,9 @@ def metric_names(metric: Any) -> set[str] | None:
         if len(metric.thrs) > 1:
             ends = ["_no-thr" if thr is None else f"_thr-{thr:.2f}" for thr in metric.thrs]
         names = {f"top{k}{end}" for k in metric.topk for end in ends}
+    elif "CocoMetric" in kinds and {*metric.metrics} <= {"bbox", "segm"}:
+        items = metric.metric_items or [f"mAP{end}" for end in ("", "_50", "_75", "_s", "_m", "_l")]
+        names = {f"{kind}_{item}" for kind in metric.metrics for item in items}
     else:
         return None
     return {f"{metric.prefix}/{name}" if metric.prefix else name for name in names}
@@ -180,9 +185,25 @@ def _check_metrics(cfg: Config, model: nn.Module, metrics: list[Any]) -> Iterato
             what = f"{where}.{option}={key!r}, but"
             if not metrics and stops:
                 yield Finding(f"{what} nothing is validated.", is_error=False)
-            if not metrics or None in known or key in ("auto", *names) or "IoU." in key:
-                continue  # results of single classes have names such as IoU.road
+            if not metrics or None in known or key in ("auto", *names):
+                continue
+            # results of single classes, such as IoU.road and coco/car_precision
+            if "IoU." in key or key.endswith("_precision"):
+                continue
             yield Finding(f"{what} the results of val_evaluator are {', '.join(names)}.")
+
+
+def find_other_annotations(cfg: Config, name: str, dataset: Any) -> Iterator[Finding]:
+    """Warn if the evaluator 'val' or 'test' of a detector reads another file than the dataset."""
+    path = getattr(dataset, "ann_file", None)
+    for node in dicts(cfg.get(f"{name}_evaluator")) if path else ():
+        other = node.get("ann_file")
+        if isinstance(other, str) and os.path.realpath(other) != os.path.realpath(path):
+            yield Finding(
+                f"{name}_evaluator.ann_file is {other}, but {name}_dataloader reads {path}: the "
+                "results would be of other annotations.",
+                is_error=False,
+            )
 
 
 def _check_slide(cfg: Config) -> Iterator[Finding]:

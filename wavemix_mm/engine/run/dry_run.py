@@ -74,11 +74,9 @@ def find_errors(cfg: Config, model: nn.Module, model_cfg: dict, dataset: Any) ->
     model.train()
     try:
         features = model.extract_feat(torch.zeros(size, *shape, device="meta"))
-        for part, head in heads(model):
-            # later heads of a cascade may need the output of the earlier ones
-            if not part[-1].isdigit():
-                _check_channels(head, features)
-                head(features)
+        for part, head in _heads_of_features(model):  # noqa: B007  (the message needs it)
+            _check_channels(head, features)
+            head(features)
     # A layer may raise anything on shapes that do not fit.
     except Exception as error:
         text = error_message(error)
@@ -86,6 +84,18 @@ def find_errors(cfg: Config, model: nn.Module, model_cfg: dict, dataset: Any) ->
             images = f"{size} images of {'x'.join(map(str, shape))} (channels, height, width)"
             yield Finding(f"{part} cannot take {images}: {text}")
     yield from too_deep[:1]
+
+
+def _heads_of_features(model: Any) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the heads whose only input are the features of the backbone and the neck."""
+    kinds = {kind.__name__ for kind in type(model).__mro__}
+    if "BaseDetector" not in kinds:
+        # later heads of a cascade may need the output of the earlier ones
+        yield from ((name, head) for name, head in heads(model) if not name[-1].isdigit())
+    elif "SingleStageDetector" in kinds:
+        yield "model.bbox_head", model.bbox_head
+    elif "TwoStageDetector" in kinds and model.with_rpn:
+        yield "model.rpn_head", model.rpn_head
 
 
 def _check_levels(name: str, findings: list[Finding], module: Any, inputs: tuple) -> None:

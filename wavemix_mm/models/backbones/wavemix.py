@@ -303,6 +303,16 @@ class WaveMix(BaseModule):
             speed_up(self)
         self.train()
 
+    @property
+    def out_channels(self) -> tuple[int, ...]:
+        """Channels of each output map."""
+        return (self.embed_dims,) * len(self.out_indices)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Stride of each output map."""
+        return (self.stem.stride,) * len(self.out_indices)
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """(N, in_channels, H, W) -> for each of out_indices (N, C, H/s, W/s), s the stem's stride.
 

@@ -51,14 +51,19 @@ def haar_dwt2d(x: Tensor) -> Tensor:
 
 
 @one_node
-def pad_to_even(x: Tensor) -> Tensor:
-    """Zero-pad an odd side at the bottom or right: (N, C, H, W) -> (N, C, 2*ceil(H/2), ...)."""
+def pad_to_even(x: Tensor, mode: str = "constant") -> Tensor:
+    """Pad an odd side at the bottom or right: (N, C, H, W) -> (N, C, 2*ceil(H/2), ...).
+
+    Args:
+        x: (N, C, H, W).
+        mode: 'constant' pads with zeros, 'replicate' repeats the last row or column.
+    """
     height, width = x.shape[-2:]
     # While exporting or tracing the parity of a side is unknown, so there the padding is always
     # part of the graph, with a width of zero if nothing is missing.
     if is_symbolic() or height % 2 or width % 2:
         rows, columns = (height + 1) // 2, (width + 1) // 2
-        x = F.pad(x, (0, 2 * columns - width, 0, 2 * rows - height))
+        x = F.pad(x, (0, 2 * columns - width, 0, 2 * rows - height), mode)
     return x
 
 

@@ -1,0 +1,54 @@
+# BCCD: blood cells, 292 + 72 images of 640x480, at half their size.
+_base_ = "./detection.py"
+size = (320, 240)
+train_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations", with_bbox=True),
+    dict(type="RandomResize", scale=size, ratio_range=(0.8, 1.25), keep_ratio=True),
+    dict(type="RandomCrop", crop_size=size),
+    dict(type="RandomFlip", prob=[0.25] * 3, direction=["horizontal", "vertical", "diagonal"]),
+    dict(
+        type="PhotoMetricDistortion",
+        brightness_delta=16,
+        contrast_range=(0.8, 1.2),
+        saturation_range=(0.8, 1.2),
+        hue_delta=5,  # the stain's color tells the cells apart
+    ),
+    # One size: padding of the batch would change the batch norm statistics of the other images.
+    dict(type="Pad", size=size),
+    dict(type="PackDetInputs"),
+]
+test_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="Resize", scale=size, keep_ratio=True),
+    dict(type="LoadAnnotations", with_bbox=True),
+    dict(
+        type="PackDetInputs",
+        meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
+    ),
+]
+dataset = dict(
+    data_root="data/bccd/",
+    metainfo=dict(
+        classes=("RBC", "WBC", "Platelets"), palette=[(220, 20, 60), (60, 60, 220), (0, 150, 60)]
+    ),
+)
+train_dataloader = dict(
+    dataset=dict(
+        **dataset,
+        ann_file="train/annotations.json",
+        data_prefix=dict(img="train/images/"),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    dataset=dict(
+        **dataset,
+        ann_file="val/annotations.json",
+        data_prefix=dict(img="val/images/"),
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file="data/bccd/val/annotations.json")
+test_evaluator = val_evaluator

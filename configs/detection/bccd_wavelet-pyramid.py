@@ -1,0 +1,10 @@
+# bccd.py with wavemix_mm.WaveletPyramid in the place of FPN.
+_base_ = "./bccd.py"
+model = dict(
+    neck=dict(
+        _delete_=True,
+        type="wavemix_mm.WaveletPyramid",
+        in_channels={{_base_.channels}},
+        out_channels={{_base_.channels}},
+    )
+)

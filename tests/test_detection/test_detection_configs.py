@@ -1,0 +1,83 @@
+"""Each config of configs/detection builds, takes a training step and predicts; its parameters."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+
+import wavemix_mm.detection  # noqa: F401
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "detection"
+FILES = sorted(CONFIGS.glob("*.py"))
+METAFILE = yaml.safe_load((CONFIGS / "metafile.yml").read_text())
+ENTRIES = {entry["Name"]: entry for entry in METAFILE["Models"]}
+
+
+def build(cfg):
+    from mmdet.registry import MODELS
+
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        return MODELS.build(cfg.model)
+
+
+def loader(cfg, split, folder, classes):
+    """The config's loader, for the drawn images: 64x48, with polygons."""
+    loader = cfg[f"{split}_dataloader"].copy()
+    loader.update(num_workers=0, persistent_workers=False, batch_size=2)
+    dataset = loader.dataset
+    dataset.update(
+        data_root=str(folder),
+        ann_file=f"{split}/annotations.json",
+        data_prefix=dict(img=f"{split}/images/"),
+        metainfo=dict(classes=classes),
+    )
+    for step in dataset.pipeline:
+        if "scale" in step:
+            step.scale = (64, 48)
+        if "crop_size" in step:
+            step.crop_size = (48, 48)
+        if step.type == "Pad":
+            step.size = (48, 48)
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        return Runner.build_dataloader(loader, seed=0)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_step_and_a_prediction(file, coco_folder):
+    cfg = Config.fromfile(file)
+    cfg.model.backbone.init_cfg = None
+    model = build(cfg).train()
+    assert (
+        sum(p.numel() for p in model.parameters()) == (ENTRIES[file.stem]["Metadata"]["Parameters"])
+    )
+    classes = ("box",) if file.stem.startswith("nuclei") else ("box", "disc")
+    statistics = [b.clone() for b in model.backbone.buffers() if b.numel() > 1]
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    batch = next(iter(loader(cfg, "train", coco_folder, classes)))
+    with wrapper.optim_context(model):
+        losses = model(**model.data_preprocessor(batch, True), mode="loss")
+    loss, _ = model.parse_losses(losses)
+    assert loss.isfinite()
+    loss.backward()
+    for name, parameter in model.backbone.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+    wrapper.step()
+    now = [b for b in model.backbone.buffers() if b.numel() > 1]
+    kept = all(torch.equal(a, b) for a, b in zip(statistics, now, strict=True))
+    assert kept == (not statistics or bool(cfg.model.backbone.get("norm_eval")))
+
+    batch = next(iter(loader(cfg, "val", coco_folder, classes)))
+    with torch.no_grad():
+        samples = model.eval().val_step(batch)
+    assert len(samples) == 2
+    for sample in samples:
+        found = sample.pred_instances
+        assert found.bboxes.shape == (len(found.scores), 4)
+        if cfg.model.type == "MaskRCNN":
+            assert found.masks.shape == (len(found), 48, 64)

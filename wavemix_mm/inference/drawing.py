@@ -1,0 +1,67 @@
+"""Paint a prediction over its image."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from wavemix_mm.inference.results import DetectionResult, SegmentationResult
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_MAX_TEXTS = 60  # with more objects, only boxes that are wider than their text get one
+
+
+def overlay(
+    image: np.ndarray, result: SegmentationResult | DetectionResult, opacity: float = 0.5
+) -> np.ndarray:
+    """Paint classes over an image: the pixels of each class, or masks, boxes, names and scores.
+
+    Args:
+        image: (H, W, 3) or (H, W), uint8, BGR.
+        result: The prediction.
+        opacity: Weight of the colors of pixels and masks.
+
+    Returns:
+        (H, W, 3), uint8, BGR.
+    """
+    background = image if image.ndim == 3 else np.dstack([image] * 3)
+    if isinstance(result, SegmentationResult):
+        colors = np.zeros((256, 3), np.uint8)
+        colors[: len(result.palette)] = np.array(result.palette, np.uint8)[:, ::-1]
+        return cv2.addWeighted(background, 1 - opacity, colors[result.labels], opacity, 0)
+    return _draw_objects(background.copy(), result, opacity)
+
+
+def _draw_objects(picture: np.ndarray, result: DetectionResult, opacity: float) -> np.ndarray:
+    height, width = picture.shape[:2]
+    size = max(min(height, width) / 1000, 0.35)  # of the font; 1 is about 22 pixels high
+    line, stroke = max(round(4 * size), 1), max(round(1.5 * size), 1)
+    order = np.argsort(result.scores, kind="stable")  # the most certain object is on top
+    colors = [tuple(int(c) for c in result.palette[label][::-1]) for label in result.labels]
+    if result.masks is not None:
+        painted = picture.copy()
+        for i in order:
+            painted[result.masks[i]] = colors[i]
+        picture = cv2.addWeighted(picture, 1 - opacity, painted, opacity, 0)
+        for i in order:
+            mask = result.masks[i].astype(np.uint8)
+            outlines = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
+            cv2.drawContours(picture, outlines, -1, colors[i], line)
+    for i in order:
+        left, top, right, bottom = result.boxes[i].round().astype(int).tolist()
+        if result.masks is None:
+            cv2.rectangle(picture, (left, top), (right, bottom), colors[i], line)
+        text = f"{result.classes[result.labels[i]]} {result.scores[i]:.0%}"
+        (text_width, text_height), descent = cv2.getTextSize(text, _FONT, size, stroke)
+        if len(order) > _MAX_TEXTS and text_width > right - left:
+            continue
+        # above the box, and inside of the image
+        x = min(max(left, 0), max(width - text_width, 0))
+        y = max(top - descent, text_height)
+        corner = x + text_width, y + descent
+        cv2.rectangle(picture, (x, y - text_height), corner, colors[i], cv2.FILLED)
+        # black or white, whichever stands out: brightness as the eye weighs blue, green and red
+        bright = np.dot(colors[i], (0.114, 0.587, 0.299)) > 140
+        ink = (0, 0, 0) if bright else (255, 255, 255)
+        cv2.putText(picture, text, (x, y), _FONT, size, ink, stroke, cv2.LINE_AA)
+    return picture
