@@ -287,7 +287,7 @@ def check_detection() -> None:
 
     Raises:
         UserInputError: With the command that installs it. mmengine would replace an ImportError by
-            a message of its own.
+            its own message.
     """
     if not _is_found("mmdet"):
         needed = DETECTION[_find_family(inspect_environment().versions)]

@@ -42,8 +42,6 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         )
     try:
         cfg = Config.fromfile(path)
-    except UserInputError:
-        raise
     except Exception as error:  # see building()
         base = _base_at_fault(path)
         where = f"its base {os.path.normpath(base)}: " if base else ""
