@@ -107,7 +107,7 @@ def _find_class_faults(categories: Any, classes: Sequence[str]) -> Iterator[Faul
 
 
 def _structure_faults(content: Mapping[str, Any], annotations: Any) -> Iterator[str]:
-    needed = {
+    needed: dict[str, dict[str, Any]] = {
         "categories": {"id": int, "name": str},
         "images": {"id": int | str, "file_name": str, "width": int, "height": int},
         "annotations": {
