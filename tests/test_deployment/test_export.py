@@ -204,6 +204,14 @@ def test_a_file_that_differs_is_not_left_behind(segmentor, tmp_path, monkeypatch
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_that_fails_at_a_shape_is_an_error(segmentor):
+    def run(images):
+        raise AssertionError("Guard failed: images.size()[2] % 2 == 0")
+
+    with pytest.raises(UserInputError, match="the exported model fails at 1x21x20: "):
+        parity.compare(Graph(segmentor[0]), segmentor[0], run, [(1, 21, 20)])
+
+
 def test_a_difference_that_is_no_number_is_an_error(segmentor):
     graph = Graph(segmentor[0])
     differences = parity.compare(graph, segmentor[0], lambda x: graph(x) * np.nan, [(1, 20, 20)])

@@ -13,6 +13,7 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from tiny_detectors import FPN, build
 
+from wavemix_mm.apis import init_model
 from wavemix_mm.deployment import detectors
 from wavemix_mm.deployment.evaluate import with_network
 from wavemix_mm.deployment.export import ExportOptions, export
@@ -115,3 +116,21 @@ def test_a_head_without_anchors():
 def test_a_two_stage_detector_is_refused():
     with pytest.raises(UserInputError, match="FasterRCNN cannot be exported: its second stage"):
         Graph(build("faster-rcnn"))
+
+
+def test_command(detector_config, run, tmp_path):
+    # torch.export takes the max pooling of FPN's further levels for even sides alone
+    config = detector_config("retinanet", 'model["neck"]["add_extra_convs"] = "on_output"')
+    checkpoint, out = tmp_path / "a.pth", tmp_path / "a.pt2"
+    model = init_model(config, device="cpu")
+    torch.save(dict(state_dict=model.state_dict()), checkpoint)
+    run("export", config, checkpoint, out)
+    extra = {"metadata.json": ""}
+    program = torch.export.load(out, extra_files=extra).module()
+    meta = json.loads(extra["metadata.json"])
+    assert meta["task"] == "detection" and json.loads(meta["classes"]) == ["box", "disc"]
+    assert json.loads(meta["size_rule"])[0]["scale"] == [64, 48]
+    images = torch.randn(1, 3, 48, 64)
+    with torch.no_grad():
+        expected = detectors.flatten(model(images))
+    torch.testing.assert_close(program(images), expected, rtol=0, atol=1e-5)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from wavemix_mm.deployment.graph import Graph
 from wavemix_mm.deployment.runtimes import Run
+from wavemix_mm.engine.messages import building
 from wavemix_mm.errors import UserInputError
 
 TOLERANCE = 1e-4
@@ -35,6 +36,9 @@ def compare(
     Returns:
         For each shape the largest difference, over the largest value of the model's output. Of
         several outputs, the worst one counts.
+
+    Raises:
+        UserInputError: If the file fails at a shape, or its output has another shape.
     """
     plain = Graph(model, graph.preprocess, deploy=False)
     differences = {}
@@ -42,7 +46,8 @@ def compare(
         images = graph.random_images(*shape)
         with torch.no_grad():
             expected = _as_tuple(plain(images))
-        outputs = _as_tuple(run(images))
+        with building(f"the exported model fails at {_name(shape)}"):
+            outputs = _as_tuple(run(images))
         given, wanted = ([tuple(x.shape) for x in tensors] for tensors in (outputs, expected))
         if given != wanted:
             raise UserInputError(

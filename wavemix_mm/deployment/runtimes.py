@@ -60,7 +60,7 @@ def _load_onnx(path: Path, threads: int | None) -> Run:
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
-    def run(images: Tensor) -> Tensor:
+    def run(images: Tensor) -> Tensor | tuple[Tensor, ...]:
         return _as_tensors(session.run(None, {name: images.numpy(force=True)}))
 
     return run
@@ -74,7 +74,7 @@ def _load_openvino(path: Path, threads: int | None, precision: str) -> Run:
         options |= {"INFERENCE_NUM_THREADS": str(threads), "NUM_STREAMS": "1"}
     model = openvino.Core().compile_model(path, "CPU", options)
 
-    def run(images: Tensor) -> Tensor:
+    def run(images: Tensor) -> Tensor | tuple[Tensor, ...]:
         return _as_tensors([*model(images.numpy(force=True)).values()])
 
     return run
