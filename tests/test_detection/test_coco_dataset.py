@@ -43,6 +43,11 @@ def build(folder, classes=("box", "disc"), pipeline=LOADERS, **options):
         return DATASETS.build(cfg | options)
 
 
+# COCO's own crowds have such masks; mmdet ignores a crowd whatever poly2mask is
+CROWD = dict(id=99, image_id=1, category_id=1, bbox=[5, 5, 9, 9], area=81, iscrowd=1)
+CROWD["segmentation"] = dict(size=[48, 64], counts=[3072])
+
+
 def with_masks(poly2mask=True):
     return [LOADERS[0], dict(type="LoadAnnotations", with_mask=True, poly2mask=poly2mask)]
 
@@ -62,9 +67,14 @@ def set_annotation(**values):
 
 
 def to_rle(content):
-    for a in content["annotations"]:
+    for a in content["annotations"][:-1]:  # the last is a crowd, which has one
         (code,) = rle.frPyObjects(a["segmentation"], 48, 64)
         a["segmentation"] = dict(size=code["size"], counts=code["counts"].decode())
+
+
+def add_crowd_to_rle(content):
+    content["annotations"].append(CROWD)
+    to_rle(content)
 
 
 def drop(content, key, **where):
@@ -73,6 +83,7 @@ def drop(content, key, **where):
 
 @pytest.mark.parametrize("poly2mask", [True, False])
 def test_good_data(folder, poly2mask):
+    change(folder, lambda c: c["annotations"].append(CROWD))
     dataset = build(folder, pipeline=with_masks(poly2mask))
     assert len(dataset) == 6 and sample_labels(dataset).message() is None
     gt = dataset[0]["data_samples"].gt_instances
@@ -149,7 +160,7 @@ def test_no_coco_file(folder, text, expected):
 @pytest.mark.parametrize(
     ("function", "poly2mask", "expected"),
     [
-        (to_rle, False, "annotation 1 of image 1.jpg has an RLE mask, and mmdet ignores"),
+        (add_crowd_to_rle, False, "annotation 1 of image 1.jpg has an RLE mask, and mmdet ignores"),
         (set_annotation(segmentation=[]), True, "annotation 3 of image 2.jpg has no segmentation"),
         (set_annotation(segmentation=[[1, 1, 2, 2]]), True, "no polygon of three points"),
         (set_annotation(segmentation=dict(counts=[1])), True, "an RLE mask of size=None"),

@@ -9,13 +9,8 @@ train_pipeline = [
     dict(type="RandomResize", scale=size, ratio_range=(0.75, 1.25), keep_ratio=True),
     dict(type="RandomCrop", crop_size=crop_size),
     dict(type="RandomFlip", prob=[0.25] * 3, direction=["horizontal", "vertical", "diagonal"]),
-    dict(
-        type="PhotoMetricDistortion",
-        brightness_delta=16,
-        contrast_range=(0.8, 1.2),
-        saturation_range=(0.8, 1.2),
-        hue_delta=5,  # the stain's color tells the cells apart
-    ),
+    # The stain's color tells the cells apart: PhotoMetricDistortion would exchange the channels.
+    dict(type="YOLOXHSVRandomAug", hue_delta=3, saturation_delta=20, value_delta=20),
     dict(type="PackDetInputs"),
 ]
 test_pipeline = [

@@ -29,6 +29,11 @@ test_pipeline = [
     dict(type="LoadAnnotations"),
     dict(type="PackSegInputs"),
 ]
+tta_resizes = [dict(type="Resize", scale=(side, side), keep_ratio=True) for side in (512, 640, 768)]
+tta_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="TestTimeAug", transforms=[tta_resizes, *_base_.tta_steps]),
+]
 dataset = dict(_delete_=True, type="wavemix_mm.CheckedSegDataset", data_root="data/mine")
 train_dataloader = dict(
     drop_last=False,
