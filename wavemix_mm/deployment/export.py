@@ -197,8 +197,8 @@ def _check(options: ExportOptions, cfg: Config, out: Path) -> str:
         check_data_paths(cfg, "test_dataloader")
         if options.accuracy_images and cfg.get("default_scope") == "mmdet":
             raise UserInputError(
-                "--accuracy-images is not for detectors: COCO's metric counts the objects of images "
-                "that are left out as missed."
+                "--accuracy-images is not for detectors: COCO's metric counts objects of the "
+                "other images as missed."
             )
     return kind
 
