@@ -97,7 +97,7 @@ def test_subbands_with_ablation(model, street, tmp_path, capsys):
     text = (out / "ablation.md").read_text()
     assert (
         "| level 2 |" in text
-        and "tiny, 1 test images" in text
+        and "tiny; test images: 1." in text
         and text.strip() in (capsys.readouterr().out)
     )
     for name in ("subbands", "subbands_block_0", "ablation"):

@@ -184,7 +184,7 @@ def run(args: argparse.Namespace) -> None:
     write_outputs(args.out, name, draw_block(to_rgb(image), chosen), arrays=maps)
     if args.ablate:
         lost = ablate(opened, sorted({one.level for one in found}))
-        lines = [f"{opened.name}, {images} test images. ", *ablation_table(lost)]
+        lines = [f"{opened.name}; test images: {images}.", "", *ablation_table(lost)]
         write_outputs(args.out, "ablation", draw_ablation(lost), lost, lines=lines)
         print("\n".join(lines))
 
