@@ -1,9 +1,10 @@
 # Classification with a few hundred images of your own, in data/mine as in
 # own_data/classification.py. The backbone begins with the weights of camvid_best.py. The length is
-# counted in iterations: epochs are short, so that 40 of them may be too few.
+# counted in iterations: epochs are short, so that 40 of them may be too few. docs/small-data.md has
+# figures.
 _base_ = "../_base_/own_data/classification.py"
 
-data_preprocessor = dict(num_classes=2)
+data_preprocessor = dict(num_classes=2)  # as the head of the base
 max_iters = 400
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, end=20),

@@ -1,6 +1,6 @@
 # Segmentation with a few dozen images of your own, in data/mine as in own_data/segmentation.py. The
 # backbone begins with the weights of camvid_best.py. The length is counted in iterations: epochs
-# are short, so that 110 of them may be too few. `wavemix-mm new` writes a child for your images.
+# are short, so that 110 of them may be too few. docs/small-data.md has figures.
 _base_ = "../_base_/own_data/segmentation.py"
 
 classes = ["background", "object"]
