@@ -21,6 +21,19 @@ model = dict(backbone=dict(embed_dims=8, depth=1), head=dict(in_channels=8))
 """,
 }
 
+# A tta_pipeline that averages over an image and its mirror image.
+FLIPS = [
+    dict(type="LoadImageFromFile"),
+    dict(
+        type="TestTimeAug",
+        transforms=[
+            [dict(type="RandomFlip", prob=p, direction="horizontal") for p in (0.0, 1.0)],
+            [dict(type="LoadAnnotations")],
+            [dict(type="PackSegInputs")],
+        ],
+    ),
+]
+
 
 def write_configs(folder: Path) -> dict[str, Path]:
     """Write a config for each task; return the files."""

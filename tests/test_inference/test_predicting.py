@@ -7,21 +7,10 @@ import mmseg.apis
 import numpy as np
 import pytest
 from mmengine.registry import DefaultScope
+from tiny_models import FLIPS
 
 from wavemix_mm.apis import ClassificationResult, SegmentationResult, predict
 from wavemix_mm.errors import UserInputError
-
-FLIPS = [
-    dict(type="LoadImageFromFile"),
-    dict(
-        type="TestTimeAug",
-        transforms=[
-            [dict(type="RandomFlip", prob=p, direction="horizontal") for p in (0.0, 1.0)],
-            [dict(type="LoadAnnotations")],
-            [dict(type="PackSegInputs")],
-        ],
-    ),
-]
 
 
 @pytest.fixture

@@ -14,8 +14,6 @@ from processes import run_in_processes
 from test_distributed_training import train_as_rank
 from test_train import ROOT, run_main, weights
 
-from wavemix_mm.engine.checkpoints.loading import read_checkpoint
-
 # Without dropout and random augmentation, and with group norm, a run depends on the batches alone.
 CONFIG = """
 _base_ = {base!r}
@@ -108,49 +106,6 @@ def test_two_processes_give_the_curve_of_one(config, whole, tmp_path):
     assert_same_run(tmp_path, whole)
 
 
-def test_accumulated_batches_are_one_step(config, tmp_path):
-    """Two batches of 4 give the weights of one batch of 8; 16 images, so that none is short."""
-    common = ["--cfg-options", "train_dataloader.dataset.indices=16"]
-    run_main("train", config, "--work-dir", tmp_path / "one", *common)
-    run_main(
-        "train", config, "--work-dir", tmp_path / "two", *common,
-        *HALF[1:], "optim_wrapper.accumulative_counts=2",
-    )  # fmt: skip
-    halves, accuracies = curve(tmp_path / "two")
-    losses, expected_accuracies = curve(tmp_path / "one")
-    np.testing.assert_allclose(np.reshape(halves, (-1, 2)).mean(1), losses, rtol=1e-4)
-    assert accuracies == expected_accuracies
-    assert_close_weights(tmp_path / "one", tmp_path / "two")
-
-
-def test_batch_norm_sees_the_images_of_its_process(config, tmp_path):
-    """Two processes are then one that accumulates over their batches, and not one large batch."""
-    images = np.arange(16)
-    common = [
-        "--no-validate", "--cfg-options", BN, "train_dataloader.sampler.shuffle=False",
-        "train_cfg.max_epochs=1",
-    ]  # fmt: skip
-    run_in_processes(
-        2, train_as_rank, config, "--work-dir", tmp_path / "two", *common, *HALF[1:],
-        "train_dataloader.dataset.indices=16",
-    )  # fmt: skip
-    # of each 8 images the first process takes the even ones
-    order = images.reshape(2, 4, 2).transpose(0, 2, 1).flatten()
-    run_main(
-        "train", config, "--work-dir", tmp_path / "accumulated", *common, *HALF[1:],
-        f"train_dataloader.dataset.indices={order.tolist()}".replace(" ", ""),
-        "optim_wrapper.accumulative_counts=2",
-    )  # fmt: skip
-    run_main(
-        "train", config, "--work-dir", tmp_path / "large", *common,
-        "train_dataloader.dataset.indices=16",
-    )  # fmt: skip
-    losses = np.array(curve(tmp_path / "two")[0])
-    halves = np.array(curve(tmp_path / "accumulated")[0])
-    np.testing.assert_allclose(losses, halves.reshape(-1, 2).mean(1), rtol=1e-4)
-    assert np.abs(losses / curve(tmp_path / "large")[0] - 1).max() > 1e-3
-
-
 def test_running_statistics_are_averaged(config, tmp_path):
     """Each process would else validate with its own, and the checkpoint hold the first one's."""
     options = [
@@ -172,28 +127,6 @@ def test_running_statistics_are_averaged(config, tmp_path):
         assert not torch.allclose(parts[0][name], parts[1][name], rtol=1e-5, atol=1e-6)
         expected = (parts[0][name] + parts[1][name]) / 2
         assert torch.allclose(means[name], expected, rtol=1e-6, atol=1e-7)
-
-
-def test_ema_is_one_option_away(config, tmp_path):
-    """The checkpoint holds the averages, and beside them the weights of a run without EMA."""
-    options = ["--cfg-options", "train_dataloader.batch_size=20"]  # one step an epoch
-    ema = [*options, "default_hooks.ema.type=EMAHook", "default_hooks.ema.momentum=0.25"]
-    run_main("train", config, "--work-dir", tmp_path / "plain", "--no-validate", *options)
-    run_main("train", config, "--work-dir", tmp_path / "ema", *ema, "train_cfg.max_epochs=2")
-    run_main("train", config, "--work-dir", tmp_path / "ema", "--resume", *ema)
-    plain = [weights(tmp_path / "plain" / f"epoch_{i}.pth") for i in (1, 2, 3)]
-    checkpoint = read_checkpoint(str(tmp_path / "ema" / "epoch_3.pth"))
-    for key, average in checkpoint["state_dict"].items():
-        # the average starts as the weights after the first step
-        expected = plain[0][key].lerp(plain[1][key], 0.25).lerp(plain[2][key], 0.25)
-        assert torch.allclose(average, expected, atol=1e-6)
-        assert torch.equal(checkpoint["ema_state_dict"][f"module.{key}"], plain[2][key])
-    path = tmp_path / "metrics.json"
-    run_main(
-        "test", config, tmp_path / "ema" / "epoch_3.pth", "--work-dir", tmp_path / "test",
-        "--out", path, "--out-item", "metrics",
-    )  # fmt: skip
-    assert json.loads(path.read_text())["accuracy/top1"] == curve(tmp_path / "ema")[1][-1]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("lmdb") is None, reason="needs lmdb")

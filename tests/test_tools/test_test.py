@@ -1,4 +1,4 @@
-"""tools/test.py and dist_test.sh, as a user runs them."""
+"""tools/test.py, as a user runs it."""
 
 import os
 import re
@@ -12,24 +12,15 @@ import torch
 from mmengine.config import Config
 from processes import run_in_processes
 from test_train import load_tool, run_main, sentence, weights
+from tiny_models import FLIPS
 
 from wavemix_mm.apis import init_model
 from wavemix_mm.engine.run.start import switch_to_deploy
 from wavemix_mm.errors import UserInputError
 
-TTA = """
+TTA = f"""
 tta_model = dict(type="SegTTAModel")
-tta_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(
-        type="TestTimeAug",
-        transforms=[
-            [dict(type="RandomFlip", prob=p, direction="horizontal") for p in (0.0, 1.0)],
-            [dict(type="LoadAnnotations")],
-            [dict(type="PackSegInputs")],
-        ],
-    ),
-]
+tta_pipeline = {FLIPS!r}
 """
 
 

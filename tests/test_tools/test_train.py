@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from wavemix_mm.engine.checkpoints.loading import read_state_dict
+from wavemix_mm.engine.checkpoints.loading import read_checkpoint, read_state_dict
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -111,10 +111,9 @@ def test_compile_option_leaves_no_graph_break(tiny_config, tmp_path):
         # Adam makes whole steps of the rounding that is the gradient of a bias in front of a norm
         "optim_wrapper.optimizer.type=SGD",
         "optim_wrapper.optimizer.lr=0.1",
+        # EMA copies the model, and validation runs the copy's weights
+        "default_hooks.ema.type=EMAHook",
     ]
-    # EMA copies the model, and validation runs the copy's weights
-    with tiny_config.open("a") as file:
-        file.write('custom_hooks = [dict(type="EMAHook")]\n')
     run_main("train", tiny_config, "--work-dir", tmp_path / "a", "--cfg-options", *every)
     compiling = ["compile.backend=aot_eager", "compile.fullgraph=True"]
     run_main(
@@ -125,6 +124,7 @@ def test_compile_option_leaves_no_graph_break(tiny_config, tmp_path):
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2  # blocks, head
     expected, got = weights(tmp_path / "a" / "epoch_2.pth"), weights(tmp_path / "b" / "epoch_2.pth")
     assert expected.keys() == got.keys()
+    assert "ema_state_dict" in read_checkpoint(str(tmp_path / "b" / "epoch_2.pth"))
     for name, value in expected.items():
         torch.testing.assert_close(got[name], value, rtol=1e-3, atol=1e-4)
 

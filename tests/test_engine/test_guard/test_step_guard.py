@@ -250,24 +250,15 @@ def test_a_scaler_that_is_switched_off():
     assert [step.is_finite for step in guard.results(wait=True)] == [False]
 
 
-def test_largest_numbers_are_finite():
-    """Gradients whose norm, or sum, is more than float32 can hold."""
+@pytest.mark.parametrize(("factor", "buffer"), [(3e38, 0.0), (1.0, -float("inf"))])
+def test_finite_steps(factor, buffer):
+    """Gradients whose sum is more than float32 can hold; a buffer that is infinite on purpose."""
     model = torch.nn.Linear(2, 1, bias=False)
+    model.register_buffer("mask", torch.full((3,), buffer))
     wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-38))
     guard = StepGuard(wrapper, model)
     guard.begin(None)
-    wrapper.update_params((model.weight * 3e38).sum())
-    (step,) = guard.results(wait=True)
-    assert step.is_finite
-
-
-def test_buffer_that_is_infinite_on_purpose():
-    model = torch.nn.Linear(2, 1, bias=False)
-    model.register_buffer("mask", torch.full((3,), -float("inf")))
-    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
-    guard = StepGuard(wrapper, model)
-    guard.begin(None)
-    wrapper.update_params(model.weight.sum())
+    wrapper.update_params((model.weight * factor).sum())
     (step,) = guard.results(wait=True)
     assert step.is_finite
 

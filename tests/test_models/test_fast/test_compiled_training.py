@@ -21,22 +21,6 @@ def build(levels=2, **kwargs):
     return WaveMix(embed_dims=8, depth=2, levels=levels, dropout=0.0, **kwargs)
 
 
-@pytest.fixture
-def graphs():
-    """The graphs that the backend `count` was given."""
-    torch._dynamo.reset()
-    yield []
-    torch._dynamo.reset()
-
-
-def options(graphs):
-    def count(graph, inputs):
-        graphs.append(graph)
-        return graph
-
-    return dict(backend=count)
-
-
 def id_(x):
     return x
 
@@ -62,7 +46,7 @@ def assert_same_steps(network, plain, sizes, count=3):
 
 def test_steps_and_names_are_the_same_and_blocks_share_a_compilation(graphs):
     plain, network = build(), build()
-    network.forward = CompiledForward(network, True, options(graphs))
+    network.forward = CompiledForward(network, True, graphs.options)
     assert_same_steps(network, plain, SIZES)
     assert len(graphs) == 3  # one for each size
     assert network.state_dict().keys() == plain.state_dict().keys()
@@ -113,7 +97,7 @@ def test_sizes_beyond_the_bound_run_eagerly_and_one_warning_says_so(graphs, monk
     monkeypatch.setattr(by_size, "warn", warnings.append)
     monkeypatch.setattr(by_size, "MAX_SIZES", 2)
     network = build()
-    network.forward = CompiledForward(network, True, options(graphs))
+    network.forward = CompiledForward(network, True, graphs.options)
     assert_same_steps(network, build(), SIZES)
     assert len(graphs) == 2
     assert len(warnings) == 1 and "2 sizes" in warnings[0]
@@ -150,7 +134,7 @@ def test_which_networks_a_hook_compiles(optimize, graphs):
     )
     hook = dict(
         type="wavemix_mm.CompileHook",
-        options=dict(options(graphs), haar_kernel=optimize),
+        options=dict(graphs.options, haar_kernel=optimize),
         optimize=optimize,
     )
     HOOKS.build(hook).before_train(runner)
@@ -192,7 +176,7 @@ def test_cuda_graphs_are_kept_if_they_are_right_and_fast(tolerance, ratio, graph
     monkeypatch.setattr(compiled_training._Trial, "seconds", lambda self: next(seconds))
     plain, network = build(), build()
     forward = network.forward = CompiledForward(network, True, {}, try_graphs=True)
-    forward.options = options(graphs)
+    forward.options = graphs.options
     torch.manual_seed(5)
     state = torch.get_rng_state()
     assert_same_steps(network, plain, SIZES[:1])
@@ -218,7 +202,7 @@ def test_graphs_that_fail_are_not_used(graphs, monkeypatch):
     monkeypatch.setattr(compiled_training, "_GRAPHS", dict(backend=fail))
     network = build()
     forward = network.forward = CompiledForward(network, True, {}, try_graphs=True)
-    forward.options = options(graphs)
+    forward.options = graphs.options
     assert_same_steps(network, build(), SIZES[:1])
     assert not forward.try_graphs and forward.works
 
