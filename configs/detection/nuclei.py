@@ -39,4 +39,4 @@ model = dict(
 )
 default_hooks = dict(checkpoint=dict(save_best="coco/nucleus_precision"))
 optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.05), clip_grad=dict(max_norm=10.0))
-train_cfg = dict(max_epochs=12, val_interval=4)
+train_cfg = dict(max_epochs=8, val_interval=2)

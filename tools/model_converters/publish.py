@@ -20,12 +20,14 @@ if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
 KEPT = ("dataset_meta", "epoch", "iter", "seed")
 
 
-def publish(checkpoint: str, out: Path) -> str:
+def publish(checkpoint: str, out: Path, half: bool = False) -> str:
     """Write the file, then read it again and compare.
 
     Args:
         checkpoint: A checkpoint of mmengine, or a plain state dict.
         out: The file to write.
+        half: Store the weights of layers as float16. Vectors, such as biases and the statistics of
+            norms, stay as they are.
 
     Returns:
         A summary of the weights.
@@ -44,6 +46,11 @@ def publish(checkpoint: str, out: Path) -> str:
         raise UserInputError(f"{out} must end in .safetensors.")
     content = loading.read_checkpoint(checkpoint)
     state = loading.get_state_dict(content, checkpoint)
+    if half:
+        state = {
+            key: value.half() if value.is_floating_point() and value.ndim > 1 else value
+            for key, value in state.items()
+        }
     meta = content.get("meta") or {}
     write_safetensors(out, state, {key: meta[key] for key in KEPT if key in meta})
     written = loading.read_state_dict(str(out))
@@ -62,7 +69,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "out",
         type=Path,
-        help="file to write; configs/wavemix/weights/<config>.safetensors comes with the package",
+        help="file to write; configs/*/weights/<config>.safetensors comes with the package",
+    )
+    parser.add_argument(
+        "--half", action="store_true", help="store the weights of layers as float16"
     )
     parser.add_argument(
         "--trust-checkpoint",
@@ -75,11 +85,11 @@ def main(argv: list[str] | None = None) -> None:
     from wavemix_mm.engine.run.command_line import cli_errors
 
     with cli_errors(), allow_unsafe_pickle(args.trust_checkpoint):
-        print(f"wrote {args.out}, {publish(args.checkpoint, args.out)}")
+        print(f"wrote {args.out}, {publish(args.checkpoint, args.out, args.half)}")
         data = args.out.read_bytes()
         out = args.out.resolve()
         shown = out.relative_to(ROOT).as_posix() if out.is_relative_to(ROOT) else args.out
-        print(f"{len(data):,} bytes; the entries of its model in configs/wavemix/metafile.yml:")
+        print(f"{len(data):,} bytes; the entries of its model in the metafile of its folder:")
         print(f"    Weights: {shown}")
         print(f"    SHA256: {hashlib.sha256(data).hexdigest()}")
 

@@ -7,10 +7,11 @@ train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", with_bbox=True),
     dict(type="RandomResize", scale=size, ratio_range=(0.75, 1.25), keep_ratio=True),
+    # Not PhotoMetricDistortion: it exchanges channels, and the stain tells the cells apart. Before
+    # the crop, whose array is not contiguous.
+    dict(type="YOLOXHSVRandomAug", hue_delta=3, saturation_delta=20, value_delta=20),
     dict(type="RandomCrop", crop_size=crop_size),
     dict(type="RandomFlip", prob=[0.25] * 3, direction=["horizontal", "vertical", "diagonal"]),
-    # The stain's color tells the cells apart: PhotoMetricDistortion would exchange the channels.
-    dict(type="YOLOXHSVRandomAug", hue_delta=3, saturation_delta=20, value_delta=20),
     dict(type="PackDetInputs"),
 ]
 test_pipeline = [
