@@ -97,8 +97,8 @@ def test_onnx_file_alone_gives_the_segmentation_of_the_model(segmentor, exported
 
 
 def test_script_of_the_document(exported, tmp_path, monkeypatch, capsys):
-    """The block of docs/deployment.md with this file."""
-    (block,) = [b for b in blocks("python") if b.document.name == "deployment.md"]
+    """The block of docs/deployment.md on segmentors with this file."""
+    (block,) = [b for b in blocks("python") if "test_deployment/test_export.py" in str(b.needs)]
     shutil.copy(exported[0], tmp_path / "camvid.onnx")
     image = np.random.default_rng(2).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / "street.jpg"), image)
@@ -202,6 +202,14 @@ def test_a_file_that_differs_is_not_left_behind(segmentor, tmp_path, monkeypatch
     with pytest.raises(UserInputError, match="more than 0.0001. No file was written"):
         export(*segmentor, tmp_path / "tiny.pt2")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_fails_at_a_shape_is_an_error(segmentor):
+    def run(images):
+        raise AssertionError("Guard failed: images.size()[2] % 2 == 0")
+
+    with pytest.raises(UserInputError, match="the exported model fails at 1x21x20: "):
+        parity.compare(Graph(segmentor[0]), segmentor[0], run, [(1, 21, 20)])
 
 
 def test_a_difference_that_is_no_number_is_an_error(segmentor):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import sys
@@ -12,7 +13,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from processes import exit_status
+from processes import exit_status, start_in_processes
 
 from wavemix_mm.engine.checkpoints.loading import read_checkpoint, read_state_dict
 
@@ -143,3 +144,68 @@ def test_check_dataset_counts_boxes_and_lists_all_faults(
 def test_wrong_options(detector_config, tmp_path, capfd, run, option, expected):
     argv = [detector_config("mask_rcnn"), "--work-dir", tmp_path, "--cfg-options", option]
     assert expected in error_of(capfd, run, "train", *argv)
+
+
+def test_test_tool(trained, detector_config, coco_folder, tmp_path, run):
+    """Metrics as in the training, painted images, predictions with masks, folding; a checkpoint."""
+    config, checkpoint = detector_config("mask_rcnn"), trained / "iter_6.pth"
+    metrics, objects = tmp_path / "metrics.json", tmp_path / "objects.pkl"
+    run(
+        "test", config, checkpoint, "--work-dir", tmp_path, "--deploy",
+        "--out", metrics, "--out-item", "metrics", "--show-dir", tmp_path / "painted",
+    )  # fmt: skip
+    found = json.loads(metrics.read_text())
+    lines = next(trained.glob("*/vis_data/scalars.json")).read_text().splitlines()
+    expected = next(line for line in map(json.loads, lines) if "coco/bbox_mAP" in line)
+    for name in ("coco/bbox_mAP", "coco/segm_mAP_50"):
+        assert found[name] == pytest.approx(expected[name], abs=0.02)
+    assert len(list((tmp_path / "painted").iterdir())) == 3
+    run("test", config, checkpoint, "--work-dir", tmp_path, "--out", objects)
+    (first, *others) = pickle.loads(objects.read_bytes())
+    assert len(others) == 2 and len(first["pred_instances"]["masks"][0]["counts"]) > 1
+
+
+def test_test_tool_checks(trained, detector_config, coco_folder, tmp_path, capfd, run):
+    config, checkpoint = detector_config("retinanet"), trained / "iter_6.pth"
+    argv = ["test", config, checkpoint, "--work-dir", tmp_path]
+    assert "must end in .pkl or .pickle for this detection" in error_of(
+        capfd, run, *argv, "--out", "a.json"
+    )
+    assert "28 of its keys differ: bbox_head." in error_of(capfd, run, *argv)
+    other = f"test_evaluator.ann_file={coco_folder}/train/annotations.json"
+    with pytest.raises(SystemExit):
+        run(*argv, "--cfg-options", other)
+    assert f"warning: test_evaluator.ann_file is {coco_folder}/train" in capfd.readouterr().err
+
+
+def test_without_mmdet(detector_config, tmp_path, capfd, run, monkeypatch):
+    config = detector_config("retinanet")
+    monkeypatch.setitem(sys.modules, "mmdet", None)
+    monkeypatch.delitem(sys.modules, "wavemix_mm.detection")
+    message = error_of(capfd, run, "train", config, "--work-dir", tmp_path)
+    assert f"error: config {config} cannot be read: detection needs mmdet, which is not" in message
+    assert "pip install" in message
+
+
+def train_in_two_processes(*arguments):
+    processes = start_in_processes(2, train, *arguments, "--launcher", "pytorch")
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
+
+
+def test_two_processes_resume_to_the_bit(detector_config, tmp_path):
+    """With gloo, in bfloat16 where the CPU has it; the validation sees each image once."""
+    config = detector_config(
+        "mask_rcnn",
+        'optim_wrapper["type"] = "wavemix_mm.BFloat16OptimWrapper"',
+        'env_cfg = dict(dist_cfg=dict(backend="gloo"))',
+        "train_dataloader.update(batch_size=1)",
+    )
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    train_in_two_processes(config, "--work-dir", whole)
+    start = ("--resume", whole / "epoch_1.pth", "--no-validate")
+    train_in_two_processes(config, "--work-dir", resumed, *start)
+    expected, found = (read_state_dict(str(folder / "epoch_2.pth")) for folder in (whole, resumed))
+    assert all(torch.equal(value, found[name]) for name, value in expected.items())
+    assert "coco/segm_mAP" in next(whole.glob("*/*.log")).read_text()

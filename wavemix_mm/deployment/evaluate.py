@@ -12,6 +12,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from wavemix_mm.deployment.detectors import regroup
 from wavemix_mm.deployment.graph import Graph
 from wavemix_mm.deployment.runtimes import Run
 from wavemix_mm.engine.messages import building
@@ -48,16 +49,18 @@ def with_network(model: nn.Module, graph: Graph, run: Run) -> nn.Module:
     """Return a copy of a model whose networks are an exported file.
 
     Args:
-        model: A segmentor or a classifier.
+        model: A segmentor, a classifier or a one-stage detector.
         graph: What was exported of it.
         run: The exported file.
     """
 
-    def forward(images: Tensor) -> Tensor:
-        return run(graph.normalize.undo(images) if graph.preprocess else images)
+    def forward(images: Tensor) -> Any:
+        outputs = run(graph.normalize.undo(images) if graph.preprocess else images)
+        return regroup(outputs, graph.output_names) if graph.task == "detection" else outputs
 
     changed: Any = copy.deepcopy(model)
-    head = changed.decode_head if graph.is_segmentor else changed.head
+    names = dict(segmentation="decode_head", classification="head", detection="bbox_head")
+    head = getattr(changed, names[graph.task])
     changed.extract_feat = lambda images, **_: images
     head.forward = forward
     return changed

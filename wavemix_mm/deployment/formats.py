@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ import torch
 from wavemix_mm.deployment.graph import Graph, exporting
 from wavemix_mm.version import __version__
 
-IMAGES, LOGITS = "image", "logits"
+IMAGES = "image"
 
 
 def write_onnx(
@@ -34,7 +35,7 @@ def write_onnx(
             dynamo=True,
             dynamic_shapes=graph.dynamic_shapes(),
             input_names=[IMAGES],
-            output_names=[LOGITS],
+            output_names=graph.output_names,
             opset_version=opset,
             external_data=False,
             verbose=False,
@@ -53,8 +54,8 @@ def add_metadata(path: Path, metadata: dict[str, str]) -> None:
     names = dict(zip(free, ("batch", "height", "width"), strict=True))
     for value in [*content.graph.input, *content.graph.output, *content.graph.value_info]:
         for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param:
-                dim.dim_param = names.get(dim.dim_param, dim.dim_param)
+            if dim.dim_param:  # a name, or for a detector's maps an expression
+                dim.dim_param = re.sub(r"\w+", lambda m: names.get(m[0], m[0]), dim.dim_param)
     onnx.helper.set_model_props(content, metadata)
     content.producer_name, content.producer_version = "wavemix_mm", __version__
     onnx.save(content, str(path))

@@ -15,52 +15,73 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wavemix_mm.deployment import detectors
 from wavemix_mm.engine.messages import building
 from wavemix_mm.engine.run.start import switch_to_deploy
 from wavemix_mm.models.backbones.wavemix import WaveMix
 
 DYNAMIC = torch.export.Dim.DYNAMIC
+LOGITS = "logits"
 _SIDE = 32  # least side of images for networks that are no WaveMix
 
 
 class Graph(nn.Module):
-    """A segmentor or a classifier without data samples and without the toolbox around it.
+    """A segmentor, a classifier or a detector without data samples and the toolbox around it.
 
     Args:
         model: A model of `wavemix_mm.apis.init_model`. It is copied.
         preprocess: Take 8-bit images as they are in a file, and normalize them inside.
         deploy: Fold norms and the transform, as `switch_to_deploy()` does.
+
+    Attributes:
+        task: 'segmentation', 'classification' or 'detection'.
+        output_names: Name of each output.
+        least_side: Least height and width of images.
+
+    Raises:
+        UserInputError: If the model is a detector, but not a one-stage detector.
     """
 
     def __init__(self, model: nn.Module, preprocess: bool = False, deploy: bool = True) -> None:
         super().__init__()
+        if detectors.is_detector(model):
+            detectors.check_one_stage(model)
+            self.task = "detection"
+        else:
+            self.task = "segmentation" if hasattr(model, "decode_head") else "classification"
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         if deploy:
             switch_to_deploy(self.model)
         self.preprocess = preprocess
         self.normalize = Normalize(model)
         self.in_channels = in_channels(model)
-        head = getattr(model, "decode_head", None)
-        self.is_segmentor = head is not None
-        self.align_corners = getattr(head, "align_corners", False)
+        self.align_corners = getattr(getattr(model, "decode_head", None), "align_corners", False)
         self.least_side = least_side(model)
         scale = math.ceil(self.least_side / 64)
         self.example_size = (64 * scale, 96 * scale)
+        self.output_names = [LOGITS]
+        if self.task == "detection":
+            with torch.no_grad():
+                outputs = self.model(torch.zeros(1, self.in_channels, *self.example_size))
+            self.output_names = [*detectors.output_names(self.model.bbox_head, outputs)]
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the logits of a batch of images.
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Return the logits of a batch of images, or the maps of a detector's head.
 
         Args:
             images: (N, C, H, W) in float32, normalized. With `preprocess` (N, H, W, C) in uint8,
                 in RGB order or gray.
 
         Returns:
-            Logits (N, classes, H, W) of a segmentor, (N, classes) of a classifier.
+            Logits (N, classes, H, W) of a segmentor, (N, classes) of a classifier. The maps of a
+            detector, in the order of `output_names`.
         """
         if self.preprocess:
             images = self.normalize(images)
         logits = self.model(images, mode="tensor")
-        if self.is_segmentor:
+        if self.task == "detection":
+            return detectors.flatten(logits)
+        if self.task == "segmentation":
             size = images.shape[-2:]
             logits = F.interpolate(logits, size, mode="bilinear", align_corners=self.align_corners)
         return logits
@@ -90,7 +111,7 @@ class Normalize(nn.Module):
     """The part of a model's data preprocessor that images of any program need.
 
     Args:
-        model: A model with a `data_preprocessor` of mmseg or mmpretrain.
+        model: A model with a `data_preprocessor` of mmseg, mmpretrain or mmdet.
     """
 
     mean: Tensor
@@ -136,13 +157,16 @@ def in_channels(model: nn.Module) -> int:
 def least_side(model: nn.Module) -> int:
     """Return the least height and width at which every runtime serves an exported model.
 
-    torch.export and OpenVINO need two rows and columns at the highest level of the transform.
+    torch.export and OpenVINO need two rows and columns at the highest level of the transform, and
+    on the smallest map of a detector.
     """
     backbone: Any = model.backbone
-    if not isinstance(backbone, WaveMix):
-        return _SIDE
-    highest = max(block.levels[-1] for block in backbone.blocks)
-    return backbone.stem.stride * (2**highest + 1)
+    least = _SIDE
+    if isinstance(backbone, WaveMix):
+        highest = max(block.levels[-1] for block in backbone.blocks)
+        least = backbone.stem.stride * (2**highest + 1)
+    strides = detectors.strides(getattr(model, "bbox_head", None))
+    return max([least, *(stride + strides[0] for stride in strides)])
 
 
 @contextlib.contextmanager

@@ -76,9 +76,7 @@ def to_batches(images: list[Tensor], model: nn.Module, undo: Any = None) -> Iter
         undo: `Normalize.undo` if the exported model normalizes.
     """
     for image in images:
-        if hasattr(model, "decode_head"):
-            data: dict[str, Any] = dict(inputs=[image])
-        else:
-            data = dict(inputs=image[None])
+        # the data preprocessors of mmseg and mmdet take a list, mmpretrain's a batch
+        data: dict[str, Any] = dict(inputs=image[None] if hasattr(model, "head") else [image])
         normal = model.data_preprocessor(data)["inputs"]
         yield torch.as_tensor(undo(normal) if undo else normal)

@@ -8,8 +8,9 @@ from typing import Any
 from mmengine.config import Config
 from torch import nn
 
+from wavemix_mm.deployment.detectors import describe_boxes
 from wavemix_mm.deployment.graph import Graph
-from wavemix_mm.inference.predicting import test_steps
+from wavemix_mm.inference.predicting import dataset_meta, test_steps
 from wavemix_mm.registry import type_name
 from wavemix_mm.version import __version__
 
@@ -29,21 +30,23 @@ def describe(graph: Graph, model: nn.Module, cfg: Config, name: str) -> dict[str
 
     Returns:
         name: As given.
-        task: 'segmentation' or 'classification'.
+        task: 'segmentation', 'classification' or 'detection'.
         version: Version of wavemix_mm.
         classes: List of names.
-        palette: List of RGB colors, for a segmentor.
+        palette: List of RGB colors, for a segmentor and a detector.
         input: Format of the images.
         channel_order: 'RGB', 'BGR' or 'gray': order of normalized images.
         mean, std: Of 8-bit values, in that order.
         size_rule: Steps of the test pipeline that change the size, in order.
         least_side: Least height and width of images.
+
+        For a detector also what `detectors.describe_boxes` returns.
     """
-    meta = getattr(model, "dataset_meta" if graph.is_segmentor else "_dataset_meta") or {}
+    meta = dataset_meta(model)
     normalize = graph.normalize
     values: dict[str, Any] = {
         "name": name,
-        "task": "segmentation" if graph.is_segmentor else "classification",
+        "task": graph.task,
         "version": __version__,
         "classes": list(meta.get("classes") or ()),
         "input": "uint8 NHWC, RGB or gray" if graph.preprocess else "float32 NCHW, normalized",
@@ -53,8 +56,10 @@ def describe(graph: Graph, model: nn.Module, cfg: Config, name: str) -> dict[str
         "size_rule": size_rule(cfg),
         "least_side": graph.least_side,
     }
-    if graph.is_segmentor:
-        values["palette"] = [list(color) for color in meta["palette"]]
+    if graph.task != "classification":
+        values["palette"] = [list(color) for color in meta.get("palette") or ()]
+    if graph.task == "detection":
+        values |= describe_boxes(model)
     return {
         key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()
     }

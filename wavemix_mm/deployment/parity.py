@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from wavemix_mm.deployment.graph import Graph
 from wavemix_mm.deployment.runtimes import Run
+from wavemix_mm.engine.messages import building
 from wavemix_mm.errors import UserInputError
 
 TOLERANCE = 1e-4
@@ -33,24 +34,37 @@ def compare(
         shapes: Batch, height and width of the images, which are random.
 
     Returns:
-        For each shape the largest difference, over the largest value of the model's logits.
+        For each shape the largest difference, over the largest value of the model's output. Of
+        several outputs, the worst one counts.
+
+    Raises:
+        UserInputError: If the file fails at a shape, or its output has another shape.
     """
     plain = Graph(model, graph.preprocess, deploy=False)
     differences = {}
     for shape in shapes:
         images = graph.random_images(*shape)
         with torch.no_grad():
-            expected = plain(images)
-        output = run(images)
-        if output.shape != expected.shape:
+            expected = _as_tuple(plain(images))
+        with building(f"the exported model fails at {_name(shape)}"):
+            outputs = _as_tuple(run(images))
+        given, wanted = ([tuple(x.shape) for x in tensors] for tensors in (outputs, expected))
+        if given != wanted:
             raise UserInputError(
-                f"at {_name(shape)} the exported model returns {tuple(output.shape)}, the model "
-                f"{tuple(expected.shape)}."
+                f"at {_name(shape)} the exported model returns {given}, the model {wanted}."
             )
-        largest = expected.abs().max().clamp(min=1e-30)
-        difference = ((output - expected).abs().max() / largest).item()
-        differences[shape] = math.inf if math.isnan(difference) else difference
+        found = [_difference(*pair) for pair in zip(outputs, expected, strict=True)]
+        differences[shape] = max(math.inf if math.isnan(x) else x for x in found)
     return differences
+
+
+def _as_tuple(outputs: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+
+
+def _difference(output: Tensor, expected: Tensor) -> float:
+    largest = expected.abs().max().clamp(min=1e-30)
+    return ((output - expected).abs().max() / largest).item()
 
 
 def check(differences: dict[tuple[int, int, int], float]) -> str:

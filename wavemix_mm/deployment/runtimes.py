@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +13,7 @@ from wavemix_mm.engine.messages import building
 from wavemix_mm.errors import UserInputError
 
 FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2", "aoti": ".pt2"}
-Run = Callable[[Tensor], Tensor]
+Run = Callable[[Tensor], Tensor | tuple[Tensor, ...]]
 
 
 def load(path: Path, kind: str, threads: int | None = None, precision: str = "f32") -> Run:
@@ -25,7 +26,7 @@ def load(path: Path, kind: str, threads: int | None = None, precision: str = "f3
         precision: Type that OpenVINO computes in. Its own default is bfloat16 if the CPU has it.
 
     Returns:
-        A function that maps a batch of images to logits.
+        A function that maps a batch of images to logits; of a detector to a tuple of maps.
 
     Raises:
         UserInputError: If the runtime is not installed, or does not read the file.
@@ -59,8 +60,8 @@ def _load_onnx(path: Path, threads: int | None) -> Run:
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
-    def run(images: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {name: images.numpy(force=True)})[0])
+    def run(images: Tensor) -> Tensor | tuple[Tensor, ...]:
+        return _as_tensors(session.run(None, {name: images.numpy(force=True)}))
 
     return run
 
@@ -73,14 +74,19 @@ def _load_openvino(path: Path, threads: int | None, precision: str) -> Run:
         options |= {"INFERENCE_NUM_THREADS": str(threads), "NUM_STREAMS": "1"}
     model = openvino.Core().compile_model(path, "CPU", options)
 
-    def run(images: Tensor) -> Tensor:
-        return torch.from_numpy(model(images.numpy(force=True))[0])
+    def run(images: Tensor) -> Tensor | tuple[Tensor, ...]:
+        return _as_tensors([*model(images.numpy(force=True)).values()])
 
     return run
 
 
+def _as_tensors(outputs: Sequence[np.ndarray]) -> Tensor | tuple[Tensor, ...]:
+    tensors = tuple(map(torch.from_numpy, outputs))
+    return tensors[0] if len(tensors) == 1 else tensors
+
+
 def _without_gradients(run: Run) -> Run:
-    def without_gradients(images: Tensor) -> Tensor:
+    def without_gradients(images: Tensor) -> Tensor | tuple[Tensor, ...]:
         with torch.no_grad():
             return run(images)
 

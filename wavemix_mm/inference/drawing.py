@@ -35,7 +35,7 @@ def overlay(
 def _draw_objects(picture: np.ndarray, result: DetectionResult, opacity: float) -> np.ndarray:
     height, width = picture.shape[:2]
     size = max(min(height, width) / 1000, 0.35)  # of the font; 1 is about 22 pixels high
-    line = max(round(2 * size), 1)
+    line, stroke = max(round(4 * size), 1), max(round(1.5 * size), 1)
     order = np.argsort(result.scores, kind="stable")  # the most certain object is on top
     colors = [tuple(int(c) for c in result.palette[label][::-1]) for label in result.labels]
     if result.masks is not None:
@@ -52,7 +52,7 @@ def _draw_objects(picture: np.ndarray, result: DetectionResult, opacity: float) 
         if result.masks is None:
             cv2.rectangle(picture, (left, top), (right, bottom), colors[i], line)
         text = f"{result.classes[result.labels[i]]} {result.scores[i]:.0%}"
-        (text_width, text_height), descent = cv2.getTextSize(text, _FONT, size, line)
+        (text_width, text_height), descent = cv2.getTextSize(text, _FONT, size, stroke)
         if len(order) > _MAX_TEXTS and text_width > right - left:
             continue
         # above the box, and inside of the image
@@ -63,5 +63,5 @@ def _draw_objects(picture: np.ndarray, result: DetectionResult, opacity: float) 
         # black or white, whichever stands out: brightness as the eye weighs blue, green and red
         bright = np.dot(colors[i], (0.114, 0.587, 0.299)) > 140
         ink = (0, 0, 0) if bright else (255, 255, 255)
-        cv2.putText(picture, text, (x, y), _FONT, size, ink, line, cv2.LINE_AA)
+        cv2.putText(picture, text, (x, y), _FONT, size, ink, stroke, cv2.LINE_AA)
     return picture

@@ -91,7 +91,7 @@ class WaveletPyramid(BaseModule):
         """
         x = bands = static_sides(inputs[-1])
         channels = x.shape[1]
-        maps = []
+        maps: list[Tensor] = []
         for level in range(self.levels.stop):
             if level:
                 bands = haar_dwt2d(pad_to_even(x, mode="replicate")) * 0.5
