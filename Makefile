@@ -73,7 +73,7 @@ clean:  ## remove the output of builds and demos, but not the environments
 
 $(STAMP): setup.py pyproject.toml $(CONSTRAINTS)
 	$(call make_venv,$(VENV))
-	$(VENV)/bin/python $(PIP_INSTALL) -c $(CONSTRAINTS) -e '.[onedl,test,dev]'
+	$(VENV)/bin/python $(PIP_INSTALL) -c $(CONSTRAINTS) -e '.[onedl,det,test,dev]'
 	@touch $@
 
 # mmcv's build needs torch and setuptools' pkg_resources in the environment: hence two steps and
@@ -85,7 +85,7 @@ $(STAMP_OPENMMLAB): setup.py pyproject.toml $(CONSTRAINTS_OPENMMLAB)
 	$(if $(FIND_LINKS),,@echo 'FIND_LINKS names no folder with an mmcv wheel: mmcv is built from source, about 18 minutes on 2 cores.')
 	MMCV_WITH_OPS=1 $(VENV_OPENMMLAB)/bin/python $(PIP_INSTALL) -c $(CONSTRAINTS_OPENMMLAB) \
 		--no-build-isolation $(if $(FIND_LINKS),--find-links '$(FIND_LINKS)') \
-		-e '.[openmmlab,test]'
+		-e '.[openmmlab,openmmlab-det,test]'
 	@touch $@
 
 # $(1): the folder. An existing folder is updated, never cleared: VENV may name an environment that

@@ -33,6 +33,9 @@ LISTS = runpy.run_path(str(ROOT / PACKAGE / "host" / "requirements.py"))
 EXTRAS = {
     "onedl": LISTS["FAMILIES"]["onedl"],
     "openmmlab": LISTS["FAMILIES"]["openmmlab"],
+    # detection, each beside the family's own extra
+    "det": [LISTS["DETECTION"]["onedl"]],
+    "openmmlab-det": [LISTS["DETECTION"]["openmmlab"]],
     "wavelets": WAVELETS,
     "datasets": DATASETS,
     "export": EXPORT,
@@ -114,7 +117,8 @@ setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    keywords="computer vision, semantic segmentation, image classification, wavelet, OpenMMLab",
+    keywords="computer vision, semantic segmentation, image classification, object detection, "
+    "wavelet, OpenMMLab",
     classifiers=[
         "Development Status :: 4 - Beta",
         "Intended Audience :: Science/Research",

@@ -114,7 +114,7 @@ def test_bases_are_relative(path):
 
 def test_model_index_lists_the_metafile():
     index = yaml.safe_load((ROOT / "model-index.yml").read_text())
-    assert index["Import"] == ["configs/wavemix/metafile.yml"]
+    assert index["Import"] == [f"configs/{name}/metafile.yml" for name in ("wavemix", "detection")]
     assert {model["Name"] for model in METAFILE["Models"]} == {path.stem for path in CONFIGS}
 
 

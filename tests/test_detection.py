@@ -1,6 +1,7 @@
 """`import wavemix_mm.detection`, and models of mmdet's own configs on the operators at hand."""
 
 import copy
+import sys
 
 import numpy as np
 import pytest
@@ -17,6 +18,11 @@ from mmengine.logging import MessageHub  # noqa: E402
 from mmengine.optim import OptimWrapper  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from mmengine.structures import InstanceData  # noqa: E402
+
+from wavemix_mm.engine.messages import error_message  # noqa: E402
+from wavemix_mm.engine.run.config import load_config  # noqa: E402
+from wavemix_mm.errors import UserInputError  # noqa: E402
+from wavemix_mm.host import environment  # noqa: E402
 
 # Configs whose models call different operators.
 CONFIGS = [
@@ -89,3 +95,24 @@ def test_a_stock_model_trains_a_step_and_predicts(config):
     assert losses["loss"].isfinite() and losses["loss"] > 0
     prediction = model.eval().test_step(batch)[0].pred_instances
     assert prediction.bboxes.shape == (len(prediction.scores), 4)
+
+
+CUSTOM = "custom_imports = dict(imports=['wavemix_mm.detection'], allow_failed_imports=False)"
+
+
+@pytest.mark.parametrize("line", ["_base_ = 'mmdet::_base_/default_runtime.py'", CUSTOM])
+def test_a_config_says_how_to_install_mmdet(line, tmp_path, monkeypatch):
+    path = tmp_path / "a.py"
+    path.write_text(line)
+    load_config(str(path))
+    monkeypatch.delitem(sys.modules, "wavemix_mm.detection")
+    monkeypatch.setattr(environment, "_is_found", lambda module: module != "mmdet")
+    with pytest.raises(
+        UserInputError, match=r"cannot be read: detection needs mmdet, .*: .* -m pip"
+    ):
+        load_config(str(path))
+
+
+def test_a_config_without_the_import_says_so():
+    error = ModuleNotFoundError("No module named 'mmcv._ext'")
+    assert CUSTOM in error_message(error)

@@ -27,7 +27,7 @@ from wavemix_mm.engine.run.config import load_config, parse_options
 from wavemix_mm.host.environment import STACKS
 
 # What the documents use of other projects.
-PROGRAMS = {"export", "unzip", "gunzip", "tar", "sha256sum", "[", "csCreateTrainIdLabelImgs"}
+PROGRAMS = {"git", "export", "unzip", "gunzip", "tar", "sha256sum", "[", "csCreateTrainIdLabelImgs"}
 OPTIONS_OF_OTHERS = {"--rdzv-backend", "--max-restarts", "--hypothesis-show-statistics"}
 # Options that a config need not have before they are given: the runner's, and two of our tools.
 NEW_KEYS = {*inspect.signature(Runner).parameters, "compile", "optimize", "sync_bn"}

@@ -47,6 +47,7 @@ def test_doctor_finds_nothing_here(tmp_path):
         assert shown[label][0].isdigit(), label
     for module in MODULES:
         assert re.fullmatch(r"[\d.]+ from \S+", shown[module]), shown[module]
+    assert re.search(r"^mmcv's operators +(not )?compiled", process.stdout, flags=re.MULTILINE)
     assert "accelerator" in shown
     assert process.stdout.splitlines()[-1] == "no problem found"
 

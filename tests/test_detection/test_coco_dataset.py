@@ -2,14 +2,22 @@
 
 import json
 import shutil
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import cv2
+import documents
 import numpy as np
 import pytest
-from mmengine.registry import DATASETS, DefaultScope
+import torch
+from mmengine.config import Config
+from mmengine.registry import DATASETS, METRICS, MODELS, DefaultScope
 from pycocotools import mask as rle
+from typer.testing import CliRunner
 
 import wavemix_mm.detection  # noqa: F401
+from wavemix_mm.cli import app
+from wavemix_mm.datasets.detection import distinct_colors
 from wavemix_mm.datasets.label_counts import sample_labels
 from wavemix_mm.errors import BadSampleError, UserInputError
 
@@ -35,6 +43,11 @@ def build(folder, classes=("box", "disc"), pipeline=LOADERS, **options):
         return DATASETS.build(cfg | options)
 
 
+# COCO's own crowds have such masks; mmdet ignores a crowd whatever poly2mask is
+CROWD = dict(id=99, image_id=1, category_id=1, bbox=[5, 5, 9, 9], area=81, iscrowd=1)
+CROWD["segmentation"] = dict(size=[48, 64], counts=[3072])
+
+
 def with_masks(poly2mask=True):
     return [LOADERS[0], dict(type="LoadAnnotations", with_mask=True, poly2mask=poly2mask)]
 
@@ -54,9 +67,14 @@ def set_annotation(**values):
 
 
 def to_rle(content):
-    for a in content["annotations"]:
+    for a in content["annotations"][:-1]:  # the last is a crowd, which has one
         (code,) = rle.frPyObjects(a["segmentation"], 48, 64)
         a["segmentation"] = dict(size=code["size"], counts=code["counts"].decode())
+
+
+def add_crowd_to_rle(content):
+    content["annotations"].append(CROWD)
+    to_rle(content)
 
 
 def drop(content, key, **where):
@@ -65,6 +83,7 @@ def drop(content, key, **where):
 
 @pytest.mark.parametrize("poly2mask", [True, False])
 def test_good_data(folder, poly2mask):
+    change(folder, lambda c: c["annotations"].append(CROWD))
     dataset = build(folder, pipeline=with_masks(poly2mask))
     assert len(dataset) == 6 and sample_labels(dataset).message() is None
     gt = dataset[0]["data_samples"].gt_instances
@@ -141,7 +160,7 @@ def test_no_coco_file(folder, text, expected):
 @pytest.mark.parametrize(
     ("function", "poly2mask", "expected"),
     [
-        (to_rle, False, "annotation 1 of image 1.jpg has an RLE mask, and mmdet ignores"),
+        (add_crowd_to_rle, False, "annotation 1 of image 1.jpg has an RLE mask, and mmdet ignores"),
         (set_annotation(segmentation=[]), True, "annotation 3 of image 2.jpg has no segmentation"),
         (set_annotation(segmentation=[[1, 1, 2, 2]]), True, "no polygon of three points"),
         (set_annotation(segmentation=dict(counts=[1])), True, "an RLE mask of size=None"),
@@ -207,3 +226,86 @@ def test_truncated_image(folder):
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(BadSampleError, match=f"image {path} is truncated"):
         build(folder)[1]
+
+
+def test_config_for_data_of_your_own(coco_folder, tmp_path, monkeypatch):
+    """The config of docs/detection.md builds its data sets and its model."""
+    (block,) = [b for b in documents.blocks("python") if Path(__file__).name in (b.needs or "")]
+    assert block.document.name == "detection.md"
+    text = block.text.replace('("cat", "dog")', '("box", "disc")')
+    (tmp_path / "mine.py").write_text(text)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "pets").symlink_to(coco_folder)
+    monkeypatch.chdir(tmp_path)
+    cfg = Config.fromfile("mine.py")
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        sets = [DATASETS.build(cfg[f"{part}_dataloader"].dataset) for part in ("train", "val")]
+        METRICS.build(cfg.val_evaluator)
+        with torch.device("meta"):
+            model = MODELS.build(cfg.model)
+    assert [len(dataset) for dataset in sets] == [6, 3]
+    assert sets[0].metainfo["palette"] == distinct_colors(2) and model.bbox_head.num_classes == 2
+
+
+def test_voc_to_coco(tmp_path, capsys):
+    """A box without area is left out; a class that is not named is an error."""
+    file = Path(__file__).resolve().parents[2] / "tools" / "dataset_converters" / "voc_to_coco.py"
+    spec = spec_from_file_location("voc_to_coco", file)
+    tool = module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    voc = tmp_path / "voc"
+    for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (voc / name).mkdir(parents=True)
+    boxes = [("cat", 3, 4, 13, 24), ("dog", 30, 1, 30, 9), ("dog", 20.4, 10, 40, 30)]
+    keys = ("xmin", "ymin", "xmax", "ymax")
+    objects = "".join(
+        f"<object><name>{kind}</name><bndbox>"
+        + "".join(f"<{key}>{value}</{key}>" for key, value in zip(keys, box, strict=True))
+        + "</bndbox></object>"
+        for kind, *box in boxes
+    )
+    size = "<size><width>64</width><height>48</height></size>"
+    for split, name in (("trainval", "a"), ("test", "b")):
+        cv2.imwrite(str(voc / "JPEGImages" / f"{name}.jpg"), np.zeros((48, 64, 3), np.uint8))
+        (voc / "Annotations" / f"{name}.xml").write_text(
+            f"<annotation>{size}{objects}</annotation>"
+        )
+        (voc / "ImageSets" / "Main" / f"{split}.txt").write_text(f"{name}\n")
+    tool.main([str(voc), str(tmp_path / "coco"), "--classes", "cat,dog"])
+    assert "train: 1 images, 2 boxes" in capsys.readouterr().out
+    dataset = build(tmp_path / "coco" / "train", classes=("cat", "dog"))
+    instances = dataset.get_data_info(0)["instances"]
+    assert [i["bbox"] for i in instances] == [[3, 4, 13, 24], [20, 10, 40, 30]]
+    assert [i["bbox_label"] for i in instances] == [0, 1] and len(dataset[0]) == 2
+    with pytest.raises(SystemExit, match=r"a\.xml has class dog, which --classes does not name"):
+        tool.main([str(voc), str(tmp_path / "coco"), "--classes", "cat"])
+
+
+def test_new(folder, tmp_path, monkeypatch):
+    """`wavemix-mm new` checks the annotations, splits the images and writes a config."""
+    monkeypatch.chdir(tmp_path)
+    words = ["new", "mine.py", "--task", "detection", "--images", "train/images"]
+    words += ["--labels", "train/annotations.json"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert "5 images to train on, 1 to validate on" in result.output
+    assert "wavemix-mm test mine.py work_dirs/mine/epoch_24.pth" in result.output
+    cfg = Config.fromfile("mine.py")
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        train, val = (
+            DATASETS.build(cfg[f"{part}_dataloader"].dataset) for part in ("train", "val")
+        )
+        METRICS.build(cfg.test_evaluator)
+    assert (len(train), len(val)) == (5, 1)
+    assert val.get_data_info(0)["img_path"] == "train/images/3.jpg"
+    assert train[0]["inputs"].shape == (3, 512, 512)
+    assert cfg.model.bbox_head.num_classes == 2 and train.metainfo["classes"] == ["box", "disc"]
+    change(folder, set_annotation(bbox=[70, 5, 8, 8]))
+    result = CliRunner().invoke(app, [*words, "--force"])
+    assert result.exit_code == 1 and "outside of the image" in result.output
+    change(folder, set_annotation(bbox=[5, 5, 8, 8]))
+    result = CliRunner().invoke(app, [*words, "--force", "--classes", "box,ring"])
+    assert result.exit_code == 1 and "it has no category ring" in result.output
+    (folder / "images" / "4.jpg").unlink()
+    result = CliRunner().invoke(app, [*words, "--force"])
+    assert "1 of 6 images are missing, the first is train/images/4.jpg" in result.output

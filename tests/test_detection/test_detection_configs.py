@@ -16,6 +16,13 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "detection"
 FILES = sorted(CONFIGS.glob("*.py"))
 METAFILE = yaml.safe_load((CONFIGS / "metafile.yml").read_text())
 ENTRIES = {entry["Name"]: entry for entry in METAFILE["Models"]}
+# other backbones, with their parameters
+BASELINES = {
+    "bccd_r18": 11_575_437,
+    "bccd_r18-w34": 3_529_167,
+    "nuclei_r18": 12_421_526,
+    "nuclei_r18-w34": 4_375_256,
+}
 
 
 def build(cfg):
@@ -45,6 +52,25 @@ def loader(cfg, split, folder, classes):
             step.size = (48, 48)
     with DefaultScope.overwrite_default_scope("mmdet"):
         return Runner.build_dataloader(loader, seed=0)
+
+
+def test_metafile_and_readme_list_every_config():
+    assert ENTRIES.keys() | BASELINES.keys() == {file.stem for file in FILES}
+    assert not ENTRIES.keys() & BASELINES.keys()
+    for name, entry in ENTRIES.items():
+        assert entry["Config"] == f"configs/detection/{name}.py"
+    text = (CONFIGS / "README.md").read_text()
+    assert all(f"[{file.name}]({file.name})" in text for file in FILES)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_only_the_backbone_of_a_baseline_differs(name):
+    cfg, base = (Config.fromfile(CONFIGS / f"{stem}.py") for stem in (name, name.partition("_")[0]))
+    assert cfg.model.pop("backbone").type == "ResNet"
+    assert len(cfg.model.neck.in_channels) == 4
+    del base.model.backbone, cfg.model.neck.in_channels, base.model.neck.in_channels
+    for key in base:
+        assert cfg[key] == base[key], key
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

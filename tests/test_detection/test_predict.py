@@ -4,8 +4,10 @@ import copy
 import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import cv2
+import documents
 import mmdet.apis
 import numpy as np
 import pytest
@@ -189,3 +191,18 @@ def test_weights_that_hold_code_are_refused(detectors, images, tmp_path):
         result = CliRunner().invoke(app, words)
         assert result.exit_code == 1 and "hostile.pth" in result.output, result.output
     assert not (tmp_path / "ran").exists()
+
+
+def test_documented_scripts(detectors, images, tmp_path, monkeypatch, capsys):
+    """The scripts of docs/detection.md run."""
+    config, checkpoint, _ = detectors["mask_rcnn"]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "work_dirs" / "mine").mkdir(parents=True)
+    shutil.copy(config, "mine.py")
+    shutil.copy(checkpoint, "work_dirs/mine/epoch_24.pth")
+    shutil.copy(images[0], "blood.jpg")
+    blocks = [b for b in documents.blocks("python") if Path(__file__).name in (b.needs or "")]
+    assert [block.document.name for block in blocks] == ["detection.md"] * 2
+    for block in blocks:
+        exec(compile(block.text, str(block), "exec"), {})
+    assert "[0" in capsys.readouterr().out

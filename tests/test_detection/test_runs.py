@@ -13,7 +13,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from processes import exit_status, run_in_processes
+from processes import exit_status, start_in_processes
 
 from wavemix_mm.engine.checkpoints.loading import read_checkpoint, read_state_dict
 
@@ -187,8 +187,11 @@ def test_without_mmdet(detector_config, tmp_path, capfd, run, monkeypatch):
     assert "pip install" in message
 
 
-def train_in_two(config, work_dir, *arguments):
-    train(config, "--work-dir", work_dir, "--launcher", "pytorch", *arguments)
+def train_in_two_processes(*arguments):
+    processes = start_in_processes(2, train, *arguments, "--launcher", "pytorch")
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
 
 
 def test_two_processes_resume_to_the_bit(detector_config, tmp_path):
@@ -199,11 +202,10 @@ def test_two_processes_resume_to_the_bit(detector_config, tmp_path):
         'env_cfg = dict(dist_cfg=dict(backend="gloo"))',
         "train_dataloader.update(batch_size=1)",
     )
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    run_in_processes(2, train_in_two, config, whole)
-    one = ("--cfg-options", "train_cfg.max_epochs=1")
-    run_in_processes(2, train_in_two, config, parts, *one)
-    run_in_processes(2, train_in_two, config, parts, "--resume")
-    expected, found = (read_state_dict(str(folder / "epoch_2.pth")) for folder in (whole, parts))
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    train_in_two_processes(config, "--work-dir", whole)
+    start = ("--resume", whole / "epoch_1.pth", "--no-validate")
+    train_in_two_processes(config, "--work-dir", resumed, *start)
+    expected, found = (read_state_dict(str(folder / "epoch_2.pth")) for folder in (whole, resumed))
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
     assert "coco/segm_mAP" in next(whole.glob("*/*.log")).read_text()

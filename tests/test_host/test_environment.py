@@ -16,6 +16,7 @@ from wavemix_mm.host.environment import (
 )
 from wavemix_mm.host.requirements import FAMILIES
 
+WITH_MMDET = [*MODULES, "mmdet"]
 BASE = {
     "torch": "2.11.0",
     "torchvision": "0.26.0+cpu",
@@ -61,6 +62,9 @@ def _arguments(command):
 @pytest.mark.parametrize("family", [ONEDL, OPENMMLAB], ids=["onedl", "openmmlab"])
 def test_a_sound_stack_has_no_findings(family):
     assert find_problems(_installed(family)) == []
+    mmdet = {"onedl-mmdetection": "3.5.1"} if family is ONEDL else {"mmdet": "3.3.0"}
+    opencv = dict.fromkeys(("opencv-python", "opencv-python-headless"), "5.0.0.93")
+    assert find_problems(_installed(family | mmdet | opencv, WITH_MMDET)) == []
 
 
 BROKEN = "RuntimeError: operator torchvision::nms does not exist"
@@ -125,6 +129,16 @@ PROBLEMS = {
         "setuptools is not installed, so no pkg_resources, which mmengine",
         ["setuptools<82"], False,
     ),
+    "mmdet too old": (
+        _installed(ONEDL | {"onedl-mmdetection": "3.4.0"}, modules=WITH_MMDET),
+        "onedl-mmdetection 3.4.0 does not fit, >=3.5.1 is needed",
+        ["onedl-mmdetection>=3.5.1"], False,
+    ),
+    "two releases of OpenCV": (
+        _installed(ONEDL | {"opencv-python": "5.0.0.93", "opencv-python-headless": "4.12.0.88"}),
+        "opencv-python 5.0.0.93 and opencv-python-headless 4.12.0.88 overwrite each other's files",
+        ["opencv-python-headless==5.0.0.93"], False,
+    ),
     "requirements missing": (
         _installed(ONEDL, without=["packaging", "pywavelets", "safetensors", "typer"]),
         "packaging, PyWavelets, safetensors, typer not installed",
@@ -165,6 +179,24 @@ def test_two_stacks_over_each_other(first, second):
         assert name in finding.problem
 
 
+@pytest.mark.parametrize(
+    ("stack", "mmdet", "modules"),
+    [
+        (ONEDL, {"mmdet": "3.3.0"}, WITH_MMDET),
+        (OPENMMLAB, {"mmdet": "3.3.0", "onedl-mmdetection": "3.5.1"}, WITH_MMDET),
+        (OPENMMLAB, {"mmdet": "3.3.0"}, MODULES),
+    ],
+    ids=["other family", "both families", "files gone"],
+)
+def test_mmdet_that_cannot_work(stack, mmdet, modules):
+    finding = _only(find_problems(_installed(stack | mmdet, modules)))
+    uninstall, install = map(_arguments, finding.command.split(" && "))
+    assert uninstall == ["uninstall", "-y", *sorted(mmdet, reverse=True)]
+    needed = "onedl-mmdetection>=3.5.1" if stack is ONEDL else "mmdet>=3.3,<4"
+    assert install == ["install", needed] and needed in finding.problem
+    assert not finding.blocks_import  # segmentation and classification go on
+
+
 # Pairs that were published together.
 @pytest.mark.parametrize(
     ("torch", "torchvision"),
@@ -185,7 +217,7 @@ def test_nobody_needs_pkg_resources():
 
 def test_this_environment():
     installed = inspect_environment(["pytest"])
-    assert set(installed.modules) == set(MODULES)
+    assert set(installed.modules) - {"mmdet"} == set(MODULES)
     assert installed.versions["pytest"] == pytest.__version__
     assert "packaging" in installed.versions
     check_stack()

@@ -1,7 +1,8 @@
 """torchvision's operators in the place of mmcv's, against the values of compiled mmcv 2.1."""
 
 import sys
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,6 @@ from operator_cases import CASES, ROIS, VALUES, flat
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-from wavemix_mm.errors import UserInputError
 from wavemix_mm.host import mmcv_ops
 
 mmcv_ops.install()
@@ -147,12 +147,20 @@ def test_module():
 
 
 @stand_in
-def test_mmdet_imported_before(monkeypatch):
+def test_modules_of_mmdet_that_are_imported_already(monkeypatch):
+    mmdet = pytest.importorskip("mmdet")
+    path = Path(mmdet.__file__).parent / "models" / "layers" / "bbox_nms.py"
+    spec = spec_from_file_location("mmdet.early", path)
+    early = module_from_spec(spec)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "mmcv.ops.nms", None)  # its import raises
+        spec.loader.exec_module(early)
+    assert early.batched_nms is not ops.batched_nms
+    monkeypatch.setitem(sys.modules, "mmdet.early", early)
     monkeypatch.delitem(sys.modules, "mmcv._ext")
-    monkeypatch.setitem(sys.modules, "mmdet.structures", sys)
-    with pytest.raises(UserInputError, match=r"import wavemix_mm\.detection before mmdet$"):
-        mmcv_ops.install()
-    assert "mmcv._ext" not in sys.modules
+    mmcv_ops.install()
+    assert early.batched_nms is ops.batched_nms
+    assert early.multiclass_nms.__module__ == "mmdet.early"
 
 
 @pytest.mark.skipif(not COMPILED, reason="mmcv has no compiled operators")

@@ -42,13 +42,10 @@ def test_a_resumed_run_replaces_what_it_repeats(tmp_path):
     assert tool.read_scalars(tmp_path) == ({5: 4.0}, {}, "epoch")
 
 
-def test_iterations_and_accuracy(tmp_path):
-    log(tmp_path, "a", dict(loss=2.0, iter=50, step=50), {"accuracy/top1": 71.0, "step": 100})
-    assert tool.read_scalars(tmp_path) == (
-        {50: 2.0},
-        {"accuracy/top1": {100: 71.0}},
-        "iteration",
-    )
+@pytest.mark.parametrize(("name", "value"), [("accuracy/top1", 75.0), ("coco/segm_mAP", 0.75)])
+def test_iterations_and_other_metrics(tmp_path, name, value):
+    log(tmp_path, "a", dict(loss=2.0, iter=50, step=50), {name: value, "step": 100})
+    assert tool.read_scalars(tmp_path) == ({50: 2.0}, {name: {100: 75.0}}, "iteration")
 
 
 @pytest.mark.parametrize("miou", [None, 31.0])

@@ -13,7 +13,7 @@ if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
 
 from wavemix_mm.errors import UserInputError
 
-METRICS = ("mIoU", "accuracy/top1")
+METRICS = ("mIoU", "accuracy/top1", "coco/bbox_mAP", "coco/bbox_mAP_50", "coco/segm_mAP")
 
 
 def read_scalars(work_dir: Path) -> tuple[dict[int, float], dict[str, dict[int, float]], str]:
@@ -26,8 +26,8 @@ def read_scalars(work_dir: Path) -> tuple[dict[int, float], dict[str, dict[int, 
         work_dir: The run's folder.
 
     Returns:
-        The loss by iteration; the values of each metric by epoch or by iteration; and the name of
-        that unit, "epoch" or "iteration".
+        The loss by iteration; the values of each metric, in percent, by epoch or by iteration; and
+        the name of that unit, "epoch" or "iteration".
 
     Raises:
         UserInputError: If the folder has no such log, or a log without losses.
@@ -52,7 +52,9 @@ def read_scalars(work_dir: Path) -> tuple[dict[int, float], dict[str, dict[int, 
                 losses[entry["iter"]] = entry["loss"]
             for name in METRICS:
                 if name in entry:
-                    metrics[name][entry["step"]] = entry[name]
+                    # COCO's figures are fractions, the others percent
+                    scale = 100 if name.startswith("coco/") else 1
+                    metrics[name][entry["step"]] = scale * entry[name]
     if not losses:
         raise UserInputError(f"the logs in {work_dir} hold no loss.")
     return losses, {name: values for name, values in metrics.items() if values}, unit

@@ -61,7 +61,7 @@ class _Verbs(TyperGroup):
 app = typer.Typer(
     name="wavemix-mm",
     cls=_Verbs,
-    help="WaveMix for segmentation and classification: try, train, test and use models.",
+    help="WaveMix for segmentation, classification and detection: try, train, test, use models.",
     epilog="WAVEMIX_MM_TRACEBACK=1 in the environment shows the traceback of an error.",
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,

@@ -14,7 +14,7 @@ from wavemix_mm.errors import UserInputError
 def new(
     config: Annotated[Path, typer.Argument(help="The file to write, e.g. mine.py.")],
     task: Annotated[
-        str | None, typer.Option(metavar="TASK", help="segmentation or classification.")
+        str | None, typer.Option(metavar="TASK", help="segmentation, classification or detection.")
     ] = None,
     images: Annotated[
         Path | None,
@@ -25,11 +25,17 @@ def new(
         ),
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Segmentation: folder of label maps, PNG.")
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Segmentation: folder of label maps, PNG. Detection: COCO's annotation file.",
+        ),
     ] = None,
     classes: Annotated[
         str | None,
-        typer.Option(metavar="A,B,...", help="Names of the classes, by default of the folders."),
+        typer.Option(
+            metavar="A,B,...", help="Names of the classes, by default of the folders or categories."
+        ),
     ] = None,
     values: Annotated[
         str | None,
@@ -45,9 +51,9 @@ def new(
 
     It checks the files first, and starts from the weights of camvid_best.
     """
-    task = _ask(task, "--task", "segmentation or classification?")
-    if task not in ("segmentation", "classification"):
-        raise UserInputError(f"--task {task} is neither segmentation nor classification.")
+    task = _ask(task, "--task", "segmentation, classification or detection?")
+    if task not in ("segmentation", "classification", "detection"):
+        raise UserInputError(f"--task {task} is not segmentation, classification or detection.")
     if config.suffix != ".py":
         raise UserInputError(f"config {config} must end in .py.")
     folder = Path(_ask(images, "--images", "folder of the images?"))
@@ -59,6 +65,11 @@ def new(
         made = own_data.segmentation_config(
             config, folder, label_folder, _words(names), _values(values)
         )
+    elif task == "detection":
+        from wavemix_mm.host.own_boxes import detection_config
+
+        file = Path(_ask(labels, "--labels", "COCO's annotation file?"))
+        made = detection_config(config, folder, file, _words(classes) if classes else None)
     else:
         made = own_data.classification_config(config, folder, _words(classes) if classes else None)
     existing = [file for file in made.files if file.exists()]

@@ -107,7 +107,7 @@ def _find_class_faults(categories: Any, classes: Sequence[str]) -> Iterator[Faul
 
 
 def _structure_faults(content: Mapping[str, Any], annotations: Any) -> Iterator[str]:
-    needed = {
+    needed: dict[str, dict[str, Any]] = {
         "categories": {"id": int, "name": str},
         "images": {"id": int | str, "file_name": str, "width": int, "height": int},
         "annotations": {
@@ -144,6 +144,8 @@ def _annotation_faults(
         text = f"{where} is of image {annotation['image_id']}, which the file does not list."
         yield Fault(text, is_passed_over=True)
         return
+    if annotation.get("ignore"):
+        return
     where += f" of image {image['file_name']}"
     if annotation["category_id"] not in categories:
         yield Fault(
@@ -155,7 +157,7 @@ def _annotation_faults(
         yield Fault(f"{where} has bbox={box}, which is not [x, y, width, height].")
     elif fault := _box_fault(annotation, image):
         yield Fault(f"{where} has {fault}", is_passed_over=True)
-    if masks and not annotation.get("ignore") and (fault := _mask_fault(annotation, image, masks)):
+    if masks and (fault := _mask_fault(annotation, image, masks)):
         yield Fault(f"{where} has {fault}")
 
 
@@ -181,6 +183,8 @@ def _mask_fault(annotation: Mapping, image: Mapping, masks: str) -> str | None:
         good = [p for p in mask if isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0]
         return None if good else "no polygon of three points or more, so that mmdet ignores it."
     if masks == "polygons":
+        if annotation.get("iscrowd"):
+            return None  # ignored in any case; COCO has RLE for crowds alone
         return (
             "an RLE mask, and mmdet ignores each object with an RLE mask if LoadAnnotations has "
             "poly2mask=False: set poly2mask=True."

@@ -47,7 +47,7 @@ class CheckedCocoDataset(CheckedDataset, CocoDataset):
     @classmethod
     def _load_metainfo(cls, metainfo: Any = None) -> dict:
         meta = super()._load_metainfo(metainfo)
-        if meta["classes"] != cls.METAINFO["classes"] and "palette" not in (metainfo or {}):
+        if tuple(meta["classes"]) != cls.METAINFO["classes"] and "palette" not in (metainfo or {}):
             # mmdet would take the colors of COCO's first classes, some of them dark and alike
             meta["palette"] = distinct_colors(len(meta["classes"]))
         return meta

@@ -21,6 +21,9 @@ _ADVICE = (" Please check whether", ", the current sys.path is")
 _MEANINGS = {
     "need at least one array to concatenate": "a dataset found no files in its folders: check "
     "the names and endings of the files; docs/datasets.md shows the layouts",
+    "No module named 'mmcv._ext'": "mmcv has no compiled operators; to use torchvision's, import "
+    "wavemix_mm.detection before mmdet, in a config by custom_imports = "
+    "dict(imports=['wavemix_mm.detection'], allow_failed_imports=False)",
     "None is not a callable object": "optim_wrapper.optimizer.type names no registered optimizer",
 }
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from wavemix_mm.host.environment import check_detection
 from wavemix_mm.host.model_index import find_root
 
 PREFIX = "wavemix_mm::"
@@ -57,6 +58,8 @@ def read_own_bases(before_reading: Callable[[], None]) -> None:
         before_reading()
         if cfg_path.startswith(PREFIX):
             return str(find_config(cfg_path.removeprefix(PREFIX))), None
+        if cfg_path.startswith("mmdet::"):
+            check_detection()
         return _get_path_of_host(cfg_path, filename)
 
     Config._get_cfg_path = staticmethod(get_path)

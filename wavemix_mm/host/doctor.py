@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.machinery import PathFinder
 
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.host.environment import (
@@ -26,6 +28,8 @@ _SHOWN = {
     "pywavelets": "PyWavelets",
     "pytorch-wavelets": "pytorch-wavelets",
     "setuptools": "setuptools",
+    "opencv-python": "opencv-python",
+    "opencv-python-headless": "opencv-headless",
 }
 
 
@@ -53,6 +57,16 @@ def _describe_accelerator() -> str:
     return "none"
 
 
+def _describe_operators() -> str:
+    # not find_spec("mmcv._ext"), which imports mmcv
+    mmcv = importlib.util.find_spec("mmcv")
+    if mmcv is None or not mmcv.submodule_search_locations:
+        return "-"
+    if PathFinder.find_spec("mmcv._ext", mmcv.submodule_search_locations):
+        return "compiled"
+    return "not compiled; import wavemix_mm.detection before mmdet to use torchvision's"
+
+
 def _report(installed: Installed, accelerator: str) -> list[str]:
     providers = importlib.metadata.packages_distributions()
     rows = [
@@ -60,12 +74,13 @@ def _report(installed: Installed, accelerator: str) -> list[str]:
         ("python", f"{platform.python_version()} ({sys.executable})"),
         *((shown, installed.versions.get(name, "-")) for name, shown in _SHOWN.items()),
     ]
-    for module in MODULES:
+    for module in (*MODULES, "mmdet"):
         # Two distributions here: the files of one have overwritten the files of the other.
         names = sorted(set(filter(None, providers.get(module, []))))
         versions = [f"{importlib.metadata.version(name)} from {name}" for name in names]
         absent = "from a source folder" if module in installed.modules else "-"
         rows.append((module, ", ".join(versions) or absent))
+    rows.append(("mmcv's operators", _describe_operators()))
     rows.append(("accelerator", accelerator))
     return [f"{label:<17} {value}" for label, value in rows]
 

@@ -15,12 +15,15 @@ import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from wavemix_mm.host.requirements import FAMILIES, REQUIRED, STACKS, UNDECLARED
+from wavemix_mm.errors import UserInputError
+from wavemix_mm.host.requirements import DETECTION, FAMILIES, REQUIRED, STACKS, UNDECLARED
 
 MODULES = tuple(STACKS["onedl"])
 # Older releases read checkpoints with known faults that run code or damage memory:
 # CVE-2025-32434 (fixed in 2.6) and CVE-2026-24747 (fixed in 2.10).
 SAFE_TORCH = (2, 10)
+# Two distributions of the same files. onedl-mmdetection brings the second beside the first.
+_OPENCV = ("opencv-python", "opencv-python-headless")
 
 
 def _name(requirement: str) -> str:
@@ -46,7 +49,7 @@ class Installed:
 
     Attributes:
         versions: Distribution name (lower case, with hyphens) -> version.
-        modules: Those of `MODULES` that Python finds.
+        modules: Those of `MODULES`, and mmdet, that Python finds.
         has_pkg_resources: Whether Python finds `pkg_resources`.
         import_errors: Module -> first line of the error that its import raises. The doctor fills
             it for torch and torchvision.
@@ -85,6 +88,12 @@ def _install(*requirements: str) -> str:
     return _pip("install", *requirements)
 
 
+def _find_family(versions: Collection[str]) -> str:
+    """Return the family of the installed packages, or 'onedl' if there are none or two."""
+    families = {family for name, (family, _) in _OWNERS.items() if name in versions}
+    return families.pop() if len(families) == 1 else "onedl"
+
+
 def find_stack_problems(installed: Installed) -> list[Finding]:
     """Find an OpenMMLab stack that is absent, mixed, incomplete or of a version that cannot work.
 
@@ -98,15 +107,14 @@ def find_stack_problems(installed: Installed) -> list[Finding]:
     if not owners and not installed.modules:
         return [Finding("no OpenMMLab packages are installed", whole_stack, blocks_import=True)]
 
-    families = {family for family, _ in owners.values()}
-    if len(families) > 1:
+    if len({family for family, _ in owners.values()}) > 1:
         listed = ", ".join(f"{name} {versions[name]}" for name in owners)
         problem = f"two OpenMMLab stacks are installed over each other ({listed})"
         command = f"{_pip('uninstall', '-y', *owners)} && {whole_stack}"
         return [Finding(problem, command, blocks_import=True)]
 
     findings = []
-    family = families.pop() if families else "onedl"
+    family = _find_family(versions)
     gone = [name for name, (_, module) in owners.items() if module not in installed.modules]
     if gone:
         problem = (
@@ -172,13 +180,41 @@ def _find_torch_problems(installed: Installed) -> list[Finding]:
     return []
 
 
+def _find_detection_problems(installed: Installed) -> list[Finding]:
+    """Find an mmdet of the other family, of a wrong version or without files, and two OpenCVs."""
+    versions = installed.versions
+    needed = DETECTION[_find_family(versions)]
+    own = _name(needed)
+    bounds = needed.removeprefix(own)
+    present = [name for name in map(_name, DETECTION.values()) if name in versions]
+    findings = []
+    if present and (present != [own] or "mmdet" not in installed.modules):
+        listed = ", ".join(f"{name} {versions[name]}" for name in present)
+        problem = f"{listed} cannot work beside the other OpenMMLab packages, {needed} is needed"
+        command = f"{_pip('uninstall', '-y', *present)} && {_install(needed)}"
+        findings.append(Finding(problem, command))
+    elif present and not _fits(installed, own, bounds):
+        problem = f"{own} {versions[own]} does not fit, {bounds} is needed"
+        findings.append(Finding(problem, _install(needed)))
+    opencv = {name: versions[name] for name in _OPENCV if name in versions}
+    if len(set(opencv.values())) > 1:
+        listed = " and ".join(map(" ".join, opencv.items()))
+        problem = f"{listed} overwrite each other's files, so that their versions must be equal"
+        findings.append(Finding(problem, _install(f"{_OPENCV[1]}=={versions[_OPENCV[0]]}")))
+    return findings
+
+
 def find_problems(installed: Installed) -> list[Finding]:
     """Return all findings about an environment, the stack's first; none if all is well.
 
     Args:
         installed: The environment, `import_errors` filled.
     """
-    findings = [*find_stack_problems(installed), *_find_torch_problems(installed)]
+    findings = [
+        *find_stack_problems(installed),
+        *_find_torch_problems(installed),
+        *_find_detection_problems(installed),
+    ]
     versions = installed.versions
     users = [name for name in ("pytorch-wavelets", "mmengine") if name in versions]
     if users and not installed.has_pkg_resources:
@@ -222,14 +258,14 @@ def inspect_environment(names: Collection[str] = ()) -> Installed:
         The environment, without `import_errors`.
     """
     versions = {}
-    for name in {*_OWNERS, *map(_name, REQUIRED), *names}:
+    for name in {*_OWNERS, *_OPENCV, *map(_name, (*REQUIRED, *DETECTION.values())), *names}:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
     return Installed(
         versions=versions,
-        modules=[module for module in MODULES if _is_found(module)],
+        modules=[module for module in (*MODULES, "mmdet") if _is_found(module)],
         has_pkg_resources=_is_found("pkg_resources"),
     )
 
@@ -244,3 +280,17 @@ def check_stack() -> None:
     for finding in find_stack_problems(inspect_environment()):
         if finding.blocks_import:
             raise ImportError(str(finding), name="mmengine")
+
+
+def check_detection() -> None:
+    """Check that mmdet is installed.
+
+    Raises:
+        UserInputError: With the command that installs it. mmengine would replace an ImportError by
+            its own message.
+    """
+    if not _is_found("mmdet"):
+        needed = DETECTION[_find_family(inspect_environment().versions)]
+        raise UserInputError(
+            f"detection needs mmdet, which is not installed; install it with: {_install(needed)}"
+        )

@@ -30,9 +30,8 @@ def find_model(name: str) -> tuple[str, str | None]:
         key = name.removeprefix(SCHEME).removeprefix(PREFIX)
         if key == name and path.suffix == ".py":
             raise UserInputError(f"config {name} does not exist.")
-        known = read_models().get(key)
-        if known:
-            key = known["Config"].removeprefix("configs/")
+        if entry := read_models().get(key):
+            key = entry["Config"].removeprefix("configs/")
         try:
             path = find_config(key if "/" in key else f"wavemix/{key}")
         except FileNotFoundError as error:

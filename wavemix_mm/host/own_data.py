@@ -113,7 +113,7 @@ def segmentation_config(
     checked = [labels / f"{name}{label_suffix}" for name in names[::step]]
     values = values or _guess_values(checked, len(classes))
     _check_labels(checked, len(classes), values)
-    train, val = _split(names)
+    train, val = split_names(names)
     return _new_config(
         config, ".txt", train, val,
         _SEGMENTATION, classes=tuple(classes), images=images.as_posix(), labels=labels.as_posix(),
@@ -154,7 +154,7 @@ def classification_config(
             + (f"no folder for {', '.join(absent)}." if absent else "two classes are needed.")
         )
     _check_classes(classes)
-    splits = [_split(found[name]) for name in classes]
+    splits = [split_names(found[name]) for name in classes]
     rows = [
         [(file, name) for split, name in zip(splits, classes, strict=True) for file in split[part]]
         for part in (0, 1)
@@ -208,7 +208,7 @@ def _is_label(file: Path, stem: str) -> bool:
     return file.name.startswith(stem) and rest.endswith(".png") and not rest[0].isalnum()
 
 
-def _split(names: list[str]) -> tuple[list[str], list[str]]:
+def split_names(names: list[str]) -> tuple[list[str], list[str]]:
     """Return the names to train and to validate on."""
     folders = {name.partition("/")[0] for name in names if "/" in name}
     for folder in _VALIDATION:

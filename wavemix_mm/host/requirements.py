@@ -21,6 +21,8 @@ STACKS = {
         "mmpretrain": "mmpretrain>=1.2,<2",
     },
 }
+# The family's mmdet, which only detection needs.
+DETECTION = {"onedl": "onedl-mmdetection>=3.5.1", "openmmlab": "mmdet>=3.3,<4"}
 # What the packages of a family import without declaring it.
 UNDECLARED = {"onedl": [], "openmmlab": ["setuptools<82", "ftfy", "regex"]}
 FAMILIES = {name: [*stack.values(), *UNDECLARED[name]] for name, stack in STACKS.items()}

@@ -123,7 +123,7 @@ def _to_float32(data: dict) -> dict:
 def _views(pipeline: Callable[[dict], dict], pixels: np.ndarray) -> list[dict]:
     """Return the model's input for an image, a dict for each view of test-time augmentation."""
     size = pixels.shape[:2]
-    data = dict(img=pixels, img_shape=size, ori_shape=size, img_path="")
+    data: dict[str, Any] = dict(img=pixels, img_shape=size, ori_shape=size, img_path="")
     data = pipeline(data | dict(scale_factor=(1.0, 1.0)))  # for a detector, if nothing resizes
     if not isinstance(data["inputs"], list):
         return [data]

@@ -51,7 +51,15 @@ def make_page(
 
     Returns:
         The page.
+
+    Raises:
+        UserInputError: If the model is a detector.
     """
+    if hasattr(model, "bbox_head") or hasattr(model, "roi_head"):
+        raise UserInputError(
+            f"the page shows no detectors such as {type(model).__name__}: `wavemix-mm predict` "
+            "draws boxes and masks."
+        )
     is_segmentor = hasattr(model, "decode_head")
     read = image_reader(model)
     examples = _examples(model, is_segmentor)

@@ -1,5 +1,5 @@
-# COCO 2017, boxes: images whose shorter side is 800 pixels. No AspectRatioBatchSampler: exact resume
-# needs batches in the order of the sampler.
+# COCO 2017, boxes: images whose shorter side is 800 pixels. Exact resume needs batches in the order
+# of the sampler, so there is no AspectRatioBatchSampler.
 _base_ = "./detection.py"
 resize = dict(type="Resize", scale=(1333, 800), keep_ratio=True)
 train_pipeline = [
