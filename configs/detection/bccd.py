@@ -31,4 +31,4 @@ optim_wrapper = dict(
     optimizer=dict(lr=1e-3, weight_decay=0.05),
     clip_grad=dict(max_norm=10.0),
 )
-train_cfg = dict(max_epochs=30, val_interval=5)
+train_cfg = dict(max_epochs=24, val_interval=4)
