@@ -19,7 +19,19 @@ FOLDERS = ("configs", "docs", "tests", "tools", "wavemix_mm")
 FILES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "setup.py",
          "model-index.yml", "pyproject.toml")  # fmt: skip
 # Of the folders, what pages show or link to.
-SUFFIXES = {".md", ".ipynb", ".png", ".svg", ".py", ".sh", ".csv", ".yml", ".txt", ".safetensors"}
+SUFFIXES = {
+    ".md",
+    ".ipynb",
+    ".png",
+    ".jpg",
+    ".svg",
+    ".py",
+    ".sh",
+    ".csv",
+    ".yml",
+    ".txt",
+    ".safetensors",
+}
 
 
 def on_config(config: Any) -> Any:
