@@ -65,10 +65,12 @@ def test_the_reference_has_signatures_and_the_zoo_every_config(site):
     for name in ("apis.init_model", "models.backbones.wavemix.WaveMix", "hub.from_pretrained"):
         assert f'id="wavemix_mm.{name}"' in reference, name
     zoo = (site / "model-zoo.html").read_text(encoding="utf-8")
-    for config in (ROOT / "configs" / "wavemix").glob("*.py"):
-        if f"Name: {config.stem}\n" in (ROOT / "configs/wavemix/metafile.yml").read_text():
-            assert f">{config.stem}</a>" in zoo, config.stem
-    assert "camvid_best.safetensors" in zoo
+    for folder in ("wavemix", "detection"):
+        metafile = (ROOT / "configs" / folder / "metafile.yml").read_text()
+        for config in (ROOT / "configs" / folder).glob("*.py"):
+            if f"Name: {config.stem}\n" in metafile:
+                assert f">{config.stem}</a>" in zoo, config.stem
+    assert "camvid_best.safetensors" in zoo and "nuclei.safetensors" in zoo
 
 
 def test_the_tutorial_runs(tmp_path, monkeypatch):

@@ -19,7 +19,19 @@ FOLDERS = ("configs", "docs", "tests", "tools", "wavemix_mm")
 FILES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "setup.py",
          "model-index.yml", "pyproject.toml")  # fmt: skip
 # Of the folders, what pages show or link to.
-SUFFIXES = {".md", ".ipynb", ".png", ".svg", ".py", ".sh", ".csv", ".yml", ".txt", ".safetensors"}
+SUFFIXES = {
+    ".md",
+    ".ipynb",
+    ".png",
+    ".jpg",
+    ".svg",
+    ".py",
+    ".sh",
+    ".csv",
+    ".yml",
+    ".txt",
+    ".safetensors",
+}
 
 
 def on_config(config: Any) -> Any:
@@ -34,8 +46,9 @@ def on_config(config: Any) -> Any:
             if path.suffix in SUFFIXES and not {".mim", "__pycache__"} & set(inside.parts):
                 (staging / inside).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(path, staging / inside)
-    metafile = yaml.safe_load((ROOT / "configs" / "wavemix" / "metafile.yml").read_text())
-    (staging / "model-zoo.md").write_text(make_zoo(metafile["Models"]), encoding="utf-8")
+    metafiles = yaml.safe_load((ROOT / "model-index.yml").read_text())["Import"]
+    models = [m for file in metafiles for m in yaml.safe_load((ROOT / file).read_text())["Models"]]
+    (staging / "model-zoo.md").write_text(make_zoo(models), encoding="utf-8")
     config.docs_dir = str(staging)
     return config
 
@@ -44,7 +57,7 @@ def make_zoo(models: list[dict[str, Any]]) -> str:
     """Return the model zoo as Markdown.
 
     Args:
-        models: `Models` of metafile.yml.
+        models: `Models` of the metafiles.
     """
     lines = [
         "# Model zoo",

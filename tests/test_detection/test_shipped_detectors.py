@@ -1,0 +1,65 @@
+"""The detectors that come with the package are those published, and find drawn objects."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import yaml
+from safetensors.torch import load_file
+
+import wavemix_mm.detection  # noqa: F401
+from wavemix_mm.apis import init_model, predict
+from wavemix_mm.host import model_index
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "detection"
+MODELS = yaml.safe_load((CONFIGS / "metafile.yml").read_text())["Models"]
+SHIPPED = {entry["Name"]: entry for entry in MODELS if entry.get("Weights")}
+
+
+def shipped(name):
+    return init_model(CONFIGS / f"{name}.py", f"wavemix_mm://{name}", "cpu")
+
+
+def test_weights_are_those_published():
+    from mmdet.apis import DetInferencer
+
+    folder = CONFIGS / "weights"
+    assert {f"{name}.safetensors" for name in SHIPPED} == {
+        path.name for path in folder.glob("*.safetensors")
+    }
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    for name, entry in SHIPPED.items():
+        assert entry["Weights"] == f"configs/detection/weights/{name}.safetensors"
+        assert entry["SHA256"] in readme
+        file = model_index.find_weights(name)  # compares the SHA-256
+        assert file.stat().st_size <= 8e6
+        model = DetInferencer(name, device="cpu").model
+        for key, value in load_file(file).items():
+            assert torch.equal(model.state_dict()[key], value.to(model.state_dict()[key].dtype))
+
+
+def overlaps(masks, truths):
+    """IoU of each pair of boolean masks."""
+    masks, truths = (np.stack(m).reshape(len(m), -1).astype(float) for m in (masks, truths))
+    both = masks @ truths.T
+    return both / (masks.sum(1)[:, None] + truths.sum(1)[None] - both)
+
+
+def test_nuclei():
+    """Bright ellipses on a dark image, as under a fluorescence microscope."""
+    rng = np.random.default_rng(0)
+    image = np.full((192, 256, 3), 12, np.uint8)
+    truths = []
+    for i, (x, y) in enumerate(np.mgrid[30:240:42, 30:180:42].reshape(2, -1).T.tolist()):
+        mask = np.zeros(image.shape[:2], np.uint8)
+        axes = tuple(rng.integers(7, 12, 2).tolist())
+        cv2.ellipse(mask, (x, y), axes, 25 * i, 0, 360, 1, -1)
+        image[mask > 0] = 70 + 4 * i
+        truths.append(mask > 0)
+    image = cv2.GaussianBlur(image, (5, 5), 0)
+    (result,) = predict(shipped("nuclei"), image)
+    result = result.above(0.5)
+    best = overlaps(result.masks, truths).max(0)
+    assert (best > 0.7).mean() > 0.9
+    assert abs(len(result.masks) - len(truths)) <= 2
