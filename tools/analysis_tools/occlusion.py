@@ -124,7 +124,7 @@ def main(argv: list[str] | None = None) -> None:
     corners = "LEFT,TOP,RIGHT,BOTTOM"
     add("--region", type=parse_region, metavar=corners, help="for segmentation, in pixels")
     add_model_arguments(parser, "occlusion")
-    args = parser.parse_intermixed_args(argv)  # the image may follow options
+    args = parser.parse_args(argv)
 
     from output import cli_output
 

@@ -205,7 +205,7 @@ def main(argv: list[str] | None = None) -> None:
     spread = "with --ablate: test N images, spread over the test set; default: all"
     add("--images", type=at_least(1), metavar="N", help=spread)
     add_model_arguments(parser, "subbands")
-    args = parser.parse_intermixed_args(argv)  # the image may follow options
+    args = parser.parse_args(argv)
 
     from output import cli_output
 

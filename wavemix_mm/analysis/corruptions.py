@@ -48,7 +48,7 @@ def _noise(image: np.ndarray, strength: float, generator: np.random.Generator) -
 
 def _jpeg(image: np.ndarray, strength: float, generator: np.random.Generator) -> np.ndarray:
     data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, round(strength)])[1]
-    return cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_UNCHANGED))
 
 
 def _blur(image: np.ndarray, strength: float, generator: np.random.Generator) -> np.ndarray:
@@ -58,7 +58,7 @@ def _blur(image: np.ndarray, strength: float, generator: np.random.Generator) ->
 def _shift(
     image: np.ndarray, strength: float, generator: object = None, labels: bool = False
 ) -> np.ndarray:
-    matrix = np.float64([[1, 0, strength], [0, 1, strength]])
+    matrix = np.array([[1, 0, strength], [0, 1, strength]], np.float64)
     # labels move by whole pixels, and by none for half a pixel
     matrix[:, 2] = np.ceil(matrix[:, 2] - 0.5) if labels else matrix[:, 2]
     size, border = image.shape[1::-1], cv2.BORDER_REPLICATE
