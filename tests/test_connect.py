@@ -99,12 +99,13 @@ def test_mmengine_reads_checkpoints_safely(tmp_path):
     torch.save(dict(state_dict={}, payload=Payload(marker)), forged)
     torch.save(dict(state_dict={}, meta=dict(cfg=f"open({str(marker)!r}, 'w').close()")), plain)
     lines = run(f"CHECK = {CHECK!r}\n{FORK}", forged, plain, *ORDERS)
-    lines = [line for line in lines if not line.startswith("Loads checkpoint by ")]
+    # without what mmengine and, where mmdet is installed, its modules print
+    lines = [line for line in lines if line.startswith(("checkpoint ", "wavemix_mm://"))]
     assert len(lines) == 3 * len(ORDERS), lines
     for i, order in enumerate(ORDERS):
         refused, named, explained = lines[3 * i : 3 * i + 3]
         assert refused.startswith(f"checkpoint {forged} cannot be read: it holds "), order
-        assert named == "wavemix_mm://none: there is no config configs/wavemix/none.py.", order
+        assert named == "wavemix_mm://none: there is no model of this name.", order
         assert explained.startswith(f"checkpoint {plain} was given without a config"), order
     assert not marker.exists()
 

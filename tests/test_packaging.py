@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import wavemix_mm
-from wavemix_mm.host.requirements import FAMILIES
+from wavemix_mm.host.requirements import DETECTION, FAMILIES
 
 ROOT = Path(__file__).parents[1]
 MIM_ENTRIES = ["configs", "tools", "model-index.yml"]
@@ -155,7 +155,8 @@ def test_metadata(installed):
     required = by_extra.pop("")
     names = "torch torchvision numpy packaging PyWavelets safetensors typer"
     assert {name for name, _ in required} == set(names.split())
-    for family, lines in FAMILIES.items():
+    detection = {"det": [DETECTION["onedl"]], "openmmlab-det": [DETECTION["openmmlab"]]}
+    for family, lines in (FAMILIES | detection).items():
         listed = {Requirement(line) for line in lines}
         assert by_extra[family] - required == {(r.name, str(r.specifier)) for r in listed}
     assert {"wavelets", "logging", "test", "dev"} <= set(by_extra)

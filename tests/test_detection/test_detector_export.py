@@ -16,7 +16,7 @@ from tiny_detectors import FPN, build
 from wavemix_mm.apis import init_model
 from wavemix_mm.deployment import detectors
 from wavemix_mm.deployment.evaluate import with_network
-from wavemix_mm.deployment.export import ExportOptions, export
+from wavemix_mm.deployment.export import ExportOptions, export, export_model
 from wavemix_mm.deployment.graph import Graph
 from wavemix_mm.errors import UserInputError
 
@@ -37,7 +37,7 @@ def predict(model, image):
 @pytest.fixture(scope="module")
 def atss():
     torch.manual_seed(0)
-    model = build("atss").eval()
+    model = build("atss", depth=1, levels=1).eval()  # little to export
     model.init_weights()
     for layer in (model.bbox_head.atss_cls, model.bbox_head.atss_centerness):
         torch.nn.init.normal_(layer.weight, std=0.3)  # some scores above the threshold
@@ -134,3 +134,12 @@ def test_command(detector_config, run, tmp_path):
     with torch.no_grad():
         expected = detectors.flatten(model(images))
     torch.testing.assert_close(program(images), expected, rtol=0, atol=1e-5)
+
+
+def test_accuracy_of_some_images_is_refused(detector_config, tmp_path):
+    """Before the model is built: the weights need not exist."""
+    options = ExportOptions(int8="dynamic", accuracy_images=1)
+    with pytest.raises(UserInputError, match="--accuracy-images is not for detectors"):
+        export_model(
+            str(detector_config("retinanet")), "none.pth", str(tmp_path / "a.onnx"), options
+        )

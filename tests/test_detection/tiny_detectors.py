@@ -17,8 +17,8 @@ STRIDES = [4, 8, 16]
 def build(name, neck=PYRAMID, **backbone):
     """Build a detector with 8 channels, three levels and two classes."""
     cfg = Config.fromfile(BASES / f"wavemix_{name}.py").model
-    cfg.backbone = dict(
-        type="wavemix_mm.WaveMix", embed_dims=8, depth=2, levels=2, dropout=0.0, **backbone
+    cfg.backbone = (
+        dict(type="wavemix_mm.WaveMix", embed_dims=8, depth=2, levels=2, dropout=0.0) | backbone
     )
     cfg.neck = dict(neck, num_outs=len(STRIDES))
     if name == "faster-rcnn":

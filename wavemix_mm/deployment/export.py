@@ -195,6 +195,11 @@ def _check(options: ExportOptions, cfg: Config, out: Path) -> str:
         if not cfg.get("test_dataloader"):
             raise UserInputError("the config has no test_dataloader: int8 needs --no-accuracy.")
         check_data_paths(cfg, "test_dataloader")
+        if options.accuracy_images and cfg.get("default_scope") == "mmdet":
+            raise UserInputError(
+                "--accuracy-images is not for detectors: COCO's metric counts objects of the "
+                "other images as missed."
+            )
     return kind
 
 
@@ -241,7 +246,7 @@ def _compare_accuracy(
 
 def _accuracy_line(metrics: dict[str, dict[str, float]]) -> str:
     parts = [
-        f"{key} {value:.2f} -> {metrics['int8'][key]:.2f} ({metrics['int8'][key] - value:+.2f})"
+        f"{key} {value:.4g} -> {metrics['int8'][key]:.4g} ({metrics['int8'][key] - value:+.2g})"
         for key, value in metrics["float32"].items()
     ]
     return f"float32 -> int8 on the test set: {', '.join(parts)}"

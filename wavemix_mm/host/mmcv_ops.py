@@ -40,7 +40,7 @@ def install() -> None:
 
 def _only_raises(value: Any) -> bool:
     """Return whether mmdet defined a function or class for an operator that it did not find."""
-    function = vars(value).get("__init__") if isinstance(value, type) else value
+    function = getattr(value, "__init__", None) if isinstance(value, type) else value
     texts = getattr(getattr(function, "__code__", None), "co_consts", ())
     return any("requires mmcv to be compiled" in text for text in texts if isinstance(text, str))
 
