@@ -1,5 +1,5 @@
-# bccd.py with wavemix_mm.WaveletPyramid in the place of FPN.
-_base_ = "./bccd.py"
+# bccd_short.py with wavemix_mm.WaveletPyramid in the place of FPN.
+_base_ = "./bccd_short.py"
 model = dict(
     neck=dict(
         _delete_=True,

@@ -1,6 +1,6 @@
 # ResNet-18 in the place of WaveMix, from random weights; neck, head, data and schedule are those of
-# nuclei.py.
-_base_ = "./nuclei.py"
+# nuclei_short.py.
+_base_ = "./nuclei_short.py"
 model = dict(
     backbone=dict(_delete_=True, type="ResNet", depth=18, norm_eval=False),
     neck=dict(in_channels=[64, 128, 256, 512]),

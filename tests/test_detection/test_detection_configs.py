@@ -65,7 +65,8 @@ def test_metafile_and_readme_list_every_config():
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_only_the_backbone_of_a_baseline_differs(name):
-    cfg, base = (Config.fromfile(CONFIGS / f"{stem}.py") for stem in (name, name.partition("_")[0]))
+    short = f"{name.partition('_')[0]}_short"
+    cfg, base = (Config.fromfile(CONFIGS / f"{stem}.py") for stem in (name, short))
     assert cfg.model.pop("backbone").type == "ResNet"
     assert len(cfg.model.neck.in_channels) == 4
     del base.model.backbone, cfg.model.neck.in_channels, base.model.neck.in_channels

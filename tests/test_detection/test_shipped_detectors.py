@@ -63,3 +63,26 @@ def test_nuclei():
     best = overlaps(result.masks, truths).max(0)
     assert (best > 0.7).mean() > 0.9
     assert abs(len(result.masks) - len(truths)) <= 2
+
+
+def test_blood_cells():
+    """Red cells with a pale center, and one larger violet nucleus, on a pale image."""
+    image = np.full((270, 360, 3), (215, 220, 225), np.uint8)
+    centers = [(50, 60), (130, 50), (60, 190), (140, 220), (300, 60), (310, 200)]
+    for center in centers:
+        cv2.circle(image, center, 27, (150, 150, 205), -1)
+        cv2.circle(image, center, 10, (195, 200, 220), -1)
+    cv2.circle(image, (210, 140), 42, (200, 150, 190), -1)
+    cv2.circle(image, (210, 140), 28, (170, 60, 110), -1)
+    image = cv2.GaussianBlur(image, (7, 7), 0)
+    (result,) = predict(shipped("bccd"), image)
+    result = result.above(0.3)
+    found = [
+        (result.classes[label], (box[:2] + box[2:]) / 2)
+        for label, box in zip(result.labels, result.boxes, strict=True)
+    ]
+    white = [center for name, center in found if name == "WBC"]
+    assert len(white) == 1 and np.abs(white[0] - (210, 140)).max() < 10
+    red = np.array([center for name, center in found if name == "RBC"])
+    near = [np.abs(red - center).max(1).min() < 8 for center in centers]
+    assert sum(near) >= 5 and len(red) <= 8
