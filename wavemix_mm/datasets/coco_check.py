@@ -232,7 +232,7 @@ def _is_near(values: list) -> bool:
     """Return whether values are finite numbers for which pycocotools need not draw for hours."""
     try:
         # the sum is for NaN, which min and max may pass over
-        return -_FAR < min(values) and max(values) < _FAR and abs(sum(values)) < math.inf
+        return min(values) > -_FAR and max(values) < _FAR and abs(sum(values)) < math.inf
     except TypeError:  # not numbers
         return False
 
