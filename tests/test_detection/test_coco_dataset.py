@@ -77,6 +77,10 @@ def add_crowd_to_rle(content):
     to_rle(content)
 
 
+def rle_of(counts):
+    return dict(size=[48, 64], counts=counts)
+
+
 def drop(content, key, **where):
     content[key][:] = [e for e in content[key] if not where.items() <= e.items()]
 
@@ -134,6 +138,11 @@ FAULTS = {
     "must have, too: write classes=('disc', 'box',)": lambda c: c["categories"].reverse(),
     "images[1] (id 2) has no width": lambda c: c["images"][1].pop("width"),
     "annotations[2] (id 3) has bbox=None": set_annotation(bbox=None),
+    "2 categories have the id 1": lambda c: c["categories"].append(dict(id=1, name="ring")),
+    "annotations.json: annotations is no list": lambda c: c.update(annotations=5),
+    "has iscrowd='0', which is neither 0 nor 1": set_annotation(iscrowd="0"),
+    "which is not [x, y, width, height]": set_annotation(bbox=[1, 2, 10**400, 3]),
+    "has bbox=[nan, 2, 3, 4], which is not": set_annotation(bbox=[float("nan"), 2, 3, 4]),
     "has bbox=[1, 2, 3], which is not [x, y, width, height]": set_annotation(bbox=[1, 2, 3]),
 }
 
@@ -145,6 +154,22 @@ def test_bad_file(folder, expected):
         build(folder, on_bad_sample="skip")
     assert f"annotation file {folder}/annotations.json" in str(caught.value)
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (lambda c: c["annotations"][0].pop("iscrowd"), "annotation 1 of image 1 has no iscrowd"),
+        (lambda c: c["annotations"][0].update(id=0), "annotation 0 of image 1: the id must be"),
+        (lambda c: c["annotations"][0].update(id="a"), "annotation a of image 1: the id must be"),
+        (lambda c: c["images"][0].update(id="a"), "the ids of its images are numbers and text"),
+    ],
+)
+def test_evaluation_needs_more_than_training(folder, function, expected):
+    change(folder, function)
+    build(folder, on_bad_sample="skip")
+    with pytest.raises(UserInputError, match=expected):
+        build(folder, on_bad_sample="skip", test_mode=True)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +189,14 @@ def test_no_coco_file(folder, text, expected):
         (set_annotation(segmentation=[]), True, "annotation 3 of image 2.jpg has no segmentation"),
         (set_annotation(segmentation=[[1, 1, 2, 2]]), True, "no polygon of three points"),
         (set_annotation(segmentation=dict(counts=[1])), True, "an RLE mask of size=None"),
+        (set_annotation(segmentation=dict(size=48, counts=[1])), True, "an RLE mask of size=48"),
+        (set_annotation(segmentation=rle_of([100, 50])), True, "counts that are not those of 3072"),
+        (set_annotation(segmentation=rle_of([3073, -1])), True, "counts that are not those of"),
+        (set_annotation(segmentation=rle_of("")), True, "counts that are not those of 3072"),
+        (set_annotation(segmentation=rle_of("oooo")), True, "counts that are not those of 3072"),
+        (set_annotation(segmentation=[[float("nan"), 1, 5, 5, 9, 1]]), True, "is no point"),
+        (set_annotation(segmentation=[["1", 1, 5, 5, 9, 1]]), True, "is no point"),
+        (set_annotation(segmentation=[[1, 1, 5, 5, 1e9, 1]]), True, "is no point"),
         (set_annotation(segmentation=5), True, "neither polygons nor RLE"),
     ],
 )
@@ -284,6 +317,9 @@ def test_voc_to_coco(tmp_path, capsys):
 def test_new(folder, tmp_path, monkeypatch):
     """`wavemix-mm new` checks the annotations, splits the images and writes a config."""
     monkeypatch.chdir(tmp_path)
+    # the evaluation needs iscrowd and numbers, the training does not
+    change(folder, lambda c: [a.update(id=f"a{a['id']}") for a in c["annotations"]])
+    change(folder, lambda c: [a.pop("iscrowd") for a in c["annotations"]])
     words = ["new", "mine.py", "--task", "detection", "--images", "train/images"]
     words += ["--labels", "train/annotations.json"]
     result = CliRunner().invoke(app, words)

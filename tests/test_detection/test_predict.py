@@ -152,6 +152,26 @@ def test_picture():
     assert picture[120, 150].tolist() == [178, 62, 132]
 
 
+def test_boxes_that_cannot_be_drawn(detectors, images):
+    """A box far outside is cut; one that is not finite is no object."""
+    model = copy.deepcopy(detectors["retinanet"][2])
+    coder = model.bbox_head.bbox_coder
+    decode = coder.decode
+
+    def broken(*args, **kwargs):
+        boxes = decode(*args, **kwargs)
+        boxes[0] = torch.tensor([float("nan"), 1, 2, 3])
+        boxes[1:] = torch.tensor([-1e12, 5, 1e12, 9])
+        return boxes
+
+    coder.decode = broken
+    (result,) = predict(model, images[0])
+    assert len(result.scores) and np.isfinite(result.boxes).all()
+    picture = overlay(cv2.imread(images[0]), result.above(result.scores.max()))
+    color = list(COLORS[result.labels[0]][::-1])
+    assert picture[9, 60].tolist() == color
+
+
 def test_mmdet_inferencer_by_path_and_name(detectors, images, tmp_path, monkeypatch):
     config, checkpoint, model = detectors["mask_rcnn"]
     folder = tmp_path / "configs" / "detection"

@@ -12,6 +12,7 @@ from typing import Any
 from wavemix_mm.datasets.decode import naming
 from wavemix_mm.errors import BadSampleError
 
+_FAR = 1e6  # pixels
 _SLACK = 1.0  # pixels by which a box may pass the edge: annotation tools round
 
 
@@ -40,6 +41,8 @@ def parse(data: bytes, path: str) -> dict:
     lists = [
         key for key in keys if isinstance(content, dict) and isinstance(content.get(key), list)
     ]
+    if len(lists) == len(keys) and not isinstance(content.get("annotations") or [], list):
+        raise BadSampleError(f"annotation file {path}: annotations is no list.")
     if len(lists) < len(keys):
         missing = ", ".join(key for key in keys if key not in lists)
         raise BadSampleError(f"annotation file {path} has no list of {missing}: it is not COCO's.")
@@ -72,8 +75,11 @@ def find_faults(
     yield from broken
     if broken:
         return
-    yield from _repeated("image", content["images"])
-    yield from _repeated("annotation", annotations)
+    yield from _repeated("images", content["images"])
+    yield from _repeated("annotations", annotations)
+    yield from _repeated("categories", content["categories"])
+    if not is_training:
+        yield from _evaluation_faults(content["images"], annotations)
     images = {image["id"]: image for image in content["images"]}
     categories = {category["id"] for category in content["categories"]}
     for annotation in annotations:
@@ -132,7 +138,22 @@ def _repeated(kind: str, entries: Iterable[Mapping]) -> Iterator[Fault]:
     counts = Counter(entry["id"] for entry in entries)
     for ident, number in counts.items():
         if number > 1:
-            yield Fault(f"{number} {kind}s have the id {ident}.")
+            yield Fault(f"{number} {kind} have the id {ident}.")
+
+
+def _evaluation_faults(
+    images: Sequence[Mapping], annotations: Iterable[Mapping]
+) -> Iterator[Fault]:
+    """Yield what pycocotools' evaluation, which reads the same file, cannot do or does wrongly."""
+    if len({isinstance(image["id"], str) for image in images}) > 1:
+        yield Fault("the ids of its images are numbers and text, which pycocotools cannot sort.")
+    for annotation in annotations:
+        where = f"annotation {annotation['id']} of image {annotation['image_id']}"
+        # it takes an object matched with 0 for unmatched, and one matched with -1 for free
+        if not isinstance(annotation["id"], int) or annotation["id"] <= 0:
+            yield Fault(f"{where}: the id must be a number above 0, or the AP is wrong.")
+        if "iscrowd" not in annotation:
+            yield Fault(f"{where} has no iscrowd, which the evaluation needs: write iscrowd=0.")
 
 
 def _annotation_faults(
@@ -152,8 +173,11 @@ def _annotation_faults(
             f"{where} has category_id={annotation['category_id']}, which the file does not list.",
             is_passed_over=True,
         )
+    # pycocotools and mmdet take each other value, also "0", for a crowd, or fail
+    if annotation.get("iscrowd", 0) not in (0, 1):
+        yield Fault(f"{where} has iscrowd={annotation['iscrowd']!r}, which is neither 0 nor 1.")
     box = annotation["bbox"]
-    if len(box) != 4 or not all(isinstance(v, int | float) and math.isfinite(v) for v in box):
+    if len(box) != 4 or not _is_near(box):
         yield Fault(f"{where} has bbox={box}, which is not [x, y, width, height].")
     elif fault := _box_fault(annotation, image):
         yield Fault(f"{where} has {fault}", is_passed_over=True)
@@ -164,7 +188,7 @@ def _annotation_faults(
 def _box_fault(annotation: Mapping, image: Mapping) -> str | None:
     box, width, height = annotation["bbox"], image["width"], image["height"]
     x, y, w, h = box
-    if w < 1 or h < 1 or annotation["area"] <= 0:
+    if w < 1 or h < 1 or not annotation["area"] > 0:
         return f"a box without area: bbox={box}, area={annotation['area']}."
     if min(x, y) < -_SLACK or x + w > width + _SLACK or y + h > height + _SLACK:
         outside = x >= width or y >= height or x + w <= 0 or y + h <= 0
@@ -181,19 +205,54 @@ def _mask_fault(annotation: Mapping, image: Mapping, masks: str) -> str | None:
         return "no segmentation, but the pipeline loads masks (LoadAnnotations, with_mask=True)."
     if isinstance(mask, list):
         good = [p for p in mask if isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0]
-        return None if good else "no polygon of three points or more, so that mmdet ignores it."
-    if masks == "polygons":
-        if annotation.get("iscrowd"):
-            return None  # ignored in any case; COCO has RLE for crowds alone
+        if not good:
+            return "no polygon of three points or more, so that mmdet ignores it."
+        return None if all(map(_is_near, good)) else "a polygon with a corner that is no point."
+    if masks == "polygons" and not annotation.get("iscrowd"):  # crowds are ignored in any case
         return (
             "an RLE mask, and mmdet ignores each object with an RLE mask if LoadAnnotations has "
             "poly2mask=False: set poly2mask=True."
         )
     if not isinstance(mask, dict) or not isinstance(mask.get("counts"), list | str):
         return "a segmentation that is neither polygons nor RLE."
-    if list(mask.get("size") or ()) != [image["height"], image["width"]]:
+    height, width = image["height"], image["width"]
+    if mask.get("size") != [height, width]:
         return (
-            f"an RLE mask of size={mask.get('size')}, but the image is {image['height']} high and "
-            f"{image['width']} wide."
+            f"an RLE mask of size={mask.get('size')}, but the image is {height} high and "
+            f"{width} wide."
         )
+    runs = mask["counts"] if isinstance(mask["counts"], list) else _runs(mask["counts"])
+    # pycocotools reads memory behind the runs if they are too few
+    if not all(isinstance(n, int) and n >= 0 for n in runs) or sum(runs) != height * width:
+        return f"an RLE mask with counts that are not those of {height * width} pixels."
     return None
+
+
+def _is_near(values: list) -> bool:
+    """Return whether values are finite numbers for which pycocotools need not draw for hours."""
+    try:
+        # the sum is for NaN, which min and max may pass over
+        return min(values) > -_FAR and max(values) < _FAR and abs(sum(values)) < math.inf
+    except TypeError:  # not numbers
+        return False
+
+
+def _runs(code: str) -> list[int]:
+    """Decode COCO's compressed counts; [-1] if they end within a number.
+
+    A number has 5 bits in each character, the lowest first, and 32 in all but its last character.
+    From the fourth on, each is the difference to the number two before.
+    """
+    runs: list[int] = []
+    number = shift = 0
+    for character in code:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64:
+            return [-1]
+        number |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            number -= (bits & 16) << (shift - 4)  # a negative one
+            runs.append(number + (runs[-2] if len(runs) > 2 else 0))
+            number = shift = 0
+    return [-1] if shift else runs

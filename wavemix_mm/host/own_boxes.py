@@ -70,5 +70,7 @@ def detection_config(
         inside = [image for image in content["images"] if image["file_name"] in set(kept)]
         ids = {image["id"] for image in inside}
         own = [box for box in boxes if box["image_id"] in ids]
+        # the evaluation needs a number above 0 as id, and iscrowd
+        own = [dict(iscrowd=0) | box | dict(id=number) for number, box in enumerate(own, 1)]
         texts[files[part]] = json.dumps(content | dict(images=inside, annotations=own))
     return NewConfig(texts, len(parts["train"]), len(parts["val"]))

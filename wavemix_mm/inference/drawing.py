@@ -48,7 +48,9 @@ def _draw_objects(picture: np.ndarray, result: DetectionResult, opacity: float) 
             outlines = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
             cv2.drawContours(picture, outlines, -1, colors[i], line)
     for i in order:
-        left, top, right, bottom = result.boxes[i].round().astype(int).tolist()
+        # a box may lie far outside of the image, but OpenCV takes 32 bits
+        box = result.boxes[i].clip(-100, max(height, width) + 100)
+        left, top, right, bottom = box.round().astype(int).tolist()
         if result.masks is None:
             cv2.rectangle(picture, (left, top), (right, bottom), colors[i], line)
         text = f"{result.classes[result.labels[i]]} {result.scores[i]:.0%}"

@@ -197,7 +197,10 @@ def _probabilities(sample: Any) -> Tensor:
 
 def _detections(model: nn.Module, sample: Any) -> DetectionResult:
     found = sample.pred_instances.cpu().numpy()
+    # of a head that overflows; NaN is nothing to draw, nor JSON
+    finite = np.isfinite(found.bboxes).all(1) & np.isfinite(found.scores)
     order = np.argsort(-found.scores, kind="stable")
+    order = order[finite[order]]
     meta = dataset_meta(model)
     masks = found.get("masks")
     return DetectionResult(
