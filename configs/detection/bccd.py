@@ -13,7 +13,7 @@ model = dict(
         arch="64/6-l3",
         init_cfg=dict(
             type="Pretrained",
-            checkpoint="work_dirs/cifar10_64-6-l3_pretrain/epoch_13.pth",
+            checkpoint="wavemix_mm://cifar10_64-6-l3_pretrain",
             prefix="backbone.",
         ),
     ),

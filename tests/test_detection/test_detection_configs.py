@@ -107,3 +107,10 @@ def test_a_step_and_a_prediction(file, coco_folder):
         assert found.bboxes.shape == (len(found.scores), 4)
         if cfg.model.type == "MaskRCNN":
             assert found.masks.shape == (len(found), 48, 64)
+
+
+def test_analysis_tools_build_a_two_stage_detector(monkeypatch):
+    monkeypatch.syspath_prepend(CONFIGS.parents[1] / "tools" / "analysis_tools")
+    from measuring.models import build_model
+
+    assert sum(p.numel() for p in build_model(["nuclei"]).parameters()) == 2_368_022

@@ -132,7 +132,7 @@ def test_a_video(detectors, tmp_path, monkeypatch):
 
 
 def test_picture():
-    """A box has its class's color; a mask blends; the most certain object is on top."""
+    """Boxes have their class's color, masks blend, the most certain object and text are on top."""
     image = np.full((200, 300, 3), 100, np.uint8)
     masks = np.zeros((2, 200, 300), bool)
     masks[0, 60:100, 60:100] = masks[1, 80:150, 80:200] = True
@@ -146,6 +146,10 @@ def test_picture():
     assert picture[75, 100].tolist() == [25, 232, 255]  # BGR
     assert picture[120, 200].tolist() == [255, 25, 165] and picture[120, 150].tolist() == [100] * 3
     assert len(np.unique(picture[50:60, 60:100].reshape(-1, 3), axis=0)) > 3  # the name
+    result.boxes = np.array([[60, 60, 100, 100], [70, 60, 200, 150]], np.float32)
+    above = overlay(image, result)[:60]  # where both texts would be
+    assert (above == [25, 232, 255]).all(-1).any() and not (above == [255, 25, 165]).all(-1).any()
+    result.boxes = boxes
     result.masks = masks
     picture = overlay(image[..., 0], result)
     assert picture[90, 90].tolist() == [62, 166, 178]

@@ -117,7 +117,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     add = parser.add_argument
     words = "a model with shipped weights, or a config and its checkpoint; then an image"
-    add("words", nargs="+", metavar="WORD", help=words)
+    add("words", nargs="+", metavar="NAME|CONFIG [CKPT] IMAGE", help=words)
     add("--patch", type=parse_size, metavar="HxW", help="in pixels; default: an eighth of a side")
     add("--stride", type=parse_size, metavar="HxW", help="default: half the patch")
     add("--class", dest="label", metavar="NAME", help="name or index; default: see above")

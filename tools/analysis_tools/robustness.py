@@ -165,7 +165,12 @@ def main(argv: list[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("models", nargs="+", metavar="WORD", help="names, or configs and their checkpoints")
+    add(
+        "models",
+        nargs="+",
+        metavar="NAME|CONFIG [CKPT]",
+        help="names, or configs and their checkpoints",
+    )
     kinds = "default: all with five strengths"
     add("--corruptions", nargs="+", type=parse_corruption, metavar="KIND[=S1,S2]", help=kinds)
     spread = "test N images, spread over the test set; default: all"

@@ -199,7 +199,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     add = parser.add_argument
     words = "a model with shipped weights, or a config and its checkpoint; then an image"
-    add("words", nargs="+", metavar="WORD", help=words)
+    add("words", nargs="+", metavar="NAME|CONFIG [CKPT] IMAGE", help=words)
     add("--block", type=int, default=0, metavar="I", help="block to draw; default: 0; -1: last")
     add("--ablate", action="store_true", help="test the model without each band")
     spread = "with --ablate: test N images, spread over the test set; default: all"

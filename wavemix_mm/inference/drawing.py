@@ -47,12 +47,11 @@ def _draw_objects(picture: np.ndarray, result: DetectionResult, opacity: float) 
             mask = result.masks[i].astype(np.uint8)
             outlines = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
             cv2.drawContours(picture, outlines, -1, colors[i], line)
-    for i in order:
-        # a box may lie far outside of the image, but OpenCV takes 32 bits
-        box = result.boxes[i].clip(-100, max(height, width) + 100)
-        left, top, right, bottom = box.round().astype(int).tolist()
-        if result.masks is None:
-            cv2.rectangle(picture, (left, top), (right, bottom), colors[i], line)
+    # a box may lie far outside of the image, but OpenCV takes 32 bits
+    boxes = result.boxes.clip(-100, max(height, width) + 100).round().astype(int).tolist()
+    texts, is_taken = {}, np.zeros((height, width), bool)
+    for i in reversed(order):
+        left, top, right, _ = boxes[i]
         text = f"{result.classes[result.labels[i]]} {result.scores[i]:.0%}"
         (text_width, text_height), descent = cv2.getTextSize(text, _FONT, size, stroke)
         if len(order) > _MAX_TEXTS and text_width > right - left:
@@ -61,9 +60,19 @@ def _draw_objects(picture: np.ndarray, result: DetectionResult, opacity: float) 
         x = min(max(left, 0), max(width - text_width, 0))
         y = max(top - descent, text_height)
         corner = x + text_width, y + descent
-        cv2.rectangle(picture, (x, y - text_height), corner, colors[i], cv2.FILLED)
+        under = is_taken[y - text_height : corner[1] + 1, x : corner[0] + 1]
+        if not under.any():  # no text of a more certain object
+            under[:] = True
+            texts[i] = text, (x, y), (x, y - text_height), corner
+    for i in order:
+        if result.masks is None:
+            cv2.rectangle(picture, boxes[i][:2], boxes[i][2:], colors[i], line)
+        if i not in texts:
+            continue
+        text, origin, *corners = texts[i]
+        cv2.rectangle(picture, *corners, colors[i], cv2.FILLED)
         # black or white, whichever stands out: brightness as the eye weighs blue, green and red
         bright = np.dot(colors[i], (0.114, 0.587, 0.299)) > 140
         ink = (0, 0, 0) if bright else (255, 255, 255)
-        cv2.putText(picture, text, (x, y), _FONT, size, ink, stroke, cv2.LINE_AA)
+        cv2.putText(picture, text, origin, _FONT, size, ink, stroke, cv2.LINE_AA)
     return picture

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.config import ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
@@ -168,7 +169,8 @@ def _build_from_config(path: str, options: dict[str, Any]) -> tuple[nn.Module, t
     preprocessor = cfg.model.get("data_preprocessor") or cfg.get("data_preprocessor") or {}
     # Weights named by an init_cfg are loaded by `init_weights`, which is not called.
     with DefaultScope.overwrite_default_scope(cfg.get("default_scope", "mmengine")):
-        network = MODELS.build(_without_pretrained(cfg.model.to_dict()))
+        # detectors read their configs by attributes
+        network = MODELS.build(ConfigDict(_without_pretrained(cfg.model.to_dict())))
     return revert_sync_batchnorm(network), tuple(preprocessor.get("size") or (224, 224))
 
 
