@@ -168,3 +168,10 @@ def test_compiled_operators_are_left_alone():
     import mmcv._ext
 
     assert mmcv._ext.nms is not mmcv_ops.nms
+
+
+def test_roi_align_of_channels_last_maps():
+    maps = torch.randn(2, 8, 9, 7)
+    mmcv_ops.install()  # once more
+    got = ops.roi_align(maps.to(memory_format=torch.channels_last), ROIS.to(maps), 2, 0.5)
+    assert torch.equal(got, ops.roi_align(maps, ROIS.to(maps), 2, 0.5))

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -25,9 +27,12 @@ def install() -> None:
     """Let Python find this file as `mmcv._ext` if mmcv has no compiled operators.
 
     Modules of mmdet that are imported already, as mmseg's models import some, get the operators in
-    the place of functions and classes that only raise an error.
+    the place of functions and classes that only raise an error. A compiled RoIAlign gets
+    contiguous maps: it misreads the channels_last maps that WaveMix returns.
     """
     if find_spec(_NAME) is not None:
+        if sys.modules.get(_NAME) is not sys.modules[__name__]:
+            _align_contiguous_maps(import_module(_NAME))
         return
     sys.modules[_NAME] = sys.modules[__name__]
     from mmcv import ops
@@ -36,6 +41,18 @@ def install() -> None:
         for key, value in list(vars(sys.modules[name]).items()):
             if getattr(value, "__module__", None) == name and _only_raises(value):
                 setattr(sys.modules[name], key, getattr(ops, key.lstrip("_"), value))
+
+
+def _align_contiguous_maps(compiled: ModuleType) -> None:
+    align = compiled.roi_align_forward
+    if hasattr(align, "__wrapped__"):  # by an earlier call
+        return
+
+    def roi_align_forward(input: Tensor, *args: Any, **options: Any) -> None:
+        align(input.contiguous(), *args, **options)
+
+    roi_align_forward.__wrapped__ = align  # type: ignore[attr-defined]
+    compiled.roi_align_forward = roi_align_forward  # type: ignore[attr-defined]
 
 
 def _only_raises(value: Any) -> bool:
