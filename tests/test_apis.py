@@ -314,7 +314,7 @@ def test_mistakes(tmp_path, config):
         init_model(tmp_path / "none.py")
     with pytest.raises(UserInputError, match=r"none\.pth does not exist"):
         init_model(config, tmp_path / "none.pth")
-    with pytest.raises(UserInputError, match="neither 'mmseg' nor 'mmpretrain'"):
-        init_model(config, cfg_options=dict(default_scope="mmdet"))
+    with pytest.raises(UserInputError, match="none of mmseg, mmpretrain, mmdet"):
+        init_model(config, cfg_options=dict(default_scope="mmaction"))
     with pytest.raises(UserInputError, match="cannot be built"):
         init_model(config, cfg_options={"model.backbone.type": "NoSuchBackbone"})

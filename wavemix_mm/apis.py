@@ -263,7 +263,8 @@ def _dataset_meta(cfg: Config) -> dict[str, Any]:
     meta = kind._load_metainfo(given)
     own = kind.METAINFO
     # a palette that the dataset did not choose for these classes
-    if "classes" in given and "palette" not in given and meta.get("palette") == own.get("palette"):
+    inherited = "palette" in meta and meta["palette"] == own.get("palette")
+    if "classes" in given and "palette" not in given and inherited:
         meta["palette"] = _choose_colors(meta["classes"], own["classes"], own["palette"])
     return meta
 

@@ -181,7 +181,7 @@ def mixed_endings():
     ("prepare", "words", "message"),
     [
         (None, ["mine.py"], "--task is missing"),
-        (None, ["mine.py", "--task", "sleep"], "neither segmentation nor classification"),
+        (None, ["mine.py", "--task", "sleep"], "is not segmentation, classification or detection"),
         (None, ["mine.txt", "--task", "classification"], "must end in .py"),
         (None, CLASSIFICATION, "folder images does not exist"),
         (lambda: write_pairs("abc"), CLASSIFICATION, "in images: none; two classes are needed"),
