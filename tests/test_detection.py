@@ -63,7 +63,9 @@ def _build(config):
     if "DETR" in model.type:
         model.bbox_head.embed_dims = 32
     model.data_preprocessor.batch_augments = None  # it may pad to 1024x1024
-    return MODELS.build(model)
+    detector = MODELS.build(model)
+    detector.init_weights()  # some parameters are made without values
+    return detector
 
 
 def _batch(with_masks):

@@ -271,21 +271,9 @@ def detector_config(detector_text, tmp_path_factory):
     return write
 
 
-def run_tool(name: str, *arguments) -> None:
-    """Run tools/<name>.py in this process as if in a fresh one."""
-    from mmengine.utils import ManagerMixin
-
-    from wavemix_mm.cli import tools
-
-    pending = [ManagerMixin]
-    while pending:  # the global instances of loggers, visualizers and so on
-        owner = pending.pop()
-        owner._instance_dict.clear()
-        pending += owner.__subclasses__()
-    tools.run_tool(name, [str(argument) for argument in arguments])
-
-
 @pytest.fixture
 def run():
     """`run_tool`."""
+    from tiny_detectors import run_tool
+
     return run_tool

@@ -39,7 +39,7 @@ class KillItself(Hook):
 def train(*arguments):
     """Train in a process of its own."""
     sys.path.insert(0, str(Path(__file__).parent))
-    from conftest import run_tool
+    from tiny_detectors import run_tool
 
     run_tool("train", *arguments)
 

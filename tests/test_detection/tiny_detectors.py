@@ -32,3 +32,17 @@ def build(name, neck=PYRAMID, **backbone):
     dense_head.anchor_generator.strides = STRIDES
     with DefaultScope.overwrite_default_scope("mmdet"):
         return MODELS.build(cfg)
+
+
+def run_tool(name: str, *arguments) -> None:
+    """Run tools/<name>.py in this process as if in a fresh one."""
+    from mmengine.utils import ManagerMixin
+
+    from wavemix_mm.cli import tools
+
+    pending = [ManagerMixin]
+    while pending:  # the global instances of loggers, visualizers and so on
+        owner = pending.pop()
+        owner._instance_dict.clear()
+        pending += owner.__subclasses__()
+    tools.run_tool(name, [str(argument) for argument in arguments])
