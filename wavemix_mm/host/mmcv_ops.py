@@ -27,12 +27,12 @@ def install() -> None:
     """Let Python find this file as `mmcv._ext` if mmcv has no compiled operators.
 
     Modules of mmdet that are imported already, as mmseg's models import some, get the operators in
-    the place of functions and classes that only raise an error. A compiled RoIAlign gets
-    contiguous maps: it misreads the channels_last maps that WaveMix returns.
+    the place of functions and classes that only raise an error. Compiled operators get bfloat16
+    as float32, which a CPU needs, and contiguous maps: RoIAlign misreads WaveMix's channels_last.
     """
     if find_spec(_NAME) is not None:
         if sys.modules.get(_NAME) is not sys.modules[__name__]:
-            _align_contiguous_maps(import_module(_NAME))
+            _repair(import_module(_NAME))
         return
     sys.modules[_NAME] = sys.modules[__name__]
     from mmcv import ops
@@ -43,16 +43,29 @@ def install() -> None:
                 setattr(sys.modules[name], key, getattr(ops, key.lstrip("_"), value))
 
 
-def _align_contiguous_maps(compiled: ModuleType) -> None:
-    align = compiled.roi_align_forward
-    if hasattr(align, "__wrapped__"):  # by an earlier call
-        return
+# Compiled operators that misread channels_last or lack bfloat16 on a CPU -> their first output.
+_REPAIRED = {"nms": 2, "softnms": 2, "roi_align_forward": 2, "roi_align_backward": 4}
 
-    def roi_align_forward(input: Tensor, *args: Any, **options: Any) -> None:
-        align(input.contiguous(), *args, **options)
 
-    roi_align_forward.__wrapped__ = align  # type: ignore[attr-defined]
-    compiled.roi_align_forward = roi_align_forward  # type: ignore[attr-defined]
+def _repair(compiled: ModuleType) -> None:
+    for name, first_output in _REPAIRED.items():
+        operator = getattr(compiled, name)
+        if not hasattr(operator, "__wrapped__"):  # by an earlier call
+            setattr(compiled, name, _with_plain_tensors(operator, first_output))
+
+
+def _with_plain_tensors(operator: Callable, first_output: int) -> Callable:
+    def plain(*tensors: Tensor, **options: Any) -> Any:
+        in_bfloat16 = torch.bfloat16 in [tensor.dtype for tensor in tensors]
+        used = [(t.float() if in_bfloat16 else t).contiguous() for t in tensors]
+        result = operator(*used, **options)
+        for tensor, output in zip(tensors[first_output:], used[first_output:], strict=True):
+            if output is not tensor:
+                tensor.copy_(output)
+        return result
+
+    plain.__wrapped__ = operator  # type: ignore[attr-defined]
+    return plain
 
 
 def _only_raises(value: Any) -> bool:

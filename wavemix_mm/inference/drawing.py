@@ -66,11 +66,12 @@ def _draw_objects(picture: np.ndarray, result: DetectionResult, opacity: float) 
             texts[i] = text, (x, y), (x, y - text_height), corner
     for i in order:
         if result.masks is None:
-            cv2.rectangle(picture, boxes[i][:2], boxes[i][2:], colors[i], line)
+            left, top, right, bottom = boxes[i]
+            cv2.rectangle(picture, (left, top), (right, bottom), colors[i], line)
         if i not in texts:
             continue
         text, origin, *corners = texts[i]
-        cv2.rectangle(picture, *corners, colors[i], cv2.FILLED)
+        cv2.rectangle(picture, corners[0], corners[1], colors[i], cv2.FILLED)
         # black or white, whichever stands out: brightness as the eye weighs blue, green and red
         bright = np.dot(colors[i], (0.114, 0.587, 0.299)) > 140
         ink = (0, 0, 0) if bright else (255, 255, 255)
