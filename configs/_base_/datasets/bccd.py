@@ -18,10 +18,7 @@ test_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="Resize", scale=size, keep_ratio=True),
     dict(type="LoadAnnotations", with_bbox=True),
-    dict(
-        type="PackDetInputs",
-        meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
-    ),
+    _base_.pack_result,
 ]
 dataset = dict(
     data_root="data/bccd/",
@@ -29,22 +26,8 @@ dataset = dict(
         classes=("RBC", "WBC", "Platelets"), palette=[(220, 20, 60), (60, 60, 220), (0, 150, 60)]
     ),
 )
-train_dataloader = dict(
-    dataset=dict(
-        **dataset,
-        ann_file="train/annotations.json",
-        data_prefix=dict(img="train/images/"),
-        pipeline=train_pipeline,
-    ),
-)
-val_dataloader = dict(
-    dataset=dict(
-        **dataset,
-        ann_file="val/annotations.json",
-        data_prefix=dict(img="val/images/"),
-        pipeline=test_pipeline,
-    ),
-)
+train_dataloader = dict(dataset=dict(**dataset, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(**dataset, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file="data/bccd/val/annotations.json")
 test_evaluator = val_evaluator

@@ -13,10 +13,7 @@ test_pipeline = [
     dict(type="LoadImageFromFile"),
     resize,
     dict(type="LoadAnnotations", with_bbox=True),
-    dict(
-        type="PackDetInputs",
-        meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
-    ),
+    _base_.pack_result,
 ]
 data_root = "data/coco/"
 train_dataloader = dict(

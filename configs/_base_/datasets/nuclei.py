@@ -16,30 +16,13 @@ test_pipeline = [
     # The size stays, but mask prediction needs the scale factor.
     dict(type="Resize", scale_factor=1.0),
     load_annotations,
-    dict(
-        type="PackDetInputs",
-        meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
-    ),
+    _base_.pack_result,
 ]
 dataset = dict(
     data_root="data/nuclei/", metainfo=dict(classes=("nucleus",), palette=[(220, 20, 60)])
 )
-train_dataloader = dict(
-    dataset=dict(
-        **dataset,
-        ann_file="train/annotations.json",
-        data_prefix=dict(img="train/images/"),
-        pipeline=train_pipeline,
-    ),
-)
-val_dataloader = dict(
-    dataset=dict(
-        **dataset,
-        ann_file="val/annotations.json",
-        data_prefix=dict(img="val/images/"),
-        pipeline=test_pipeline,
-    ),
-)
+train_dataloader = dict(dataset=dict(**dataset, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(**dataset, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 # bbox_mAP and segm_mAP count 100 detections an image, whatever proposal_nums says. The other
 # figures count the last of proposal_nums, also the class's AP: nucleus_precision of the masks,

@@ -23,10 +23,7 @@ test_pipeline = [
     dict(type="Resize", scale=size, keep_ratio=True),
     # after Resize, so that the boxes keep their size
     dict(type="LoadAnnotations", with_bbox=True),
-    dict(
-        type="PackDetInputs",
-        meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
-    ),
+    _base_.pack_result,
 ]
 dataset = dict(data_root="data/mine/", metainfo=dict(_delete_=True, classes=("object",)))
 train_dataloader = dict(dataset=dict(**dataset, pipeline=train_pipeline))
