@@ -14,11 +14,6 @@ from wavemix_mm.errors import UserInputError
 Maps = Tensor | Sequence[Tensor]
 
 
-def is_detector(model: nn.Module) -> bool:
-    """Whether a model is a detector of mmdet."""
-    return any(kind.__module__.startswith("mmdet.") for kind in type(model).__mro__)
-
-
 def check_one_stage(model: nn.Module) -> None:
     """Raise UserInputError if a detector is not a one-stage detector."""
     other = [name for name in ("roi_head", "decoder") if hasattr(model, name)]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from wavemix_mm.deployment import detectors
 from wavemix_mm.engine.messages import building
 from wavemix_mm.engine.run.start import switch_to_deploy
+from wavemix_mm.inference.predicting import is_detector
 from wavemix_mm.models.backbones.wavemix import WaveMix
 
 DYNAMIC = torch.export.Dim.DYNAMIC
@@ -44,7 +45,7 @@ class Graph(nn.Module):
 
     def __init__(self, model: nn.Module, preprocess: bool = False, deploy: bool = True) -> None:
         super().__init__()
-        if detectors.is_detector(model):
+        if is_detector(model):
             detectors.check_one_stage(model)
             self.task = "detection"
         else:

@@ -54,7 +54,7 @@ def register_models(hub: Any) -> None:
     root = find_root()
     if root is None:
         return
-    index = load_index(str(root / "model-index.yml"))
+    index = load_index(str(root / INDEX))
     index.build_models_with_collections()
     models = hub._models_dict
     others: dict[str, Any] = {}

@@ -67,7 +67,8 @@ def detection_config(
     for part, kept in parts.items():
         if not kept:
             raise UserInputError(f"there is no image to {part} on: at least two are needed.")
-        inside = [image for image in content["images"] if image["file_name"] in set(kept)]
+        chosen = set(kept)
+        inside = [image for image in content["images"] if image["file_name"] in chosen]
         ids = {image["id"] for image in inside}
         own = [box for box in boxes if box["image_id"] in ids]
         # the evaluation needs a number above 0 as id, and iscrowd

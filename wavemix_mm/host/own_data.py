@@ -217,7 +217,8 @@ def split_names(names: list[str]) -> tuple[list[str], list[str]]:
             train, val = ([n for n in names if n.startswith(f"{part}/")] for part in parts)
             return train, val
     val = names[2::5] or names[1:2]
-    return [name for name in names if name not in val], val
+    chosen = set(val)
+    return [name for name in names if name not in chosen], val
 
 
 def _csv(rows: list[tuple[str, str]]) -> list[str]:

@@ -37,7 +37,7 @@ def predict_each(
     Images are read when they are needed. Neighbors that have one size after the pipeline make a
     batch.
     """
-    if tta and _scope(model) == "mmdet":
+    if tta and is_detector(model):
         raise UserInputError("tta is not for detectors here; tools/test.py --tta evaluates it.")
     for output in outputs_of_each(model, images, batch_size, tta):
         yield make_result(model, output) if isinstance(output, Tensor) else output
@@ -91,9 +91,14 @@ def dataset_meta(model: nn.Module) -> dict[str, Any]:
     return getattr(model, "dataset_meta", None) or getattr(model, "_dataset_meta", None) or {}
 
 
+def is_detector(model: nn.Module) -> bool:
+    """Return whether a model is a detector of mmdet, without an import of mmdet."""
+    return any(kind.__name__ == "BaseDetector" for kind in type(model).__mro__)
+
+
 def _scope(model: nn.Module) -> str:
     """Return the default scope of a model's config."""
-    if any(kind.__name__ == "BaseDetector" for kind in type(model).__mro__):
+    if is_detector(model):
         return "mmdet"
     return "mmseg" if hasattr(model, "cfg") else "mmpretrain"
 
@@ -106,18 +111,10 @@ def _test_pipeline(
     cfg: Config | None = getattr(model, "cfg", None) or getattr(model, "_config", None)
     if cfg is None:
         raise UserInputError("the model has no config: make it with wavemix_mm.apis.init_model.")
-    name = (
-        "tta_pipeline"
-        if tta
-        else "test_pipeline"
-        if _scope(model) == "mmseg"
-        else "test_dataloader"
-    )
-    steps = cfg.get(name)
+    steps = cfg.get("tta_pipeline") if tta else test_steps(cfg)
     if not steps:
+        name = "tta_pipeline" if tta else "pipeline in test_dataloader.dataset"
         raise UserInputError(f"config {cfg.filename} has no {name}.")
-    if name == "test_dataloader":
-        steps = steps.dataset.pipeline
     loading: dict[str, Any] = {}
     with DefaultScope.overwrite_default_scope(_scope(model)):
         pipeline = mmcv.transforms.Compose(_without_loaders(steps, loading))
@@ -174,7 +171,7 @@ def _shapes(views: list[dict]) -> list[torch.Size]:
 @torch.no_grad()
 def _run(model: nn.Module, batch: list[list[dict]]) -> list[Any]:
     """Predict on images of one size. The probabilities of the views of an image are averaged."""
-    if _scope(model) == "mmdet":
+    if is_detector(model):
         views = [view for (view,) in batch]
         data = {key: [view[key] for view in views] for key in ("inputs", "data_samples")}
         return [_detections(model, sample) for sample in model.test_step(data)]
