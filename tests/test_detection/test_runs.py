@@ -37,7 +37,8 @@ class KillItself(Hook):
 
 
 def train(*arguments):
-    """Train in a process of its own."""
+    """Train, with one thread in this process and in others: sums depend on their number."""
+    torch.set_num_threads(1)
     sys.path.insert(0, str(Path(__file__).parent))
     from tiny_detectors import run_tool
 
