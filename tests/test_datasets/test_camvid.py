@@ -1,8 +1,11 @@
 """CamVidDataset on real files."""
 
 import numpy as np
+import pytest
 from mmseg.registry import DATASETS
 from tiny_files import write_image
+
+from wavemix_mm.errors import UserInputError
 
 
 def test_reads_images_and_labels(tmp_path):
@@ -33,3 +36,19 @@ def test_reads_images_and_labels(tmp_path):
     classes, palette = dataset.metainfo["classes"], dataset.metainfo["palette"]
     assert (classes[0], classes[8], classes[-1]) == ("sky", "car", "bicyclist")
     assert palette[8] == [64, 0, 128] and len({tuple(color) for color in palette}) == 11
+
+
+def test_takes_images_of_one_drive(tmp_path):
+    """Prefixes of file names select images; one that fits none is an error."""
+    for name in ("0001TP_1", "0006R0_1", "0016E5_1", "0016E5_2"):
+        write_image(tmp_path / f"img/{name}.jpg", np.zeros((4, 4, 3), "uint8"))
+        write_image(tmp_path / f"ann/{name}.png", np.zeros((4, 4), "uint8"))
+    kwargs = dict(
+        type="wavemix_mm.CamVidDataset",
+        data_root=str(tmp_path),
+        data_prefix=dict(img_path="img", seg_map_path="ann"),
+    )
+    for prefixes, number in ((None, 4), ("0016E5", 2), (["0001TP", "0016E5"], 3)):
+        assert len(DATASETS.build(dict(kwargs, name_prefixes=prefixes))) == number
+    with pytest.raises(UserInputError, match=r"starts with '0005VD'; the first one is 0001TP_1"):
+        DATASETS.build(dict(kwargs, name_prefixes=["0016E5", "0005VD"]))

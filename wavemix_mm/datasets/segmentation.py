@@ -28,15 +28,24 @@ class CheckedSegDataset(CheckedDataset, BaseSegDataset):
         label_values: The value of each class in the label files, in the order of the classes, if
             the files do not hold class indices: [0, 255] for binary masks, or RGB colors. Pixels
             of further values are ignored.
+        name_prefixes: The starts of the file names of the images to take; all images by default.
+            With them, a recording can be left out of training and serve as the test.
         **kwargs: The arguments of BaseSegDataset and `CheckedDataset`.
 
     Raises:
-        UserInputError: If no image has the suffix, if ``label_values`` does not fit the classes,
-            and as `CheckedDataset`.
+        UserInputError: If no image has the suffix, if a prefix fits no image, if ``label_values``
+            does not fit the classes, and as `CheckedDataset`.
     """
 
-    def __init__(self, *args: Any, label_values: Sequence | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        label_values: Sequence | None = None,
+        name_prefixes: str | Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         self.label_values: LabelValues | None = None
+        self.name_prefixes = (name_prefixes,) if isinstance(name_prefixes, str) else name_prefixes
         super().__init__(*args, **kwargs)
         if label_values is not None:
             number = len(self._metainfo.get("classes") or ())
@@ -54,7 +63,7 @@ class CheckedSegDataset(CheckedDataset, BaseSegDataset):
         if samples or self.ann_file:
             if not samples:
                 raise UserInputError(f"{self.ann_file} is empty: it lists no image.")
-            return samples
+            return self._with_prefixes(samples)
         folder = self.data_prefix.get("img_path") or "."
         names = fileio.list_dir_or_file(
             folder, list_dir=False, recursive=True, backend_args=self.backend_args
@@ -65,6 +74,19 @@ class CheckedSegDataset(CheckedDataset, BaseSegDataset):
             f"{type(self).__name__}: no file in {folder} ends with img_suffix="
             f"{self.img_suffix!r}; there are {there or 'no files'}."
         )
+
+    def _with_prefixes(self, samples: list[dict]) -> list[dict]:
+        if self.name_prefixes is None:
+            return samples
+        names = [sample["img_path"].replace("\\", "/").rpartition("/")[2] for sample in samples]
+        for prefix in self.name_prefixes:
+            if not any(name.startswith(prefix) for name in names):
+                raise UserInputError(
+                    f"{type(self).__name__}: name_prefixes={list(self.name_prefixes)}: no image has "
+                    f"a name that starts with {prefix!r}; the first one is {names[0]}."
+                )
+        prefixes = tuple(self.name_prefixes)
+        return [s for s, name in zip(samples, names, strict=True) if name.startswith(prefixes)]
 
     def get_data_info(self, idx: int) -> dict:
         """Return mmseg's information on a sample with ``num_classes`` and ``ignore_index``."""
