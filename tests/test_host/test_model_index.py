@@ -125,7 +125,8 @@ def test_flops(name):
 
 def test_models_with_weights_of_the_same_task_are_offered():
     with pytest.raises(
-        UserInputError, match=r"\(only of: cifar10_32-7, cifar10_64-6-l3_pretrain, mnist_8-10\)"
+        UserInputError,
+        match=r"only of: cifar10_32-7, cifar10_64-6-l3_pretrain, fashion_mnist_8-5, mnist_8-10\)",
     ):
         mmpretrain.get_model("cifar10_64-6", pretrained=True)
     with pytest.raises(UserInputError, match=r"\(only of: camvid_best\)"):
