@@ -1,5 +1,6 @@
 # The model of fashion_mnist_8-5.py in 40 epochs on one CPU core: AdamW with warm-up and cosine
-# decay, not a constant rate and SGD at the end; small batches, no dropout, mirrored images, bfloat16.
+# decay, not a constant rate and SGD at the end; small batches, no dropout, bfloat16, and images
+# mirrored at random.
 _base_ = [
     "../_base_/models/wavemix_cls_small.py",
     "../_base_/datasets/fashion_mnist.py",

@@ -82,8 +82,8 @@ class CheckedSegDataset(CheckedDataset, BaseSegDataset):
         for prefix in self.name_prefixes:
             if not any(name.startswith(prefix) for name in names):
                 raise UserInputError(
-                    f"{type(self).__name__}: name_prefixes={list(self.name_prefixes)}: no image has "
-                    f"a name that starts with {prefix!r}; the first one is {names[0]}."
+                    f"{type(self).__name__}: name_prefixes={list(self.name_prefixes)}: no image "
+                    f"has a name that starts with {prefix!r}; the first one is {names[0]}."
                 )
         prefixes = tuple(self.name_prefixes)
         return [s for s, name in zip(samples, names, strict=True) if name.startswith(prefixes)]
