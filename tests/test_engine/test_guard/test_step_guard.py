@@ -55,24 +55,23 @@ OPTIMIZERS = {
     "SGD": dict(lr=0.1, momentum=0.9, weight_decay=0.1),
     "AdamW": dict(lr=0.1, weight_decay=0.1),
 }
-# kind of wrapper, whether the kernel may skip the step, arguments of the optimizer
+# kind of wrapper, arguments of the optimizer
 WAYS = {
-    "float32": (OptimWrapper, False, {}),
-    "bfloat16": (BFloat16OptimWrapper, False, {}),
-    "scaled": (ScalingWrapper, False, {}),
-    "scaled and fused": (ScalingWrapper, False, dict(fused=True)),
-    "asked, not fused": (OptimWrapper, True, {}),
-    "fused": (OptimWrapper, True, dict(fused=True)),
+    "float32": (OptimWrapper, {}),
+    "bfloat16": (BFloat16OptimWrapper, {}),
+    "scaled": (ScalingWrapper, {}),
+    "scaled and fused": (ScalingWrapper, dict(fused=True)),
+    "fused": (OptimWrapper, dict(fused=True)),
 }
 
 
 def build(way, optimizer, model, guarded=True, **kwargs):
-    kind, on_device, arguments = WAYS[way]
+    kind, arguments = WAYS[way]
     optimizer = getattr(torch.optim, optimizer)(
         model.parameters(), **OPTIMIZERS[optimizer], **arguments
     )
     wrapper = kind(optimizer=optimizer, **kwargs)
-    return wrapper, StepGuard(wrapper, model, on_device) if guarded else None
+    return wrapper, StepGuard(wrapper, model) if guarded else None
 
 
 def run(model, wrapper, guard, batches):
@@ -154,9 +153,9 @@ def test_two_steps_of_one_iteration(way):
 def test_no_gradient_at_all(way, offset):
     """The loss does not reach what this optimizer trains; torch does nothing then."""
     frozen, trained = torch.nn.Linear(2, 2), torch.nn.Linear(2, 1)
-    kind, on_device, arguments = WAYS[way]
+    kind, arguments = WAYS[way]
     wrapper = kind(optimizer=torch.optim.SGD(trained.parameters(), lr=0.1, **arguments))
-    guard = StepGuard(wrapper, torch.nn.ModuleList([frozen, trained]), on_device)
+    guard = StepGuard(wrapper, torch.nn.ModuleList([frozen, trained]))
     before = copy.deepcopy(trained.state_dict())
     wrapper.update_params(frozen(torch.ones(1, 2)).sum() + offset)
     (step,) = guard.results(wait=True)
@@ -212,7 +211,7 @@ def test_tensors_of_every_kind(bad, fused):
         model.weights[2] = torch.ones(2, dtype=torch.bfloat16)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, fused=fused)
     wrapper = OptimWrapper(optimizer)
-    guard = StepGuard(wrapper, model, on_device=fused)
+    guard = StepGuard(wrapper, model)
     if bad is not None:
         model.weights[bad].register_hook(lambda grad: grad * NAN)
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -230,7 +229,7 @@ def test_first_gradients_that_come_late_and_are_bad():
     model = torch.nn.ModuleList([torch.nn.Linear(64, 64), torch.nn.Linear(64, 64)])
     groups = [dict(params=part.parameters()) for part in model]
     wrapper = OptimWrapper(torch.optim.SGD(groups, lr=0.1, momentum=0.9, fused=True))
-    guard = StepGuard(wrapper, model, on_device=True)
+    guard = StepGuard(wrapper, model)
     wrapper.update_params(model[0](torch.ones(1, 64)).sum())
     wrapper.update_params(model[1](torch.full((1, 64), NAN)).sum())
     state = wrapper.optimizer.state
