@@ -24,6 +24,14 @@ class ScalingWrapper(OptimWrapper):
     backward = AmpOptimWrapper.backward
 
 
+class IdleScalerWrapper(ScalingWrapper):
+    """Its scaler would step without a look at the gradients."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.loss_scaler = torch.amp.GradScaler("cpu", enabled=False)
+
+
 class Net(BaseModel):
     """A convolution, a batch norm, a square root whose gradient is infinite at 0."""
 
@@ -61,6 +69,7 @@ WAYS = {
     "bfloat16": (BFloat16OptimWrapper, {}),
     "scaled": (ScalingWrapper, {}),
     "scaled and fused": (ScalingWrapper, dict(fused=True)),
+    "scaler off": (IdleScalerWrapper, {}),
     "fused": (OptimWrapper, dict(fused=True)),
 }
 
@@ -98,7 +107,7 @@ def assert_equal(got, expected):
 @pytest.mark.parametrize("bad", BAD)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("place", [0, 2, 3])
+@pytest.mark.parametrize("place", [0, 2])
 def test_a_bad_step_is_as_if_it_had_not_been(way, optimizer, bad, place):
     """To the bit, without the guard and the bad batch: after it, and when the training goes on."""
     model = Net()
@@ -149,7 +158,7 @@ def test_two_steps_of_one_iteration(way):
 
 
 @pytest.mark.parametrize("offset", [0.0, NAN])
-@pytest.mark.parametrize("way", [way for way in WAYS if "scaled" not in way])
+@pytest.mark.parametrize("way", [way for way in WAYS if "scale" not in way])
 def test_no_gradient_at_all(way, offset):
     """The loss does not reach what this optimizer trains; torch does nothing then."""
     frozen, trained = torch.nn.Linear(2, 2), torch.nn.Linear(2, 1)
@@ -237,18 +246,6 @@ def test_first_gradients_that_come_late_and_are_bad():
     assert [step.is_finite for step in guard.results(wait=True)] == [True, False]
 
 
-def test_a_scaler_that_is_switched_off():
-    """It would step without a look."""
-    model = Net()
-    wrapper = ScalingWrapper(optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
-    wrapper.loss_scaler = torch.amp.GradScaler("cpu", enabled=False)
-    guard = StepGuard(wrapper, model)
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    run(model, wrapper, guard, [BAD["image"]()])
-    assert_equal(dict(model.state_dict()), before)
-    assert [step.is_finite for step in guard.results(wait=True)] == [False]
-
-
 @pytest.mark.parametrize(("factor", "buffer"), [(3e38, 0.0), (1.0, -float("inf"))])
 def test_finite_steps(factor, buffer):
     """Gradients whose sum is more than float32 can hold; a buffer that is infinite on purpose."""
@@ -291,30 +288,27 @@ def test_on_a_gpu(fused):
     assert known == [True, False, True]
 
 
-def step_in_two(way, bad):
+def step_in_two():
     """Two processes, of which the second has a bad batch; returns the weights and the answers."""
     import os
 
     torch.distributed.init_process_group("gloo")
     torch.manual_seed(0)
     model = Net()
-    wrapper, guard = build(way, "SGD", model)
+    wrapper, guard = build("fused", "SGD", model)
     parallel = torch.nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
     torch.manual_seed(int(os.environ["RANK"]))
     for number in range(3):
         is_bad = number == 1 and os.environ["RANK"] == "1"
         guard.begin(number)
-        losses = parallel(**(BAD[bad]() if is_bad else make_data()), mode="loss")
+        losses = parallel(**(BAD["loss alone"]() if is_bad else make_data()), mode="loss")
         wrapper.update_params(losses["loss"])
     state = {key: value.numpy() for key, value in model.state_dict().items()}
     return state, [step.is_finite for step in guard.results(wait=True)]
 
 
-@pytest.mark.parametrize(
-    ("way", "bad"), [("float32", "image"), ("scaled", "loss alone"), ("fused", "loss alone")]
-)
-def test_all_processes_leave_out_the_same_step(way, bad):
-    (first, answers), (second, others) = run_in_processes(2, step_in_two, way, bad)
+def test_all_processes_leave_out_the_same_step():
+    (first, answers), (second, others) = run_in_processes(2, step_in_two)
     assert answers == others == [True, False, True]
     for name in ("conv.weight", "scale"):
         assert (first[name] == second[name]).all()

@@ -36,11 +36,7 @@ class StepGuard:
     There are two ways. In general the host reads the answer and skips the step. An optimizer with
     ``fused=True`` skips the step in its kernel: the host does not wait for a GPU, and reads the
     answer at the next step. A GradScaler checks the gradients itself, because they overflow until
-    it has found its scale.
-
-    Args:
-        wrapper: The optimizer wrapper; `remove` gives it its own methods back.
-        model: The model, inside of a DistributedDataParallel or not.
+    it has found its scale. `remove` gives the wrapper its own methods back.
     """
 
     def __init__(self, wrapper: OptimWrapper, model: nn.Module) -> None:
@@ -75,8 +71,7 @@ class StepGuard:
     def results(self, wait: bool) -> Iterator[Step]:
         """Yield the steps since the last call whose answer is known, in their order.
 
-        Args:
-            wait: Whether to wait for the last step too, if the optimizer is fused.
+        With `wait`, the last step of a fused optimizer is among them.
         """
         while len(self._done) > (1 if self._in_kernel and not wait else 0):
             is_left_out, event, losses, notes = self._done.popleft()
@@ -85,7 +80,7 @@ class StepGuard:
             yield Step(not is_left_out, losses, notes)
 
     def remove(self) -> None:
-        """Give the optimizer wrapper its own methods back."""
+        """Stop guarding the optimizer wrapper."""
         del self.wrapper.step, self.wrapper.backward
         self._hook.remove()
 
@@ -120,7 +115,7 @@ class StepGuard:
                 self._step(**kwargs)
         if self._in_kernel:
             del optimizer.grad_scale, optimizer.found_inf
-        if self._in_kernel or self._left_out:
+        if self._in_kernel or self._left_out:  # a look at a GPU's answer would wait for it
             self._undo(fresh)
         self._done.append((*_to_host(self._left_out), self._losses, self._notes))
         self._losses, self._is_new_step = [], True
