@@ -103,7 +103,12 @@ class ProgressBarHook(Hook):
         self._tasks[mode] = self._bars.add_task(_NAMES[mode], total=total, completed=done)
 
     def _after_iter(
-        self, runner: Runner, batch_idx: int, *_: Any, mode: str = "train", **kwargs: Any
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Any = None,
+        mode: str = "train",
     ) -> None:
         if self._bars is None:
             return

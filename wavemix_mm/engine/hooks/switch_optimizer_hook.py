@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mmengine._strategy import SingleDeviceStrategy
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
@@ -66,7 +68,7 @@ class SwitchOptimizerHook(Hook):
         if not isinstance(optim_wrapper, dict) or "optimizer" not in optim_wrapper:
             raise UserInputError("SwitchOptimizerHook needs optim_wrapper=dict(optimizer=...).")
         self._option = "switch_epoch" if last_epochs is None else "last_epochs"
-        self._epochs: int = last_epochs if switch_epoch is None else switch_epoch
+        self._epochs: Any = last_epochs if switch_epoch is None else switch_epoch
         check_integers(self, 0, **{self._option: self._epochs})
         self.optim_wrapper = optim_wrapper
         self.param_scheduler = param_scheduler
