@@ -40,28 +40,26 @@ _HOOK_KEYS = ("switch_epoch", "last_epochs", "begin_epoch")
 class Entry:
     """One network of a comparison."""
 
-    name: str  # LABEL of name=LABEL, or the file name of the config without its suffix
+    name: str  # file name of the config without its suffix
     cfg: Config  # with the options
     words: tuple[str, ...]  # for measuring.models.build_model; the first is the config's path
     metric: str  # key of the metric that is compared
 
 
-def load_entries(models: Iterable[Sequence[str]]) -> list[Entry]:
+def load_entries(configs: Iterable[str], words: Sequence[str] = ()) -> list[Entry]:
     """Read configs, and check before anything trains that they can be compared.
 
     Args:
-        models: Words of each network: a config (path, or name of one of wavemix_mm, mmseg or
-            mmpretrain), then ``KEY=VALUE`` to be changed in it, and ``name=LABEL``.
+        configs: Paths, or names of configs of wavemix_mm, mmseg or mmpretrain.
+        words: ``KEY=VALUE`` to be changed in all of them.
 
     Raises:
         UserInputError: If a config cannot be read, trained or evaluated, two have the same name,
             their task, data, augmentation or batch differ, or the data is missing.
     """
     entries: dict[str, Entry] = {}
-    for text, *words in models:
-        path, options = find_config(text), parse_options(words)
-        name = str(options.pop("name", Path(path).stem))
-        cfg = load_config(path, options)
+    for path in map(find_config, configs):
+        name, cfg = Path(path).stem, load_config(path, parse_options(words))
         with building(f"config {path} cannot be compared"):
             entry = Entry(name, cfg, (path, *words), _find_metric(path, cfg))
         if name in entries:
