@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -32,6 +33,8 @@ def run_tool(
 ) -> None:
     """Parse the command line and run a tool; an error of the user becomes one message."""
     args = parser.parse_args(argv)
+    if getattr(args, "threads", None):  # OpenMP reads it when torch is imported
+        os.environ.setdefault("OMP_NUM_THREADS", str(args.threads))
 
     from output import cli_output  # which imports torch: help and mistakes need not wait for it
 

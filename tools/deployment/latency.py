@@ -8,7 +8,6 @@ not change the time.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from functools import partial
@@ -22,7 +21,6 @@ from arguments import at_least, make_parser, parse_size, run_tool
 
 def measure(args: argparse.Namespace) -> None:
     """Time the model in all runtimes, and print the table."""
-    os.environ.setdefault("OMP_NUM_THREADS", str(args.threads))
     import torch
     from measuring import report
     from measuring.timing import interleave

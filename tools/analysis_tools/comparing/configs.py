@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.optim.scheduler.param_scheduler import INF
 
 from wavemix_mm.engine.messages import building
-from wavemix_mm.engine.run.config import load_config, parse_options
+from wavemix_mm.engine.run.config import hook_configs, load_config, parse_options
 from wavemix_mm.engine.run.data_check import check_data_paths
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import type_name
@@ -130,8 +130,7 @@ def rescale(cfg: Config, epochs: int) -> None:
     for key in ("dynamic_intervals", "val_begin"):
         cfg.train_cfg.pop(key, None)
     cfg.train_cfg.update(max_epochs=epochs, val_interval=epochs)
-    hooks = [*(cfg.get("default_hooks") or {}).values(), *(cfg.get("custom_hooks") or [])]
-    hooks = [hook for hook in hooks if hook]  # None: a default hook that is switched off
+    hooks = hook_configs(cfg).values()
     for hook in hooks:
         hook.update({key: scale(hook[key]) for key in _HOOK_KEYS if hook.get(key)})
     for owner in (cfg, *hooks):  # SwitchOptimizerHook has schedulers too
