@@ -65,6 +65,8 @@ FORGED = {
     "structured array": np.array([(1, 2)], dtype="i4,i4"),
     "too large": Call(ARRAY, np.ndarray, (0,), b"b",
         state=(1, (1 << 40,), np.dtype("f8"), False, b"12345678")),
+    "overflow": Call(ARRAY, np.ndarray, (0,), b"b",
+        state=(1, (1 << 60, 1 << 60), np.dtype("f8"), False, b"12345678")),
     "too small": Call(ARRAY, np.ndarray, (0,), b"b",
         state=(1, (1,), np.dtype("f4"), False, b"12345678")),
     "negative": Call(ARRAY, np.ndarray, (0,), b"b",

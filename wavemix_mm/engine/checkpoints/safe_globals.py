@@ -96,9 +96,11 @@ def set_state(value: Any, state: Any) -> int:
         return 0
     expect(type(value) is np.ndarray)
     _, shape, dtype, is_fortran, data = state
-    expect(isinstance(dtype, np.dtype) and type(data) is bytes)
-    expect(len(shape) <= 32 and min(shape, default=0) >= 0)  # else a MemoryError
-    value.__setstate__((1, shape, dtype, bool(is_fortran), data))
+    expect(isinstance(dtype, np.dtype) and type(data) is bytes and min(shape, default=0) >= 0)
+    try:
+        value.__setstate__((1, shape, dtype, bool(is_fortran), data))
+    except MemoryError as error:  # of NumPy, if the sides overflow
+        raise ValueError from error
     return value.nbytes
 
 
