@@ -223,8 +223,7 @@ def _read_progress(path: Path) -> _Progress | None:
     Raises:
         Exception: Of any kind, if it cannot be read, or its epoch or iteration is no count.
     """
-    with open(path, "rb") as stream:
-        content = keep_plain(read_torch_file(stream, "meta"), str(path))
+    content = keep_plain(read_torch_file(path, "meta"), str(path))
     meta = content.get("meta", {})
     if "message_hub" not in content or not meta.keys() >= {"iter", "epoch"}:
         return None

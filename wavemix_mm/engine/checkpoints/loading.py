@@ -188,7 +188,7 @@ def _read_file(file: str, name: str, device: str | torch.device) -> Any:
     is_pickle = not file.endswith(".safetensors")
     refused = f"checkpoint {name} cannot be read: "
     try:
-        content = _read_pickle(file, device) if is_pickle else read_safetensors(file, device)
+        content = (read_torch_file if is_pickle else read_safetensors)(file, device)
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
@@ -204,18 +204,6 @@ def _read_file(file: str, name: str, device: str | torch.device) -> Any:
         except Exception as second:
             raise UserInputError(f"{refused}{_explain(second)[0]}.") from second
     return keep_plain(content, name)
-
-
-def _read_pickle(file: str, device: str | torch.device) -> Any:
-    with open(file, "rb") as stream:
-        start = stream.read(512).lstrip().lower()
-        # OSError: to unpickle these in full would not help
-        if not stream.tell():
-            raise OSError(errno.ENODATA, "the file is empty")
-        if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-            raise OSError(errno.ENODATA, "it is a web page, not a checkpoint")
-        stream.seek(0)
-        return read_torch_file(stream, device)
 
 
 def _explain(error: Exception) -> tuple[str, bool]:

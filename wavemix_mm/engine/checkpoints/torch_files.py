@@ -5,7 +5,9 @@ Both hold a pickle, which `plain_pickle.py` reads as data, and the raw numbers o
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import struct
 import zipfile
 from typing import Any, BinaryIO
@@ -20,25 +22,30 @@ _LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 _OTHER_ORDER = "it was written on a machine with the other order of bytes"
 
 
-def read_torch_file(stream: BinaryIO, device: str | torch.device) -> Any:
+def read_torch_file(path: str | os.PathLike, device: str | torch.device) -> Any:
     """Read a file of torch.save, running no code that it may hold.
 
     Args:
-        stream: The file, from its beginning.
+        path: The file.
         device: Where the tensors are to be; on the device meta they are not read.
 
     Raises:
         Unreadable: If the file holds something else than plain values, or takes too much.
-        OSError: If the file cannot be read.
+        OSError: If the file cannot be read, is empty, or is a web page.
         Exception: Of any kind, if the file is damaged.
     """
-    start = stream.read(512)
-    size = stream.seek(0, io.SEEK_END)
-    stream.seek(0)
-    if start[257:262] == b"ustar":
-        raise Unreadable("it has the .tar format of torch before 0.1.10", True)
-    read = _read_zip if start.startswith(_ZIP) else _read_legacy
-    return read(stream, size, device)
+    with open(path, "rb") as stream:
+        start = stream.read(512)
+        size = stream.seek(0, io.SEEK_END)
+        stream.seek(0)
+        if not size:
+            raise OSError(errno.ENODATA, "the file is empty")
+        if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+            raise OSError(errno.ENODATA, "it is a web page, not a checkpoint")
+        if start[257:262] == b"ustar":
+            raise Unreadable("it has the .tar format of torch before 0.1.10", True)
+        read = _read_zip if start.startswith(_ZIP) else _read_legacy
+        return read(stream, size, device)
 
 
 def _read_zip(stream: BinaryIO, size: int, device: str | torch.device) -> Any:
