@@ -14,9 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIG = "configs/wavemix/cityscapes_demo.py"
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None, prog: str | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("--data", default=ROOT / "data/synthetic_cityscapes", help="data set")
     parser.add_argument("--work-dir", default=ROOT / "work_dirs/cityscapes_demo")
     parser.add_argument("--out", default=ROOT / "demo_output", help="folder for the pictures")
@@ -53,9 +53,9 @@ def run(step: str, *command: object) -> tuple[str, float]:
     return "".join(lines), time.monotonic() - start
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None, prog: str | None = None) -> None:
     """Run the demo."""
-    args = parse_args(argv)
+    args = parse_args(argv, prog)
     key = "dataloader.dataset.data_root"
     training_options = ["--cfg-options", f"train_{key}={args.data}", f"val_{key}={args.data}"]
     test_options = ["--cfg-options", f"test_{key}={args.data}"]

@@ -8,9 +8,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
-    sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone need not be installed
 
 try:
     from wavemix_mm.engine.run.command_line import RunParser, cli_errors
@@ -21,35 +19,23 @@ except ImportError as error:
     sys.exit(f"error: {error}")
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None, prog: str | None = None) -> argparse.Namespace:
     """Parse the command line; mmseg's options, and those of the others where they differ."""
-    parser = RunParser(__doc__, "test_dataloader.batch_size=4", work_dir="the log and the metrics")
-    parser.add_argument("checkpoint", help="checkpoint file")
-    parser.add_argument(
-        "--out",
-        help="segmentation: folder for the predicted label maps; "
-        "classification and detection: .pkl file for the predictions",
-    )
-    parser.add_argument(
-        "--out-item",
-        choices=["pred", "metrics"],
-        default="pred",
-        help="not segmentation: what --out holds, predictions or metrics (.pkl, .json or .yaml)",
-    )
-    parser.add_argument("--show", action="store_true", help="show predictions in a window")
-    parser.add_argument("--show-dir", help="folder for painted predictions")
-    parser.add_argument("--wait-time", type=float, default=2, help="seconds a window stays")
-    parser.add_argument("--tta", action="store_true", help="test-time augmentation")
-    parser.add_argument(
-        "--deploy",
-        action="store_true",
-        help="fold norms and the transform before the test; the checkpoint may be of either kind",
-    )
-    parser.add_argument(
-        "--optimize",
-        action="store_true",
-        help="--deploy, in a type that the device is fast in; on a GPU compiled, as CUDA graphs",
-    )
+    parser = RunParser(__doc__, "test_dataloader.batch_size=4", "the log and the metrics", prog)
+    add = parser.add_argument
+    add("checkpoint", help="checkpoint file")
+    place = "segmentation: folder for the predicted label maps; "
+    add("--out", help=f"{place}classification and detection: .pkl file for the predictions")
+    item = "not segmentation: what --out holds, predictions or metrics (.pkl, .json or .yaml)"
+    add("--out-item", choices=["pred", "metrics"], default="pred", help=item)
+    add("--show", action="store_true", help="show predictions in a window")
+    add("--show-dir", help="folder for painted predictions")
+    add("--wait-time", type=float, default=2, help="seconds a window stays")
+    add("--tta", action="store_true", help="test-time augmentation")
+    folded = "fold norms and the transform before the test; the checkpoint may be of either kind"
+    add("--deploy", action="store_true", help=folded)
+    fast = "--deploy, in a type that the device is fast in; on a GPU compiled, as CUDA graphs"
+    add("--optimize", action="store_true", help=fast)
     return parser.parse_args(argv)
 
 
@@ -90,13 +76,12 @@ def apply_args(cfg, args: argparse.Namespace) -> None:
         if isinstance(evaluators, dict):
             evaluators = [evaluators]
         else:  # those of mmseg that can write predictions
-            with DefaultScope.overwrite_default_scope("mmseg"):
-                kinds = [named_class(metric, METRICS) for metric in evaluators]
             writers = {"IoUMetric", "CityscapesMetric"}
+            with DefaultScope.overwrite_default_scope("mmseg"):
+                kinds = [getattr(named_class(one, METRICS), "__mro__", ()) for one in evaluators]
+            names = [{base.__name__ for base in bases} for bases in kinds]
             evaluators = [
-                metric
-                for metric, kind in zip(evaluators, kinds, strict=True)
-                if kind and writers & {base.__name__ for base in kind.__mro__}
+                one for one, found in zip(evaluators, names, strict=True) if writers & found
             ]
         if not evaluators:
             raise UserInputError(f"--out: no test_evaluator of config {args.config} is IoUMetric.")
@@ -169,10 +154,10 @@ def test(args: argparse.Namespace) -> None:
             dump(metrics, args.out)
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None, prog: str | None = None) -> None:
     """Run the tool."""
     with cli_errors():
-        test(parse_args(argv))
+        test(parse_args(argv, prog))
 
 
 if __name__ == "__main__":

@@ -6,9 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
-    sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone need not be installed
 
 try:
     from wavemix_mm.engine.run.command_line import RunParser, cli_errors
@@ -19,28 +17,18 @@ except ImportError as error:
     sys.exit(f"error: {error}")
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None, prog: str | None = None) -> argparse.Namespace:
     """Parse the command line; mmseg's options, and those of the others where they differ."""
-    parser = RunParser(__doc__, "model.backbone.depth=8", work_dir="logs and checkpoints")
-    parser.add_argument(
-        "--resume",
-        nargs="?",
-        const="auto",
-        metavar="CHECKPOINT",
-        help="resume from this checkpoint, or without a value from the newest in the work dir",
-    )
-    parser.add_argument("--amp", action="store_true", help="automatic mixed precision")
-    parser.add_argument("--no-validate", action="store_true", help="do not validate")
-    parser.add_argument(
-        "--auto-scale-lr", action="store_true", help="scale the learning rate with the batch size"
-    )
-    parser.add_argument(
-        "--log",
-        nargs="+",
-        choices=["tensorboard", "wandb", "mlflow"],
-        default=[],
-        help="also log there, offline; the extra `logging` installs the packages",
-    )
+    parser = RunParser(__doc__, "model.backbone.depth=8", "logs and checkpoints", prog)
+    add = parser.add_argument
+    source = "resume from this checkpoint, or without a value from the newest in the work dir"
+    add("--resume", nargs="?", const="auto", metavar="CHECKPOINT", help=source)
+    add("--amp", action="store_true", help="automatic mixed precision")
+    add("--no-validate", action="store_true", help="do not validate")
+    add("--auto-scale-lr", action="store_true", help="scale the learning rate with the batch size")
+    backends = "also log there, offline; the extra `logging` installs the packages"
+    choices = ["tensorboard", "wandb", "mlflow"]
+    add("--log", nargs="+", choices=choices, default=[], help=backends)
     return parser.parse_args(argv)
 
 
@@ -85,10 +73,10 @@ def train(args: argparse.Namespace) -> None:
         start.run(runner, "train", f"config {args.config} cannot be started")
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None, prog: str | None = None) -> None:
     """Run the tool."""
     with cli_errors():
-        train(parse_args(argv))
+        train(parse_args(argv, prog))
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def test_an_error_is_one_message(words, status, message):
 def test_a_tool_has_its_own_help(verb, option):
     result = run(verb, "--help")
     assert result.exit_code == 0
-    assert result.stdout.startswith("usage: ") and option in result.stdout
+    assert result.stdout.startswith(f"usage: wavemix-mm {verb} ") and option in result.stdout
 
 
 def test_tools_take_the_name_of_a_model(monkeypatch):

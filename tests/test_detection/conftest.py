@@ -17,10 +17,8 @@ CLASSES = ("box", "disc")
 IMAGES = {"train": 6, "val": 3}
 SIZE = 64, 48  # width, height
 
-_RUN = """
-_base_ = {runtime!r}
-default_scope = "mmdet"
-custom_imports = dict(imports=["wavemix_mm.detection"], allow_failed_imports=False)
+_CONFIG = """
+_base_ = {base!r}
 classes = {classes!r}
 loader = dict(type="LoadImageFromFile")
 annotations = dict(type="LoadAnnotations", with_bbox=True, with_mask={masks})
@@ -65,136 +63,55 @@ train_cfg = dict(by_epoch=True, max_epochs=2, val_interval=2)
 val_cfg = dict()
 test_cfg = dict()
 optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-3))
-visualizer = dict(type="DetLocalVisualizer")
-default_hooks = dict(visualization=dict(type="DetVisualizationHook"))
 randomness = dict(seed=0)
-"""
-_BODY = """
-preprocessor = dict(
-    type="DetDataPreprocessor",
-    mean=[127.5] * 3,
-    std=[64.0] * 3,
-    bgr_to_rgb=True,
-    pad_mask={masks},
-    pad_size_divisor=16,
+strides = [4, 8, 16]
+model = dict(
+    backbone=dict(embed_dims=8, depth=1, levels=2, dropout=0.1),
+    neck=dict(in_channels=[8], out_channels=8, num_outs=3),
 )
-backbone = dict(type="wavemix_mm.WaveMix", embed_dims=8, depth=1, levels=2, dropout=0.1)
-neck = dict(type="FPN", in_channels=[8], out_channels=8, num_outs=3)
 """
 _MASK_RCNN = """
-coder = dict(type="DeltaXYWHBBoxCoder")
-loss = dict(type="CrossEntropyLoss", use_sigmoid=True)
-assigner = dict(type="MaxIoUAssigner", pos_iou_thr=0.5, neg_iou_thr=0.5, min_pos_iou=0.3)
-sampler = dict(type="RandomSampler", num=16, pos_fraction=0.5, add_gt_as_proposals=False)
-proposals = dict(nms_pre=50, max_per_img=20, nms=dict(type="nms", iou_threshold=0.7))
-
-
-def extractor(size):
-    return dict(
-        type="SingleRoIExtractor",
-        roi_layer=dict(type="RoIAlign", output_size=size, sampling_ratio=0),
-        out_channels=8,
-        featmap_strides=[4, 8, 16],
-    )
-
-
-model = dict(
-    type="MaskRCNN",
-    data_preprocessor=preprocessor,
-    backbone=backbone,
-    neck=neck,
+proposals = dict(nms_pre=50, max_per_img=20)
+maps = dict(out_channels=8, featmap_strides=strides)
+model.update(
     rpn_head=dict(
-        type="RPNHead",
         in_channels=8,
         feat_channels=8,
-        anchor_generator=dict(
-            type="AnchorGenerator", scales=[3], ratios=[1.0], strides=[4, 8, 16]
-        ),
-        bbox_coder=coder,
-        loss_cls=loss,
+        anchor_generator=dict(scales=[3], ratios=[1.0], strides=strides),
     ),
     roi_head=dict(
-        type="StandardRoIHead",
-        bbox_roi_extractor=extractor(3),
-        bbox_head=dict(
-            type="Shared2FCBBoxHead",
-            in_channels=8,
-            fc_out_channels=16,
-            roi_feat_size=3,
-            num_classes=2,
-            bbox_coder=coder,
-        ),
-        mask_roi_extractor=extractor(4),
-        mask_head=dict(
-            type="FCNMaskHead",
-            num_convs=1,
-            in_channels=8,
-            conv_out_channels=8,
-            num_classes=2,
-            loss_mask=dict(type="CrossEntropyLoss", use_mask=True),
-        ),
+        bbox_roi_extractor=dict(roi_layer=dict(output_size=3), **maps),
+        bbox_head=dict(in_channels=8, fc_out_channels=16, roi_feat_size=3, num_classes=2),
+        mask_roi_extractor=dict(roi_layer=dict(output_size=4), **maps),
+        mask_head=dict(num_convs=1, in_channels=8, conv_out_channels=8, num_classes=2),
     ),
     train_cfg=dict(
-        rpn=dict(
-            assigner=assigner, sampler=sampler, allowed_border=-1, pos_weight=-1, debug=False
-        ),
+        rpn=dict(sampler=dict(num=16)),
         rpn_proposal=proposals,
-        rcnn=dict(
-            assigner=assigner,
-            sampler=sampler | dict(add_gt_as_proposals=True),
-            mask_size=8,
-            pos_weight=-1,
-            debug=False,
-        ),
+        rcnn=dict(sampler=dict(num=16), mask_size=8),
     ),
-    test_cfg=dict(
-        rpn=proposals,
-        rcnn=dict(
-            score_thr=0.05,
-            nms=dict(type="nms", iou_threshold=0.5),
-            max_per_img=10,
-            mask_thr_binary=0.5,
-        ),
-    ),
+    test_cfg=dict(rpn=proposals, rcnn=dict(max_per_img=10)),
 )
-del extractor
 """
 _RETINANET = """
-model = dict(
-    type="RetinaNet",
-    data_preprocessor=preprocessor,
-    backbone=backbone,
-    neck=neck,
+model.update(
     bbox_head=dict(
-        type="RetinaHead",
         num_classes=2,
         in_channels=8,
         feat_channels=8,
         stacked_convs=1,
         anchor_generator=dict(
-            type="AnchorGenerator", scales=[3], ratios=[1.0], strides=[4, 8, 16]
+            octave_base_scale=3, scales_per_octave=1, ratios=[1.0], strides=strides
         ),
     ),
-    train_cfg=dict(
-        assigner=dict(
-            type="MaxIoUAssigner",
-            pos_iou_thr=0.5,
-            neg_iou_thr=0.4,
-            min_pos_iou=0,
-            ignore_iof_thr=-1,
-        ),
-        sampler=dict(type="PseudoSampler"),
-        allowed_border=-1,
-        pos_weight=-1,
-        debug=False,
-    ),
-    test_cfg=dict(
-        nms_pre=50, min_bbox_size=0, score_thr=0.05, nms=dict(type="nms", iou_threshold=0.5),
-        max_per_img=10,
-    ),
+    test_cfg=dict(max_per_img=10),
 )
 """
-_MODELS = {"mask_rcnn": (_MASK_RCNN, True), "retinanet": (_RETINANET, False)}
+# Name -> base in configs/_base_/models, changes of it, whether there are masks.
+_MODELS = {
+    "mask_rcnn": ("wavemix_mask-rcnn", _MASK_RCNN, True),
+    "retinanet": ("wavemix_retinanet", _RETINANET, False),
+}
 
 
 def draw(folder: Path, number: int) -> dict:
@@ -246,26 +163,20 @@ def coco_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def detector_text(coco_folder):
-    """A function from 'mask_rcnn' or 'retinanet' to the text of a config for the drawn data."""
-
-    def text(name: str) -> str:
-        model, masks = _MODELS[name]
-        runtime = str(ROOT / "configs" / "_base_" / "default_runtime.py")
-        metric = ["bbox", "segm"] if masks else "bbox"
-        values = dict(runtime=runtime, classes=CLASSES, data=str(coco_folder), masks=masks)
-        return _RUN.format(**values, metric=metric) + _BODY.format(masks=masks) + model
-
-    return text
-
-
-@pytest.fixture(scope="session")
-def detector_config(detector_text, tmp_path_factory):
+def detector_config(coco_folder, tmp_path_factory):
     """A function from 'mask_rcnn' or 'retinanet', and more lines, to a file with the config."""
 
     def write(name: str, *lines: str) -> Path:
+        base, changes, masks = _MODELS[name]
+        text = _CONFIG.format(
+            base=str(ROOT / "configs" / "_base_" / "models" / f"{base}.py"),
+            classes=CLASSES,
+            data=str(coco_folder),
+            masks=masks,
+            metric=["bbox", "segm"] if masks else "bbox",
+        )
         file = tmp_path_factory.mktemp("detector") / f"{name}.py"
-        file.write_text("\n".join([detector_text(name), *lines]))
+        file.write_text("\n".join([text, changes, *lines]))
         return file
 
     return write

@@ -1,8 +1,8 @@
 """CheckedCocoDataset: a fault of the annotation file or an image is named before or in training."""
 
 import json
+import runpy
 import shutil
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import cv2
@@ -283,9 +283,7 @@ def test_config_for_data_of_your_own(coco_folder, tmp_path, monkeypatch):
 def test_voc_to_coco(tmp_path, capsys):
     """A box without area is left out; a class that is not named is an error."""
     file = Path(__file__).resolve().parents[2] / "tools" / "dataset_converters" / "voc_to_coco.py"
-    spec = spec_from_file_location("voc_to_coco", file)
-    tool = module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    convert = runpy.run_path(str(file))["main"]
     voc = tmp_path / "voc"
     for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (voc / name).mkdir(parents=True)
@@ -304,14 +302,14 @@ def test_voc_to_coco(tmp_path, capsys):
             f"<annotation>{size}{objects}</annotation>"
         )
         (voc / "ImageSets" / "Main" / f"{split}.txt").write_text(f"{name}\n")
-    tool.main([str(voc), str(tmp_path / "coco"), "--classes", "cat,dog"])
+    convert([str(voc), str(tmp_path / "coco"), "--classes", "cat,dog"])
     assert "train: 1 images, 2 boxes" in capsys.readouterr().out
     dataset = build(tmp_path / "coco" / "train", classes=("cat", "dog"))
     instances = dataset.get_data_info(0)["instances"]
     assert [i["bbox"] for i in instances] == [[3, 4, 13, 24], [20, 10, 40, 30]]
     assert [i["bbox_label"] for i in instances] == [0, 1] and len(dataset[0]) == 2
     with pytest.raises(SystemExit, match=r"a\.xml has class dog, which --classes does not name"):
-        tool.main([str(voc), str(tmp_path / "coco"), "--classes", "cat"])
+        convert([str(voc), str(tmp_path / "coco"), "--classes", "cat"])
 
 
 def test_new(folder, tmp_path, monkeypatch):

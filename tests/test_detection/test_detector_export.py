@@ -119,8 +119,7 @@ def test_a_two_stage_detector_is_refused():
 
 
 def test_command(detector_config, run, tmp_path):
-    # torch.export takes the max pooling of FPN's further levels for even sides alone
-    config = detector_config("retinanet", 'model["neck"]["add_extra_convs"] = "on_output"')
+    config = detector_config("retinanet")
     checkpoint, out = tmp_path / "a.pth", tmp_path / "a.pt2"
     model = init_model(config, device="cpu")
     torch.save(dict(state_dict=model.state_dict()), checkpoint)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from mmengine.config import Config
 from mmpretrain import FeatureExtractor, ImageClassificationInferencer
 from mmpretrain.apis.model import ModelHub
 from safetensors.torch import load_file
@@ -23,9 +22,8 @@ from wavemix_mm.host import model_index
 ROOT = Path(__file__).resolve().parents[2]
 METAFILE = ROOT / "configs" / "wavemix" / "metafile.yml"
 ENTRIES = {model["Name"]: model for model in yaml.safe_load(METAFILE.read_text())["Models"]}
-SCOPES = {name: Config.fromfile(ROOT / entry["Config"]).default_scope
-          for name, entry in ENTRIES.items()}  # fmt: skip
-CLASSIFIERS = sorted(name for name, scope in SCOPES.items() if scope == "mmpretrain")
+CLASSIFIERS = sorted(name for name, entry in ENTRIES.items()
+                     if entry["Results"][0]["Task"] == "Image Classification")  # fmt: skip
 
 
 def predict_by_hand(model, gray):
@@ -97,7 +95,7 @@ def test_the_hub_has_it_by_both_names(name):
         assert (ROOT / model.full_model.readme).is_file()
 
 
-@pytest.mark.parametrize("name", sorted(set(SCOPES) - set(CLASSIFIERS)))
+@pytest.mark.parametrize("name", sorted(set(ENTRIES) - set(CLASSIFIERS)))
 def test_the_hub_has_no_segmentation_model(name):
     assert not [key for key in mmpretrain.list_models() if key in (name, f"wavemix/{name}")]
     config = (ROOT / ENTRIES[name]["Config"]).name
@@ -108,7 +106,6 @@ def test_the_hub_has_no_segmentation_model(name):
         message = str(caught.value)
         assert message.startswith(f"{key} is a segmentation model, which mmpretrain cannot build")
         assert message.endswith(f'{config}", {weights}).') and "init_model" in message
-    assert [result["Task"] for result in ENTRIES[name]["Results"]] == ["Semantic Segmentation"]
 
 
 # Small ones alone: the larger the model, the longer it takes to build and count.

@@ -145,7 +145,13 @@ def _compare(theirs, ours, images, by_layer):
     return differences
 
 
-def _check_parity(case, mode, dtype, official, randomize_norms, largest):
+@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("dtype", "package"), [(torch.float32, "official"), (torch.float64, "double_official")]
+)
+def test_parity(case, mode, dtype, package, randomize_norms, largest, request):
+    official = request.getfixturevalue(package)
     task, level, stem, argument = CASES[case]
     theirs = _theirs(official, task, level, stem, argument)
     randomize_norms(theirs)
@@ -160,18 +166,6 @@ def _check_parity(case, mode, dtype, official, randomize_norms, largest):
         key = f"{kind}, {mode}, {dtype}"
         largest[key] = max(largest.get(key, 0), value)
         assert value <= TOLERANCE, kind
-
-
-@pytest.mark.parametrize("mode", ["eval", "train"])
-@pytest.mark.parametrize("case", CASES)
-def test_parity(case, mode, official, randomize_norms, largest):
-    _check_parity(case, mode, torch.float32, official, randomize_norms, largest)
-
-
-@pytest.mark.parametrize("mode", ["eval", "train"])
-@pytest.mark.parametrize("case", CASES)
-def test_parity_in_float64(case, mode, double_official, randomize_norms, largest):
-    _check_parity(case, mode, torch.float64, double_official, randomize_norms, largest)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from tiny_models import FLIPS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,6 +38,8 @@ param_scheduler = []
 optim_wrapper = dict(_delete_=True, type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-3))
 train_cfg = dict(max_epochs=2, val_interval=2)
 randomness = dict(seed=0, deterministic=True)
+tta_model = dict(type="SegTTAModel")
+tta_pipeline = {flips!r}
 """
 
 
@@ -60,7 +63,7 @@ def camvid_folder(tmp_path_factory) -> Path:
 def config_text(camvid_folder) -> str:
     """The text of a config over configs/wavemix/camvid.py for the tiny data."""
     base = str(ROOT / "configs" / "wavemix" / "camvid.py")
-    return CONFIG.format(base=base, data=str(camvid_folder))
+    return CONFIG.format(base=base, data=str(camvid_folder), flips=FLIPS)
 
 
 @pytest.fixture(scope="session")

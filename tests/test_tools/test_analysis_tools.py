@@ -1,16 +1,13 @@
 """tools/analysis_tools/{receptive_field,occlusion,subbands,robustness}.py, as a user runs them."""
 
 import csv
-import sys
+import re
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import torch
 from test_train import ROOT, load_tool, sentence
-from tiny_models import make_model
-
-sys.path.insert(0, str(ROOT / "tools" / "analysis_tools"))
 
 
 def run(tool, *argv):
@@ -22,24 +19,14 @@ def rows(file):
         return list(csv.DictReader(lines))
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory, config_text):
-    """Config and checkpoint of a tiny segmentor with two levels."""
-    folder = tmp_path_factory.mktemp("analysis")
-    config, checkpoint = folder / "tiny.py", folder / "tiny.pth"
-    config.write_text(config_text)
-    torch.save(make_model(config).state_dict(), checkpoint)
-    return config, checkpoint
-
-
 @pytest.fixture
 def street(camvid_folder):
     return camvid_folder / "img_dir" / "val" / "0.jpg"
 
 
-def test_receptive_field(model, street, tmp_path, capsys):
+def test_receptive_field(trained, street, tmp_path, capsys):
     """The checkpoint decides the gradients, and not the impulse."""
-    config, checkpoint = model
+    config, checkpoint = trained
     out = tmp_path / "out"
     run(
         "receptive_field", config, "name='with a name'", f"checkpoint={checkpoint}", config,
@@ -63,10 +50,10 @@ def test_receptive_field(model, street, tmp_path, capsys):
     assert "impulse, tiny, stem: 95 % within 8 pixels, all within 8x8" in capsys.readouterr().out
 
 
-def test_occlusion_of_a_region(model, street, tmp_path, capsys):
+def test_occlusion_of_a_region(trained, street, tmp_path, capsys):
     out = tmp_path / "out"
-    run("occlusion", *model, street, "--class", "car", "--region", "8,8,24,24", "--patch", "16x24",
-        "--stride", 8, "--out", out)  # fmt: skip
+    run("occlusion", *trained, street, "--class", "car", "--region", "8,8,24,24",
+        "--patch", "16x24", "--stride", 8, "--out", out)  # fmt: skip
     found = np.load(out / "occlusion.npz")
     assert found["effects"].shape == (3, 4) and found["tops"].tolist() == [0, 8, 16]
     assert found["pixels"].shape == (32, 48) and found["label"] == "car"
@@ -83,9 +70,9 @@ def test_occlusion_of_a_shipped_classifier(tmp_path, capsys):
     assert "7 - seven: 0.9" in capsys.readouterr().out
 
 
-def test_subbands_with_ablation(model, street, tmp_path, capsys):
+def test_subbands_with_ablation(trained, street, tmp_path, capsys):
     out = tmp_path / "out"
-    run("subbands", *model, street, "--ablate", "--images", 1, "--out", out)
+    run("subbands", *trained, street, "--ablate", "--images", 1, "--out", out)
     table = rows(out / "subbands.csv")
     assert [row["band"] for row in table] == ["LL", "LH", "HL", "HH"] * 2
     for level in "12":
@@ -104,10 +91,10 @@ def test_subbands_with_ablation(model, street, tmp_path, capsys):
         assert cv2.imread(str(out / f"{name}.png")) is not None
 
 
-def test_robustness_of_two_models(model, tmp_path):
+def test_robustness_of_two_models(trained, tmp_path):
     """A strength that changes nothing has the clean figure; noise changes it."""
-    config, checkpoint = model
-    other = config.with_name("other.py")
+    config, checkpoint = trained
+    other = tmp_path / "other.py"
     other.write_text(config.read_text() + "\ntest_evaluator = dict(ignore_index=10)")
     out = tmp_path / "out"
     run("robustness", config, checkpoint, other, checkpoint, "--images", 1, "--batch-size", 1,
@@ -161,21 +148,32 @@ def test_images_are_spread_over_a_sorted_test_set(tmp_path):
         ("robustness", ["MODEL"], "no weights of"),
     ],
 )  # fmt: skip
-def test_mistakes(tool, words, message, model, street, tmp_path, capfd):
-    places = dict(MODEL=model[0], CKPT=model[1], IMAGE=street)
+def test_mistakes(tool, words, message, trained, street, tmp_path, capfd):
+    places = dict(MODEL=trained[0], CKPT=trained[1], IMAGE=street)
     words = [places.get(word, word) for word in words]
     assert message in sentence(capfd, f"analysis_tools/{tool}", *words, "--out", tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.png"))
 
 
 @pytest.mark.parametrize("tool", ["receptive_field", "occlusion", "subbands", "robustness"])
-def test_nothing_is_overwritten_and_help_has_an_example(tool, model, street, tmp_path, capfd):
+def test_nothing_is_overwritten(tool, trained, street, tmp_path, capfd):
     for name in ("receptive_field.csv", "occlusion.npz", "subbands.csv", "robustness.csv"):
         (tmp_path / name).write_text("results")
-    words = [model[0], "--images", street] if tool == "receptive_field" else [*model, street]
-    words = list(model) if tool == "robustness" else words
+    words = [trained[0], "--images", street] if tool == "receptive_field" else [*trained, street]
+    words = list(trained) if tool == "robustness" else words
     message = sentence(capfd, f"analysis_tools/{tool}", *words, "--out", tmp_path)
     assert "holds results already: name another folder" in message
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        *("receptive_field", "occlusion", "subbands", "robustness", "compare", "ablate"),
+        *("check_dataset", "../dataset_converters/voc_to_coco"),
+    ],
+)
+def test_help_has_an_example(tool, capsys):
     with pytest.raises(SystemExit):
         run(tool, "--help")
-    assert f"example:\n  python tools/analysis_tools/{tool}.py" in capfd.readouterr().out
+    text = capsys.readouterr().out
+    assert re.search(rf"^example:\n  python tools/\w+/{Path(tool).name}\.py ", text, re.M)

@@ -2,8 +2,6 @@
 
 import shutil
 
-import cv2
-import numpy as np
 import pytest
 from test_train import run_main, sentence
 
@@ -36,16 +34,6 @@ def test_training_names_a_damaged_image(tiny_config, tmp_path, data, capfd):
     assert sentence(capfd, "train", *argv) == (
         f"error: image {path} is truncated: the mark of its end is missing."
     )
-
-
-def test_validation_names_a_label_of_16_bits(trained, tmp_path, data, capfd):
-    path = data / "ann_dir" / "val" / "1.png"
-    cv2.imwrite(str(path), np.full((32, 48), 256, np.uint16))
-    work_dir = ("--work-dir", tmp_path / "work")
-    workers = options(data, "train_cfg.val_interval=1", *WORKERS)
-    for command in (["train", trained[0], *work_dir, *workers], ["test", *trained, *work_dir]):
-        found = sentence(capfd, *command, *options(data))
-        assert f"label {path} has pixels of type uint16, values 256 to 256" in found
 
 
 def test_bad_samples_are_replaced_and_listed(tiny_config, tmp_path, data):

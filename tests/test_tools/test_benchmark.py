@@ -2,21 +2,15 @@
 
 import csv
 import functools
-import sys
 from dataclasses import replace
-from pathlib import Path
 
+import benchmark
 import pytest
 import torch
+from measuring import candidates, memory, session
+from measuring.candidates import inspect_model
+from measuring.session import Settings, measure
 from test_measuring import TINY
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools" / "analysis_tools"))
-
-import benchmark  # noqa: E402
-from measuring import candidates, memory, session  # noqa: E402
-from measuring.candidates import inspect_model  # noqa: E402
-from measuring.session import Settings, measure  # noqa: E402
 
 FAST = ["--batch-size", "2", "--rounds", "2", "--round-seconds", "0", "--device", "cpu"]
 FAST += ["--no-memory"]

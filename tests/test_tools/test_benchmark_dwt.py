@@ -1,19 +1,13 @@
 """tools/analysis_tools/benchmark_dwt.py."""
 
 import csv
-import sys
-from pathlib import Path
 
+import benchmark_dwt
 import numpy as np
 import pytest
 import pywt
 import torch
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools" / "analysis_tools"))
-
-import benchmark_dwt  # noqa: E402
-from benchmark_dwt import DTYPES, TOLERANCES, Transform, check, find_transforms  # noqa: E402
+from benchmark_dwt import DTYPES, TOLERANCES, Transform, check, find_transforms
 
 FAST = ["--rounds", "2", "--round-seconds", "0", "--device", "cpu", "--channels", "4"]
 

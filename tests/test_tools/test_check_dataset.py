@@ -1,22 +1,19 @@
 """tools/analysis_tools/check_dataset.py."""
 
 import struct
-import sys
 from pathlib import Path
 
+import check_dataset
 import cv2
 import numpy as np
 import pytest
+from dataset_report import check_config
 from PIL import Image
 
 from wavemix_mm.datasets import TorchvisionDataset
 from wavemix_mm.engine.run.config import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools" / "analysis_tools"))
-
-import check_dataset  # noqa: E402
-from dataset_report import check_config  # noqa: E402
 
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 

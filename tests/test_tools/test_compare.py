@@ -10,10 +10,12 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import compare
 import cv2
 import numpy as np
 import pytest
 import torch
+from comparing import runs
 from test_classification import CONFIG
 from test_train import run_main
 
@@ -21,10 +23,6 @@ from wavemix_mm.engine.checkpoints.loading import read_state_dict
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "analysis_tools" / "compare.py"
-sys.path.insert(0, str(TOOL.parent))
-
-import compare  # noqa: E402
-from comparing import runs  # noqa: E402
 
 EPOCHS = 12
 OPTIONS = [

@@ -14,20 +14,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.optim import OptimWrapper
-from mmengine.registry import PARAM_SCHEDULERS
-
-from wavemix_mm.errors import UserInputError
-
-ROOT = Path(__file__).resolve().parents[2]
-TOOLS = ROOT / "tools" / "analysis_tools"
-sys.path.insert(0, str(TOOLS))
-
-from comparing import report  # noqa: E402
-from comparing.configs import load_entries, rescale  # noqa: E402
-from comparing.report import Comparison  # noqa: E402
-from comparing.runs import (  # noqa: E402
+from comparing import report
+from comparing.configs import load_entries, rescale
+from comparing.report import Comparison
+from comparing.runs import (
     ChildError,
     Run,
     _start,
@@ -35,8 +25,15 @@ from comparing.runs import (  # noqa: E402
     train_all,
     write_configs,
 )
-from measuring.candidates import inspect_model  # noqa: E402
-from measuring.session import Settings  # noqa: E402
+from measuring.candidates import inspect_model
+from measuring.session import Settings
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper
+from mmengine.registry import PARAM_SCHEDULERS
+
+from wavemix_mm.errors import UserInputError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -54,8 +51,8 @@ def write_config(tmp_path, config_text):
 @pytest.fixture
 def entries(write_config):
     """Two networks."""
-    path = write_config("shallow")
-    return load_entries([[path], [path, "name=deep", "model.backbone.depth=2"]])
+    deep = write_config("deep", "model['backbone']['depth'] = 2")
+    return load_entries([write_config("shallow"), deep])
 
 
 @pytest.mark.parametrize(
@@ -74,27 +71,26 @@ def entries(write_config):
 )
 def test_what_cannot_be_compared(write_config, lines, message):
     with pytest.raises(UserInputError, match=f"other.py.*{message}"):
-        load_entries([[write_config("first")], [write_config("other", lines)]])
+        load_entries([write_config("first"), write_config("other", lines)])
 
 
 def test_mistakes(write_config):
     first = write_config("first")
-    for words, message in (
-        (["no.py"], "config no.py does not exist"),
-        (["cifar10"], "differ in train_dataloader.dataset"),
-        ([first], "have the same file name"),
-        ([first, "name=b", "val_dataloader.dataset.data_root=nowhere"], "differ in val_dataloader"),
+    for other, message in (
+        ("no.py", "config no.py does not exist"),
+        ("cifar10", "differ in train_dataloader.dataset"),
+        (first, "have the same file name"),
     ):
         with pytest.raises(UserInputError, match=message):
-            load_entries([[first], words])
+            load_entries([first, other])
     with pytest.raises(UserInputError, match="train_dataloader looks for its data in nowhere"):
-        load_entries([[first, "train_dataloader.dataset.data_root=nowhere"]])
+        load_entries([first], ["train_dataloader.dataset.data_root=nowhere"])
 
 
 def test_runs_and_their_configs(write_config, tmp_path):
     option = "model.backbone.embed_dims=12"
     options = [option, "optim_wrapper.optimizer.lr=3", "visualizer.vis_backends=[]"]
-    (entry,) = load_entries([[write_config("a b"), *options]])
+    (entry,) = load_entries([write_config("a b")], options)
     assert (entry.name, entry.words[1]) == ("a b", option)
     runs = [Run(entry, 3, seed, tmp_path / "out") for seed in (1, 0)]
     before = entry.cfg.to_dict()
@@ -338,11 +334,12 @@ def test_costs(entries, monkeypatch):
 
     monkeypatch.setattr(report, "measure", measure)
     shallow = replace(inspect_model(entries[0].words), name="shallow")
-    costs = report.measure_costs([shallow], (64, 96), Settings(2, 2))
+    comparison = Comparison("mIoU", "2 images of 32x48", {})
+    comparison.measure([shallow], (64, 96), Settings(2, 2))
     assert seen == [(1, 0, False), (2, 2, True)]
     one_image = dict(size="64x96", parameters=10, macs=10, latency_ms=10)
     batches = dict(images_per_s=20, train_images_per_s=20, memory_mib=20, train_memory_mib=20)
-    assert costs == dict(shallow=one_image | batches | dict(note="(64, 96); (32, 48)"))
+    assert comparison.costs == dict(shallow=one_image | batches | dict(note="(64, 96); (32, 48)"))
 
 
 def result(name, seed, miou, **iou):

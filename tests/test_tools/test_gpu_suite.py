@@ -8,14 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import gpu_suite
 import pytest
 import torch
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools" / "analysis_tools"))
-
-import gpu_suite  # noqa: E402
-from gpu_suite import Settings, list_parts  # noqa: E402
+from gpu_suite import Settings, list_parts
 
 
 def read(folder):

@@ -8,17 +8,15 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from unittest.mock import MagicMock
 
+import benchmark
 import pytest
 import torch
+from measuring import memory, report
+from measuring.candidates import inspect_model, matmul_ceiling
+from measuring.memory import MIB
+from measuring.timing import Timing, interleave
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools" / "analysis_tools"))
-
-import benchmark  # noqa: E402
-from measuring import memory, report  # noqa: E402
-from measuring.candidates import inspect_model, matmul_ceiling  # noqa: E402
-from measuring.memory import MIB  # noqa: E402
-from measuring.timing import Timing, interleave  # noqa: E402
 
 TINY = [
     *(f"{ROOT}/configs/wavemix/cifar10.py", "name=tiny", "model.backbone.embed_dims=8"),

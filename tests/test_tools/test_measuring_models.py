@@ -1,11 +1,12 @@
 """tools/analysis_tools/measuring/models.py, and wavemix_mm/official/networks.py through it."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from measuring.candidates import count_macs
+from measuring.models import Logits, build_model, find_config, read_models
 from torch import nn
 
 from wavemix_mm import convert_official
@@ -13,10 +14,6 @@ from wavemix_mm.errors import UserInputError
 from wavemix_mm.official import networks
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools" / "analysis_tools"))
-
-from measuring.candidates import count_macs  # noqa: E402
-from measuring.models import Logits, build_model, find_config, read_models  # noqa: E402
 
 LISTS = sorted((ROOT / "configs" / "benchmarks").glob("*.txt"))
 SMALL = "model.backbone.embed_dims=8 model.backbone.depth=2"

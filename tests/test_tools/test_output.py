@@ -5,14 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from output import cli_output, write_file
 
 from wavemix_mm.errors import UserInputError
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools" / "analysis_tools"))
-
-import check_dataset  # noqa: E402
-from output import cli_output, write_file  # noqa: E402
 
 
 def full():
@@ -42,16 +37,6 @@ def test_an_output_that_is_lost_is_one_message(output, reason, monkeypatch):
 def test_other_errors_are_faults_of_the_tool():
     with pytest.raises(FileNotFoundError), cli_output():
         Path("/no/such/file").read_text()
-
-
-def test_check_dataset_with_a_closed_pipe(config_text, tmp_path, monkeypatch):
-    config = tmp_path / "a.py"
-    config.write_text(config_text)
-    with closed() as file:
-        monkeypatch.setattr(sys, "stdout", file)
-        with pytest.raises(SystemExit, match="^error: cannot write the output: Broken pipe.$"):
-            check_dataset.main([str(config)])
-        monkeypatch.undo()
 
 
 def test_a_file_that_cannot_be_written_keeps_its_content(tmp_path, monkeypatch):

@@ -1,17 +1,10 @@
 """The table of the paper's rows in configs/wavemix/README.md, and its data file."""
 
-import sys
-from pathlib import Path
-
+import paper_table
 import pytest
 from torch import nn
 
 from wavemix_mm.errors import UserInputError
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools" / "analysis_tools"))
-
-import paper_table  # noqa: E402
 
 ROWS = paper_table.read_rows()
 # Those whose published size the paper's own text does not explain.

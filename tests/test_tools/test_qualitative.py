@@ -5,10 +5,8 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmseg.apis import init_model
 from mmseg.registry import DATASETS
 from test_train import ROOT, load_tool, sentence
 
@@ -16,14 +14,6 @@ TOOL = "visualization/qualitative"
 BLUE, RED, GRAY = (0, 120, 120), (230, 30, 30), (90, 90, 90)
 CLASSES = ("road", "tree", "car")
 PALETTE = ((10, 200, 10), (20, 20, 220), (200, 10, 200))
-
-
-@pytest.fixture
-def checkpoint(tiny_config, tmp_path):
-    path = tmp_path / "weights.pth"
-    model = init_model(str(tiny_config), device="cpu")
-    torch.save({"state_dict": model.state_dict(), "meta": {}}, path)
-    return path
 
 
 def run(*argv):
@@ -55,17 +45,17 @@ def test_panels(known, tmp_path):
         assert share(color) == pytest.approx(parts * panel, rel=0.15, abs=1e-3), color
 
 
-def test_draws_the_test_set_and_names_the_folder(tiny_config, checkpoint, tmp_path, capsys):
+def test_draws_the_test_set_and_names_the_folder(trained, tmp_path, capsys):
     out = tmp_path / "new" / "pictures"
-    run(tiny_config, checkpoint, "--images", 9, "--out", out)
+    run(*trained, "--images", 9, "--out", out)
     assert sorted(path.name for path in out.iterdir()) == ["0.png", "1.png"]
     assert f"Wrote 2 pictures to {out}/" in capsys.readouterr().out
 
 
-def test_files_with_and_without_truth(tiny_config, checkpoint, camvid_folder, tmp_path):
+def test_files_with_and_without_truth(trained, camvid_folder, tmp_path):
     known = camvid_folder / "img_dir" / "val" / "1.jpg"
     other = shutil.copy(known, tmp_path / "other.jpg")
-    run(tiny_config, checkpoint, known, other, "--out", tmp_path / "out")
+    run(*trained, known, other, "--out", tmp_path / "out")
     with_truth = cv2.imread(str(tmp_path / "out" / "1.png"))
     without = cv2.imread(str(tmp_path / "out" / "other.png"))
     assert with_truth.shape[1] == 2 * without.shape[1]
@@ -93,7 +83,8 @@ def test_truth_is_read_as_the_dataset_says(tiny_config, camvid_folder):
     assert np.array_equal(read_truth(info, cfg.pipeline), reduced)
 
 
-def test_mistakes(tiny_config, checkpoint, camvid_folder, tmp_path, capfd):
+def test_mistakes(trained, camvid_folder, tmp_path, capfd):
+    config, checkpoint = trained
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no image")
     data = shutil.copytree(camvid_folder, tmp_path / "data")
@@ -102,18 +93,18 @@ def test_mistakes(tiny_config, checkpoint, camvid_folder, tmp_path, capfd):
     here = ("--cfg-options", f"test_dataloader.dataset.data_root={data}")
     for argv, expected in (
         ((tmp_path / "no.py", checkpoint), "no.py does not exist"),
-        ((tiny_config, tmp_path / "no.pth"), "no.pth does not exist"),
-        ((tiny_config, checkpoint, "--images", 0), "--images 0 is not a positive number"),
-        ((tiny_config, checkpoint, tmp_path / "no.jpg"), "no.jpg does not exist"),
-        ((tiny_config, checkpoint, broken), "broken.jpg cannot be read"),
-        ((tiny_config, checkpoint, "--out", broken), "--out"),
+        ((config, tmp_path / "no.pth"), "no.pth does not exist"),
+        ((*trained, "--images", 0), "--images 0 is not a positive number"),
+        ((*trained, tmp_path / "no.jpg"), "no.jpg does not exist"),
+        ((*trained, broken), "broken.jpg cannot be read"),
+        ((*trained, "--out", broken), "--out"),
         (
-            (tiny_config, checkpoint, "--cfg-options", "model.decode_head.mid_channels=8"),
-            "weights.pth does not fit the model",
+            (*trained, "--cfg-options", "model.decode_head.mid_channels=8"),
+            "epoch_1.pth does not fit the model",
         ),
         ((ROOT / "configs/wavemix/cifar10.py", checkpoint), "is not a segmentation config"),
-        ((tiny_config, checkpoint, *here), "0.png has the shape (8, 8), its image (32, 48)"),
-        ((tiny_config, checkpoint, data / "img_dir/val/1.jpg", *here), "1.png does not exist"),
+        ((*trained, *here), "0.png has the shape (8, 8), its image (32, 48)"),
+        ((*trained, data / "img_dir/val/1.jpg", *here), "1.png does not exist"),
     ):
         out = () if "--out" in argv else ("--out", tmp_path / "out")
         assert expected in sentence(capfd, TOOL, *argv[:2], *out, *argv[2:])

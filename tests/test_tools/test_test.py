@@ -12,26 +12,10 @@ import torch
 from mmengine.config import Config
 from processes import run_in_processes
 from test_train import load_tool, run_main, sentence, weights
-from tiny_models import FLIPS
 
 from wavemix_mm.apis import init_model
 from wavemix_mm.engine.run.start import switch_to_deploy
 from wavemix_mm.errors import UserInputError
-
-TTA = f"""
-tta_model = dict(type="SegTTAModel")
-tta_pipeline = {FLIPS!r}
-"""
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory, config_text):
-    """A checkpoint of the tiny model after two epochs, with its config."""
-    folder = tmp_path_factory.mktemp("trained")
-    config = folder / "tiny.py"
-    config.write_text(config_text + TTA)
-    run_main("train", config, "--work-dir", folder / "w", "--no-validate")
-    return config, folder / "w" / "epoch_2.pth"
 
 
 def miou(text):
@@ -42,11 +26,11 @@ def log_of(work_dir):
     return max(Path(work_dir).glob("*/*.log"), key=os.path.getmtime).read_text()
 
 
-def test_prints_iou_table_and_writes_predictions(checkpoint, tmp_path, camvid_folder):
+def test_prints_iou_table_and_writes_predictions(trained, tmp_path, camvid_folder):
     """An independent forward pass through mmseg's API gives the label maps that --out wrote."""
     from mmseg.apis import inference_model, init_model
 
-    config, path = checkpoint
+    config, path = trained
     run_main(
         "test", config, path, "--work-dir", tmp_path / "w", "--out", tmp_path / "out",
         "--show-dir", tmp_path / "show",
@@ -62,22 +46,22 @@ def test_prints_iou_table_and_writes_predictions(checkpoint, tmp_path, camvid_fo
     assert list((tmp_path / "show").rglob("*.png"))
 
 
-def test_images_of_one_name_do_not_overwrite_each_other(checkpoint, camvid_folder, tmp_path, capfd):
+def test_images_of_one_name_do_not_overwrite_each_other(trained, camvid_folder, tmp_path, capfd):
     for kind in ("img_dir", "ann_dir"):
         for folder in ("a", "b"):
             shutil.copytree(camvid_folder / kind / "val", tmp_path / kind / "val" / folder)
     options = ["--cfg-options", f"test_dataloader.dataset.data_root={tmp_path}"]
     out = tmp_path / "out"
     message = sentence(
-        capfd, "test", *checkpoint, "--work-dir", tmp_path / "w", "--out", out, *options
+        capfd, "test", *trained, "--work-dir", tmp_path / "w", "--out", out, *options
     )
     assert "--out: images" in message and "both would write 0.png" in message
     assert not any(out.iterdir())  # the metric made the folder
 
 
-def test_deploy_and_tta_give_the_expected_miou(checkpoint, tmp_path):
+def test_deploy_and_tta_give_the_expected_miou(trained, tmp_path):
     """Folding changes nothing; averaging over the flipped image does change the result."""
-    config, path = checkpoint
+    config, path = trained
     ways = {"plain": [], "deploy": ["--deploy"], "tta": ["--tta"]}
     # the option of training is for --optimize alone, and on a CPU nothing is compiled
     ways["optimize"] = ["--optimize", "--cfg-options", "compile.backend=no_such_backend"]
@@ -104,7 +88,7 @@ def averaged(tmp_path_factory, config_text):
     """A config with EMAHook, and checkpoints of it with and without the state of the hook."""
     folder = tmp_path_factory.mktemp("averaged")
     config = folder / "ema.py"
-    config.write_text(config_text + TTA + EMA)
+    config.write_text(config_text + EMA)
     run_main("train", config, "--work-dir", folder / "w", "--no-validate")
     whole, stripped = folder / "w" / "epoch_2.pth", folder / "stripped.pth"
     assert "ema_state_dict" in torch.load(whole, weights_only=False)
@@ -156,8 +140,8 @@ def test_an_ema_hook_that_tests_the_raw_weights_too(averaged, tmp_path, capfd):
     assert "Start testing on the original model" in log_of(tmp_path)
 
 
-def test_a_folded_checkpoint_reloads(checkpoint, tmp_path, capfd):
-    config, path = checkpoint
+def test_a_folded_checkpoint_reloads(trained, tmp_path, capfd):
+    config, path = trained
     model = init_model(config, path, "cpu")
     switch_to_deploy(model)
     folded = tmp_path / "folded.pth"
@@ -170,17 +154,17 @@ def test_a_folded_checkpoint_reloads(checkpoint, tmp_path, capfd):
     assert "does not fit the model" in message
 
 
-def test_checkpoint_with_the_classes_in_another_order(checkpoint, tmp_path, capfd):
-    content = torch.load(checkpoint[1], weights_only=False)
+def test_checkpoint_with_the_classes_in_another_order(trained, tmp_path, capfd):
+    content = torch.load(trained[1], weights_only=False)
     content["meta"]["dataset_meta"]["classes"] = content["meta"]["dataset_meta"]["classes"][::-1]
     path = tmp_path / "reversed.pth"
     torch.save(content, path)
-    message = sentence(capfd, "test", checkpoint[0], path, "--work-dir", tmp_path)
+    message = sentence(capfd, "test", trained[0], path, "--work-dir", tmp_path)
     assert f"class 0 is 'bicyclist' in {path} and 'sky' in test_dataloader" in message
 
 
-def test_missing_checkpoint_and_tta_without_its_config(checkpoint, tmp_path, capfd):
-    config, path = checkpoint
+def test_missing_checkpoint_and_tta_without_its_config(trained, tmp_path, capfd):
+    config, path = trained
     message = sentence(capfd, "test", config, tmp_path / "no.pth", "--work-dir", tmp_path)
     assert "no.pth does not exist" in message
     options = ["--tta", "--cfg-options", "tta_model=None"]
@@ -207,7 +191,7 @@ def evaluate_as_rank(*argv):
     load_tool("test").main([str(arg) for arg in argv] + ["--launcher", "pytorch"])
 
 
-def test_two_processes_give_the_metric_of_one(checkpoint, tmp_path):
-    run_main("test", *checkpoint, "--work-dir", tmp_path / "one")
-    run_in_processes(2, evaluate_as_rank, *checkpoint, "--work-dir", tmp_path / "two")
+def test_two_processes_give_the_metric_of_one(trained, tmp_path):
+    run_main("test", *trained, "--work-dir", tmp_path / "one")
+    run_in_processes(2, evaluate_as_rank, *trained, "--work-dir", tmp_path / "two")
     assert miou(log_of(tmp_path / "two")) == miou(log_of(tmp_path / "one"))

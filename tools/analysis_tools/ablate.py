@@ -20,22 +20,17 @@ example:
 
 from __future__ import annotations
 
-import argparse
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 import compare
+from arguments import ROOT, make_parser
 
-CONFIGS = compare.ROOT / "configs" / "wavemix" / "ablation"
+CONFIGS = ROOT / "configs" / "wavemix" / "ablation"
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("configs", nargs="*", metavar="CONFIG", help="first the reference")
     compare.add_arguments(parser)
     parser.set_defaults(out=Path("work_dirs", "ablate"), seeds=[0, 1, 2])
@@ -47,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
         # haar.py is the first by its name, too
         args.configs = sorted(map(str, CONFIGS.glob("*.py")))
         args.size = args.size or (32, 32)  # of CIFAR-10
-    compare.run([[config] for config in args.configs], args, argv, Ablation)
+    compare.run(args, argv, Ablation)
 
 
 if __name__ == "__main__":

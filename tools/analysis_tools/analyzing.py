@@ -7,6 +7,7 @@ import contextlib
 import io
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,9 +115,7 @@ def choose_test_images(cfg: Config, number: int | None, batch_size: int) -> int:
     return chosen
 
 
-def score(
-    cfg: Config, model: nn.Module, on_step: Callable[[float], object] = lambda fraction: None
-) -> tuple[str, float]:
+def score(cfg: Config, model: nn.Module, on_step: Callable[[float], object]) -> tuple[str, float]:
     """Return name and value of the main metric on the config's test set: accuracy or mIoU, in %.
 
     Raises:
@@ -130,6 +129,17 @@ def score(
         f"config {cfg.filename}: test_evaluator returns none of {', '.join(METRICS)}, but "
         f"{', '.join(metrics)}."
     )
+
+
+def score_each(
+    jobs: Sequence[tuple[Config, nn.Module, AbstractContextManager]],
+) -> Iterator[tuple[str, float]]:
+    """Yield the `score` of each config and model, inside of its context, and show a bar."""
+    with progress("test sets") as on_step:
+        for done, (cfg, model, context) in enumerate(jobs):
+            with context:
+                found = score(cfg, model, lambda part, d=done: on_step((d + part) / len(jobs)))
+            yield found
 
 
 def to_rgb(image: np.ndarray) -> np.ndarray:
@@ -161,14 +171,10 @@ def write_outputs(
         write_csv(rows, written[-1])
     if arrays:
         written.append(folder / f"{name}.npz")
-        _write_arrays(written[-1], arrays)
+        data = io.BytesIO()
+        np.savez_compressed(data, **arrays)
+        write_file(written[-1], data.getvalue())
     if lines:
         written.append(folder / f"{name}.md")
         write_file(written[-1], "\n".join([*lines, ""]))
     print(f"wrote {', '.join(path.name for path in written)} in {folder}")
-
-
-def _write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    data = io.BytesIO()
-    np.savez_compressed(data, **arrays)
-    write_file(path, data.getvalue())

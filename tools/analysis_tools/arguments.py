@@ -1,12 +1,45 @@
-"""Types of arguments, and arguments that several analysis tools have."""
+"""Command lines of the analysis tools: parser, types of arguments, arguments that several have.
+
+The import puts a clone, which need not be installed, on sys.path.
+"""
 
 from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+if (ROOT / "wavemix_mm").is_dir():
+    sys.path.insert(0, str(ROOT))
+
+
+def make_parser(description: str | None, **kwargs: Any) -> argparse.ArgumentParser:
+    """Return a parser whose help shows a module's docstring as it is written."""
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs
+    )
+
+
+def run_tool(
+    run: Callable[[argparse.Namespace], object],
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None,
+) -> None:
+    """Parse the command line and run a tool; an error of the user becomes one message."""
+    args = parser.parse_args(argv)
+    if getattr(args, "threads", None):  # OpenMP reads it when torch is imported
+        os.environ.setdefault("OMP_NUM_THREADS", str(args.threads))
+
+    from output import cli_output  # which imports torch: help and mistakes need not wait for it
+
+    with cli_output():
+        run(args)
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -36,11 +69,16 @@ def at_least(minimum: int) -> Callable[[str], int]:
     return parse
 
 
+def add_device_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add the device and the number of threads."""
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda if there is one")
+    parser.add_argument("--threads", type=at_least(1), help="default: PyTorch's")
+
+
 def add_timing_arguments(parser: argparse._ActionsContainer, round_seconds: float = 0.2) -> None:
     """Add the arguments of interleaved timing."""
+    add_device_arguments(parser)
     add = parser.add_argument
-    add("--device", choices=["cpu", "cuda"], help="default: cuda if there is one")
-    add("--threads", type=at_least(1), help="default: PyTorch's")
     add("--rounds", type=at_least(1), default=20, help="of each comparison")
     add("--round-seconds", type=float, default=round_seconds, help="of each one in each round")
 
@@ -50,8 +88,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, out: str) -> None:
     add = parser.add_argument
     add("--out", type=Path, default=Path("work_dirs", out), help="new folder; default: %(default)s")
     add("--batch-size", type=at_least(1), default=16, metavar="N", help="default: %(default)s")
-    add("--device", choices=["cpu", "cuda"], help="default: cuda if there is one")
-    add("--threads", type=at_least(1), help="default: PyTorch's")
+    add_device_arguments(parser)
     add("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
     trust = "load a checkpoint of someone you trust even if that runs code in it"
     add("--trust-checkpoint", action="store_true", help=trust)

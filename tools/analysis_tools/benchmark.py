@@ -18,13 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
-    sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 import torch
-from arguments import add_timing_arguments, at_least, parse_size, positive
+from arguments import add_timing_arguments, at_least, make_parser, parse_size, positive
 from measuring import report
 from measuring.candidates import DTYPES, Candidate, inspect_model, matmul_ceiling
 from measuring.memory import check_memory
@@ -67,9 +62,7 @@ COLUMNS: report.Columns = {
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     add, is_optional = parser.add_argument, argparse.BooleanOptionalAction
     add("models", nargs="*", metavar="MODEL", help="with its KEY=VALUE, see above")
     add("--models-from", metavar="FILE", help="a list of models; # starts a comment")

@@ -9,20 +9,14 @@ import argparse
 import importlib
 import importlib.util
 import itertools
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parents[2]
-if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
-    sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 import torch
-from arguments import add_timing_arguments, at_least, parse_size
+from arguments import add_timing_arguments, at_least, make_parser, parse_size
 from measuring import report
 from measuring.candidates import DTYPES
 from measuring.timing import interleave
@@ -62,7 +56,7 @@ class Transform(NamedTuple):
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--channels", nargs="+", type=at_least(1), default=[48, 64, 128, 256], metavar="C")
     add("--sizes", nargs="+", type=parse_size, default=SIZES, metavar="HxW")

@@ -3,20 +3,18 @@
 For a training set of pixels or images with one class it also prints class weights for the loss:
 1 / sqrt(frequency), scaled so that their mean over the pixels or images is 1. Exit status 1 if
 there is a problem.
+
+example:
+  python tools/analysis_tools/check_dataset.py configs/wavemix/camvid.py \\
+      --cfg-options train_dataloader.dataset.data_root=data/mine
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
-    sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from arguments import at_least
+from arguments import at_least, make_parser, run_tool
 
 MAX_ROWS = 100
 
@@ -58,36 +56,37 @@ def print_report(report, max_problems: int) -> None:
         print(f"  ... and {len(report.problems) - max_problems} more (--max-problems)")
 
 
+def run(args: argparse.Namespace) -> None:
+    """Check the datasets and print the reports."""
+    from dataset_report import check_config
+
+    import wavemix_mm  # noqa: F401  (connects the plugin to mmengine)
+    from wavemix_mm.engine.run.config import load_config, parse_options
+    from wavemix_mm.errors import UserInputError
+
+    cfg = load_config(args.config, parse_options(args.cfg_options))
+    found, names = 0, []
+    for report in check_config(cfg, not args.skip_images, args.workers):
+        print_report(report, args.max_problems)
+        found += len(report.problems)
+        names.append(report.name)
+    if not names:
+        raise UserInputError(f"config {args.config} names no dataset.")
+    if found:
+        sys.exit(f"error: {found} problems in the datasets of {args.config}, listed above.")
+    print(f"\nno problems in {', '.join(names)}")
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("config", help="segmentation, classification or detection config")
     add("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
     add("--skip-images", action="store_true", help="read labels alone")
     add("--workers", type=at_least(1), default=4, help="threads that read files")
     add("--max-problems", type=int, default=50, help="problems to print for each dataset")
-    args = parser.parse_args(argv)
-
-    from dataset_report import check_config
-    from output import cli_output
-
-    import wavemix_mm  # noqa: F401  (connects the plugin to mmengine)
-    from wavemix_mm.engine.run.config import load_config, parse_options
-    from wavemix_mm.errors import UserInputError
-
-    with cli_output():
-        cfg = load_config(args.config, parse_options(args.cfg_options))
-        found, names = 0, []
-        for report in check_config(cfg, not args.skip_images, args.workers):
-            print_report(report, args.max_problems)
-            found += len(report.problems)
-            names.append(report.name)
-        if not names:
-            raise UserInputError(f"config {args.config} names no dataset.")
-        if found:
-            sys.exit(f"error: {found} problems in the datasets of {args.config}, listed above.")
-        print(f"\nno problems in {', '.join(names)}")
+    run_tool(run, parser, argv)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,10 @@ time (--minutes, in whole epochs). Its schedule is brought to that length, and t
 validated after the last epoch. Then parameters, multiply-adds, latency, throughput and memory are
 measured, all networks in turns. --out gets results.csv, results.md, results.png and a folder for
 each run. The same command goes on where it was interrupted.
+
+example:
+  python tools/analysis_tools/compare.py configs/wavemix/camvid.py \\
+      configs/baselines/camvid_segformer-b0.py --epochs 12 --seeds 0 1 --out work_dirs/compare
 """
 
 from __future__ import annotations
@@ -17,12 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-ROOT = Path(__file__).resolve().parents[2]
-if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
-    sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from arguments import add_timing_arguments, at_least, parse_size, positive
+from arguments import add_timing_arguments, at_least, make_parser, parse_size, positive
 
 if TYPE_CHECKING:
     from comparing.report import Comparison
@@ -36,43 +35,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     budget = parser.add_mutually_exclusive_group().add_argument
     budget("--epochs", type=at_least(1), metavar="N", help="default: the epochs of each config")
     budget("--minutes", type=positive, metavar="M", help="of training iterations, for each run")
-    add(
-        "--cfg-options",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override every config, e.g. train_dataloader.batch_size=8",
-    )
+    override = "override every config, e.g. train_dataloader.batch_size=8"
+    words = dict(nargs="+", action="extend", default=[], metavar="KEY=VALUE")
+    add("--cfg-options", help=override, **words)
     add_timing_arguments(parser)
     cost = parser.add_argument_group("costs").add_argument
-    cost(
-        "--size",
-        type=parse_size,
-        metavar="HxW",
-        help="of the image for latency, and of the batches if the config has no "
-        "data_preprocessor.size; default: that size, else 224x224",
-    )
+    size = "of the image for latency, and of the batches if the config has no "
+    size += "data_preprocessor.size; default: that size, else 224x224"
+    cost("--size", type=parse_size, metavar="HxW", help=size)
     cost("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
     cost("--memory", action=argparse.BooleanOptionalAction, default=True, help="peak memory")
 
 
-def compare(
-    models: list[list[str]],
-    args: argparse.Namespace,
-    argv: list[str] | None = None,
-    report_type: type[Comparison] | None = None,
-) -> list[str]:
+def compare(args: argparse.Namespace, argv: list[str] | None, kind: type[Comparison]) -> list[str]:
     """Train and measure networks, and return a message for each thing that failed.
 
     Args:
-        models: Words of each network, for `load_entries`.
-        args: What `add_arguments` adds.
-        argv: The command line for the report. Defaults to the arguments of the process.
-        report_type: Class of the report. Defaults to `Comparison`.
+        args: The configs, and what `add_arguments` adds.
+        argv: The command line for the report. None for the arguments of the process.
+        kind: Class of the report.
     """
     from comparing import configs, runs
-    from comparing.report import Comparison
     from measuring import candidates, memory, report
     from measuring.session import Settings
 
@@ -80,24 +63,20 @@ def compare(
 
     if len(set(args.seeds)) < len(args.seeds):
         raise UserInputError("--seeds names one twice.")
-    entries = configs.load_entries([[*words, *args.cfg_options] for words in models])
+    entries = configs.load_entries(args.configs, args.cfg_options)
     device = report.choose_device(args.device, args.threads)
     candidates.check_dtype(args.dtype, device)
     if args.memory:
         memory.check_memory(device)
     preprocessor = entries[0].cfg.model.get("data_preprocessor") or {}
     size = None if preprocessor.get("size") else args.size
-    ways = dict(dtype=args.dtype, device=device)
-    networks = [
-        replace(candidates.inspect_model(entry.words, size, **ways), name=entry.name)
-        for entry in entries
-    ]
+    inspect = functools.partial(candidates.inspect_model, dtype=args.dtype, device=device)
+    networks = [replace(inspect(entry.words, size), name=entry.name) for entry in entries]
     batch = entries[0].cfg.train_dataloader.batch_size
-    settings = Settings(batch, batch, args.rounds, args.round_seconds, with_memory=args.memory)
     budget = f"{args.epochs} epochs each" if args.epochs else "the epochs of each config"
     if args.minutes:
         budget = f"{args.minutes:g} minutes of training iterations each"
-    comparison = (report_type or Comparison)(
+    comparison = kind(
         entries[0].metric,
         f"{batch} images of {'x'.join(map(str, networks[0].size))}",
         {one.name: dict(parameters=one.parameters) for one in networks},
@@ -110,33 +89,27 @@ def compare(
         runs.write_configs(probes)
         failed = []
         for probe in probes:
-            name = probe.entry.name
             try:
-                epochs[name] = runs.find_epochs(probe, args.minutes, start)
+                epochs[probe.entry.name] = runs.find_epochs(probe, args.minutes, start)
             except runs.ChildError as error:
-                failed.append(f"{name}: {error}")
-                del epochs[name]
+                failed.append(f"{probe.entry.name}: {error}")
+                del epochs[probe.entry.name]
         timed = [entry for entry in entries if entry.name in epochs]
-        planned = [
-            runs.Run(entry, epochs[entry.name], seed, args.out)
-            for seed in args.seeds
-            for entry in timed
-        ]
+        planned = [runs.Run(e, epochs[e.name], n, args.out) for n in args.seeds for e in timed]
         runs.write_configs(planned)
         for comparison.results in runs.train_all(planned, start):
             comparison.write(args.out)
+        settings = Settings(batch, batch, args.rounds, args.round_seconds, with_memory=args.memory)
         comparison.measure(networks, args.size, settings)
         comparison.write(args.out)
     return [*failed, *comparison.notes()]
 
 
 def run(
-    models: list[list[str]],
-    args: argparse.Namespace,
-    argv: list[str] | None = None,
-    report_type: type[Comparison] | None = None,
+    args: argparse.Namespace, argv: list[str] | None, kind: type[Comparison] | None = None
 ) -> None:
     """Run `compare` as a command: a stop, and what failed, become messages and an exit status."""
+    from comparing.report import Comparison
     from output import cli_output
 
     import wavemix_mm  # noqa: F401  (connects the plugin to mmengine)
@@ -145,7 +118,7 @@ def run(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with cli_output():
         try:
-            failed = compare(models, args, argv, report_type)
+            failed = compare(args, argv, kind or Comparison)
         except KeyboardInterrupt:
             print("stopped: run the same command again to go on.", file=sys.stderr)
             sys.exit(EXIT_STOPPED)
@@ -156,13 +129,10 @@ def run(
 
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("configs", nargs="+", metavar="CONFIG", help="config to train")
     add_arguments(parser)
-    args = parser.parse_args(argv)
-    run([[config] for config in args.configs], args, argv)
+    run(parser.parse_args(argv), argv)
 
 
 if __name__ == "__main__":

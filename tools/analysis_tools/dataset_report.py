@@ -26,6 +26,7 @@ from wavemix_mm.datasets.decode import (
 )
 from wavemix_mm.datasets.label_counts import LabelCounts
 from wavemix_mm.datasets.transforms.load_image import check_stated_size
+from wavemix_mm.engine.messages import error_message
 from wavemix_mm.engine.run.class_check import class_difference
 from wavemix_mm.errors import BadSampleError, UserInputError
 from wavemix_mm.registry import named_class, type_name
@@ -105,21 +106,16 @@ def _build(cfg: Config, dataset_cfg: Mapping, report: Report) -> Any:
         with DefaultScope.overwrite_default_scope(cfg.get("default_scope", "mmengine")):
             # without transforms: an item is what the dataset itself returns
             changes: dict = dict(pipeline=[])
-            if report.unit == "boxes" and issubclass(
-                named_class(dataset_cfg, DATASETS), CheckedDataset
-            ):
+            kind = named_class(dataset_cfg, DATASETS)
+            if report.unit == "boxes" and issubclass(kind, CheckedDataset):
                 # else it would stop at its first fault
                 changes |= dict(on_bad_sample="skip", max_bad_samples=10**9)
             dataset = DATASETS.build(dict(dataset_cfg) | changes)
         report.size = len(dataset)
     # A dataset may raise anything on files that it does not expect.
     except Exception as error:
-        text = " ".join(str(error).split()) or type(error).__name__
-        if "need at least one array to concatenate" in text:  # how mmengine fails on an empty list
-            text = "it is empty"
-        elif not isinstance(error, UserInputError):
-            text = f"it cannot be built: {text}"
-        report.problems += [] if report.problems else [text]
+        what = "" if isinstance(error, UserInputError) else "it cannot be built: "
+        report.problems = report.problems or [f"{what}{error_message(error)}"]
         return None
     report.classes = [str(c) for c in dataset.metainfo.get("classes") or ()]
     return dataset
@@ -284,9 +280,8 @@ class _SegmentationChecker(_ClassificationChecker):
         for evaluator in evaluators if isinstance(evaluators, list | tuple) else [evaluators]:
             ignored = evaluator.get("ignore_index", MMSEG_IGNORE_INDEX)
             with DefaultScope.overwrite_default_scope(self.cfg.get("default_scope", "mmengine")):
-                kind = named_class(evaluator, METRICS)
-            is_iou_metric = kind and any(base.__name__ == "IoUMetric" for base in kind.__mro__)
-            if is_iou_metric and ignored != self.ignore_index:
+                bases = getattr(named_class(evaluator, METRICS), "__mro__", ())
+            if "IoUMetric" in [base.__name__ for base in bases] and ignored != self.ignore_index:
                 problems.append(
                     f"ignore_index is {self.ignore_index} in the head and {ignored} in "
                     "val_evaluator: they must agree"

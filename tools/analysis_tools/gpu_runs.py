@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
+from arguments import ROOT
 from measuring.timing import Timing, interleave
 
-ROOT = Path(__file__).resolve().parents[2]
 Rows = Iterator[dict[str, Any]]
 
 

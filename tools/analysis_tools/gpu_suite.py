@@ -20,12 +20,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
-    sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 import torch
+from arguments import make_parser
 from gpu_parts import Settings, list_parts
 from measuring import report
 
@@ -63,7 +59,7 @@ def append(out: Path, row: dict[str, Any]) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--minutes", type=float, default=8, help="parts that find no time left are not run")
     add("--out", type=Path, required=True, metavar="DIR")
@@ -122,10 +118,8 @@ def write_table(settings: Settings, argv: list[str] | None) -> None:
     with (settings.out / "results.csv").open(newline="", encoding="utf-8") as file:
         results = [*csv.DictReader(file)]
     columns = {name: itemgetter(name) for name in COLUMNS}
-    lines = [f"- {key}: {value}" for key, value in facts.items()]
-    text = "\n".join([*lines, "", *report.table(results, columns), ""])
-    (settings.out / "results.md").write_text(text, encoding="utf-8")
-    print(text)
+    report.write_results(results, columns, facts, settings.out / "results")
+    print((settings.out / "results.md").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -5,25 +5,18 @@ Segmentation: how much the probability of a class falls, as the mean over a regi
 the pixels that are predicted as the class. --out gets occlusion.png, the image beside its heat map,
 and occlusion.npz: 'effects' of the patches, 'tops' and 'lefts' of the patches, and 'pixels', the
 mean over the patches that cover a pixel. A patch has the image's mean color.
+
+example:
+  python tools/analysis_tools/occlusion.py camvid_best street.jpg --class car \\
+      --patch 32 --stride 16 --region 60,200,180,280 --out work_dirs/occlusion_car
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
-    sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from arguments import add_model_arguments, parse_size
-
-EXAMPLE = """example:
-  python tools/analysis_tools/occlusion.py camvid_best street.jpg --class car \\
-      --patch 32 --stride 16 --region 60,200,180,280 --out work_dirs/occlusion_car
-"""
+from arguments import add_model_arguments, make_parser, parse_size, run_tool
 
 
 def parse_region(text: str) -> tuple[int, int, int, int]:
@@ -68,10 +61,9 @@ def find_region(labels, label: int, name: str, corners: tuple[int, int, int, int
 
     from wavemix_mm.errors import UserInputError
 
-    if corners is None:
-        region = labels == label
-        problem = f"no pixel is predicted as {name}: name another --class, or a --region."
-    else:
+    region = labels == label
+    problem = f"no pixel is predicted as {name}: name another --class, or a --region."
+    if corners is not None:
         left, top, right, bottom = corners
         region = np.zeros_like(labels, bool)
         region[top:bottom, left:right] = True
@@ -109,12 +101,7 @@ def draw(image, pixels, title: str, label: str, region=None):
 
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
-    parser = argparse.ArgumentParser(
-        usage="%(prog)s NAME|CONFIG [CKPT] IMAGE [options]",
-        description=__doc__,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser(__doc__, usage="%(prog)s NAME|CONFIG [CKPT] IMAGE [options]")
     add = parser.add_argument
     words = "a model with shipped weights, or a config and its checkpoint; then an image"
     add("words", nargs="+", metavar="NAME|CONFIG [CKPT] IMAGE", help=words)
@@ -124,12 +111,7 @@ def main(argv: list[str] | None = None) -> None:
     corners = "LEFT,TOP,RIGHT,BOTTOM"
     add("--region", type=parse_region, metavar=corners, help="for segmentation, in pixels")
     add_model_arguments(parser, "occlusion")
-    args = parser.parse_args(argv)
-
-    from output import cli_output
-
-    with cli_output():
-        run(args)
+    run_tool(run, parser, argv)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -172,15 +154,8 @@ def run(args: argparse.Namespace) -> None:
     scale = f"drop of the probability of {name}\npatch {patch[0]}x{patch[1]}, stride "
     scale += f"{stride[0]}x{stride[1]} pixels"
     figure = draw(to_rgb(image), pixels, f"{Path(path).name}\n{where}", scale, region)
-    arrays = dict(
-        effects=found.effects,
-        tops=found.tops,
-        lefts=found.lefts,
-        patch=patch,
-        stride=stride,
-        pixels=pixels,
-        label=name,
-    )
+    arrays = dict(effects=found.effects, tops=found.tops, lefts=found.lefts, pixels=pixels)
+    arrays |= dict(patch=patch, stride=stride, label=name)
     write_outputs(args.out, "occlusion", figure, arrays=arrays)
     i, j = divmod(int(found.effects.argmax()), len(found.lefts))
     print(

@@ -13,9 +13,7 @@ import sys
 from itertools import groupby
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
-    sys.path.insert(0, str(ROOT))
+from arguments import ROOT
 
 ROWS = ROOT / "configs" / "wavemix" / "paper_rows.csv"
 README = ROOT / "configs" / "wavemix" / "README.md"

@@ -15,27 +15,21 @@ gradient: the effective receptive field, the squared gradient of the middle of t
 --out gets receptive_field.csv with sizes in pixels of the image (side of the square that holds
 95 % of the energy; height and width of everything that is not zero) and, for each way, a grid of
 pictures and an NPZ file with the energies.
+
+example:
+  python tools/analysis_tools/receptive_field.py "camvid name='level 3'" \\
+      "camvid model.backbone.levels=1 name='level 1'" torchvision:resnet18 \\
+      timm:convmixer_768_32 --images photos/
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
-    sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+from arguments import at_least, make_parser, parse_size, run_tool
 
-from arguments import at_least, parse_size
-
-EXAMPLE = """example:
-  python tools/analysis_tools/receptive_field.py "camvid name='level 3'" \\
-      "camvid model.backbone.levels=1 name='level 1'" torchvision:resnet18 \\
-      timm:convmixer_768_32 --images photos/
-"""
 DECADES = 6  # of the color scale
 
 
@@ -184,33 +178,24 @@ def run(args: argparse.Namespace) -> None:
             title = f"gradient of the middle, mean over {len(images)} images of {size}"
         arrays = {f"{name}/{f.block}": f.energy for name, fs in fields.items() for f in fs}
         write_outputs(args.out, f"receptive_field_{way}", draw(fields, title), arrays=arrays)
-        rows += [
-            dict(
-                zip(("height", "width"), field.support(), strict=True),
-                way=way,
-                network=name,
-                block=field.block,
-                side_95=field.side(),
-                is_cut_off=field.reaches_border(),
+        for name, field in ((name, field) for name, fs in fields.items() for field in fs):
+            side, (height, width), is_cut_off = (
+                field.side(),
+                field.support(),
+                field.reaches_border(),
             )
-            for name, fs in fields.items()
-            for field in fs
-        ]
-    order = ("way", "network", "block", "side_95", "height", "width", "is_cut_off")
-    write_csv([{key: row[key] for key in order} for row in rows], args.out / "receptive_field.csv")
-    for row in rows:
-        cut = ", cut off by the border" if row["is_cut_off"] else ""
-        print(
-            f"{row['way']}, {row['network']}, {row['block']}: 95 % within {row['side_95']} pixels, "
-            f"all within {row['height']}x{row['width']}{cut}"
-        )
+            row = dict(way=way, network=name, block=field.block, side_95=side)
+            rows.append(row | dict(height=height, width=width, is_cut_off=is_cut_off))
+            print(
+                f"{way}, {name}, {field.block}: 95 % within {side} pixels, all within "
+                f"{height}x{width}{', cut off by the border' if is_cut_off else ''}"
+            )
+    write_csv(rows, args.out / "receptive_field.csv")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("models", nargs="+", metavar="MODEL", help="network, then its KEY=VALUE")
     ways = ["impulse", "gradient"]
@@ -225,12 +210,7 @@ def main(argv: list[str] | None = None) -> None:
     out = Path("work_dirs", "receptive_field")
     add("--out", type=Path, default=out, help="new folder; default: %(default)s")
     add("--threads", type=at_least(1), help="default: PyTorch's")
-    args = parser.parse_args(argv)
-
-    from output import cli_output
-
-    with cli_output():
-        run(args)
+    run_tool(run, parser, argv)
 
 
 if __name__ == "__main__":

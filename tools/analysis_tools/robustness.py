@@ -13,26 +13,20 @@ corruption has five strengths, for severities 1 to 5; KIND=S1,S2 chooses others:
 The images are those of the config's test dataset, corrupted as they were read, before they are
 resized. The noise of an image is the same for all models. --out gets robustness.csv, robustness.md
 and robustness.png.
+
+example:
+  python tools/analysis_tools/robustness.py cifar10_32-7 \\
+      configs/baselines/cifar10_resnet14-w7.py work_dirs/cifar10_resnet14-w7/epoch_40.pth \\
+      --corruptions noise=10,20 jpeg blur --images 2000 --batch-size 64
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
+from contextlib import nullcontext
+from operator import itemgetter
 
-ROOT = Path(__file__).resolve().parents[2]
-if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
-    sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from arguments import add_model_arguments, at_least
-
-EXAMPLE = """example:
-  python tools/analysis_tools/robustness.py cifar10_32-7 \\
-      configs/baselines/cifar10_resnet14-w7.py work_dirs/cifar10_resnet14-w7/epoch_40.pth \\
-      --corruptions noise=10,20 jpeg blur --images 2000 --batch-size 64
-"""
+from arguments import add_model_arguments, at_least, make_parser, run_tool
 
 
 def parse_corruption(text: str) -> tuple[str, list[float]]:
@@ -63,42 +57,41 @@ def find_cells(corruptions: list[tuple[str, list[float]]]) -> list[tuple[str, fl
 
 def measure(models, cells: list[tuple[str, float]], images: dict[str, int]) -> list[dict]:
     """Return a row for each model, corruption and strength; the first one of a model is clean."""
-    from analyzing import progress, score
+    from analyzing import score_each
 
     from wavemix_mm.analysis.corruptions import corrupted
 
-    rows = []
-    with progress("test sets") as on_step:
-        total = len(models) * (1 + len(cells))
-        for opened in models:
-            for kind, strength in [("clean", None), *cells]:
-                cfg = opened.cfg if kind == "clean" else corrupted(opened.cfg, kind, strength)
-                done = len(rows)
-                metric, value = score(
-                    cfg, opened.model, lambda part, done=done: on_step((done + part) / total)
-                )
-                rows.append(
-                    dict(model=opened.name, corruption=kind, strength=strength, metric=metric,
-                         value=value, images=images[opened.name])
-                )  # fmt: skip
-    return rows
+    plan = [(opened, *cell) for opened in models for cell in (("clean", None), *cells)]
+    jobs = [
+        (
+            one.cfg if kind == "clean" else corrupted(one.cfg, kind, strength),
+            one.model,
+            nullcontext(),
+        )
+        for one, kind, strength in plan
+    ]
+    return [
+        dict(model=one.name, corruption=kind, strength=strength, metric=metric, value=value,
+             images=images[one.name])
+        for (one, kind, strength), (metric, value) in zip(plan, score_each(jobs), strict=True)
+    ]  # fmt: skip
 
 
 def make_table(rows: list[dict]) -> list[str]:
     """Return a markdown table: a row for each corruption and strength, a column for each model."""
+    from measuring.report import table
+
     from wavemix_mm.analysis.corruptions import CORRUPTIONS
 
-    names = list(dict.fromkeys(row["model"] for row in rows))
-    values = {(row["model"], row["corruption"], row["strength"]): row["value"] for row in rows}
-    headings = [f"{row['model']}, {row['metric']}" for row in rows if row["corruption"] == "clean"]
-    lines = [f"| corruption | strength | {' | '.join(headings)} |"]
-    lines.append(f"|---|---:|{'---:|' * len(names)}")
-    for kind, strength in dict.fromkeys((row["corruption"], row["strength"]) for row in rows):
-        cells = [f"{values[name, kind, strength]:.2f}" for name in names]
+    lines: dict[tuple, dict[str, str]] = {}
+    for row in rows:
+        kind, strength = key = row["corruption"], row["strength"]
         unit = f"{kind}: {CORRUPTIONS[kind].unit}" if kind in CORRUPTIONS else kind
-        shown = "" if strength is None else f"{strength:g}"
-        lines.append(f"| {unit} | {shown} | {' | '.join(cells)} |")
-    return lines
+        shown = {} if strength is None else dict(strength=f"{strength:g}")
+        line = lines.setdefault(key, dict(corruption=unit) | shown)
+        line[f"{row['model']}, {row['metric']}"] = f"{row['value']:.2f}"
+    names = dict.fromkeys(["corruption", "strength", *(n for line in lines.values() for n in line)])
+    return table([*lines.values()], {name: itemgetter(name) for name in names})
 
 
 def draw(rows: list[dict]):
@@ -158,30 +151,17 @@ def run(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
-    parser = argparse.ArgumentParser(
-        usage="%(prog)s NAME|CONFIG [CKPT] [NAME|CONFIG [CKPT] ...] [options]",
-        description=__doc__,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    usage = "%(prog)s NAME|CONFIG [CKPT] [NAME|CONFIG [CKPT] ...] [options]"
+    parser = make_parser(__doc__, usage=usage)
     add = parser.add_argument
-    add(
-        "models",
-        nargs="+",
-        metavar="NAME|CONFIG [CKPT]",
-        help="names, or configs and their checkpoints",
-    )
+    names = "names, or configs and their checkpoints"
+    add("models", nargs="+", metavar="NAME|CONFIG [CKPT]", help=names)
     kinds = "default: all with five strengths"
     add("--corruptions", nargs="+", type=parse_corruption, metavar="KIND[=S1,S2]", help=kinds)
     spread = "test N images, spread over the test set; default: all"
     add("--images", type=at_least(1), metavar="N", help=spread)
     add_model_arguments(parser, "robustness")
-    args = parser.parse_args(argv)
-
-    from output import cli_output
-
-    with cli_output():
-        run(args)
+    run_tool(run, parser, argv)
 
 
 if __name__ == "__main__":

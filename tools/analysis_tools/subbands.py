@@ -7,25 +7,19 @@ LH holds differences along the height (horizontal edges), HL along the width, HH
 With --ablate: accuracy or mIoU on the config's test set while the MLPs of one level read zeros in
 place of one band, in all blocks (ablation.csv, ablation.md and ablation.png). The next level's
 transform still gets the approximation. No weight is adapted.
+
+example:
+  python tools/analysis_tools/subbands.py camvid_best street.jpg --block 2 \\
+      --ablate --images 50 --out work_dirs/subbands
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
+from contextlib import nullcontext
+from operator import itemgetter
 
-ROOT = Path(__file__).resolve().parents[2]
-if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
-    sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from arguments import add_model_arguments, at_least
-
-EXAMPLE = """example:
-  python tools/analysis_tools/subbands.py camvid_best street.jpg --block 2 \\
-      --ablate --images 50 --out work_dirs/subbands
-"""
+from arguments import add_model_arguments, at_least, make_parser, run_tool
 
 
 def energy_rows(found) -> list[dict]:
@@ -104,39 +98,30 @@ def draw_block(image, chosen):
 
 def ablate(opened, levels: list[int]) -> list[dict]:
     """Return the metric with all bands, and without each band at each level."""
-    from analyzing import progress, score
+    from analyzing import score_each
 
     from wavemix_mm.analysis.subbands import BANDS, without_band
 
     cells = [(level, band) for level in levels for band in BANDS]
-    with progress("test sets") as on_step:
-        total = 1 + len(cells)
-        metric, whole = score(opened.cfg, opened.model, lambda part: on_step(part / total))
-        rows = [dict(level=None, band=None, metric=metric, value=whole, change=0.0)]
-        for done, (level, band) in enumerate(cells, start=1):
-            with without_band(opened.model, band, level):
-                _, value = score(
-                    opened.cfg,
-                    opened.model,
-                    lambda part, done=done: on_step((done + part) / total),
-                )
-            rows.append(
-                dict(level=level, band=band, metric=metric, value=value, change=value - whole)
-            )
-    return rows
+    contexts = [nullcontext(), *(without_band(opened.model, band, level) for level, band in cells)]
+    found = list(score_each([(opened.cfg, opened.model, context) for context in contexts]))
+    whole = found[0][1]
+    return [
+        dict(level=level, band=band, metric=metric, value=value, change=value - whole)
+        for (level, band), (metric, value) in zip([(None, None), *cells], found, strict=True)
+    ]
 
 
 def ablation_table(rows: list[dict]) -> list[str]:
     """Return a markdown table: a row for each level, a column for each band."""
-    from wavemix_mm.analysis.subbands import BANDS
+    from measuring.report import table
 
-    values = {(row["level"], row["band"]): row["value"] for row in rows}
-    lines = [f"| {rows[0]['metric']} | {' | '.join(f'without {band}' for band in BANDS)} |"]
-    lines.append("|---|---:|---:|---:|---:|")
-    for level in dict.fromkeys(row["level"] for row in rows[1:]):
-        cells = [f"{values[level, band]:.2f}" for band in BANDS]
-        lines.append(f"| level {level} | {' | '.join(cells)} |")
-    return [f"With all bands: {rows[0]['value']:.2f}.", "", *lines]
+    levels: dict[int, dict[str, str]] = {}
+    for row in rows[1:]:
+        cells = levels.setdefault(row["level"], {rows[0]["metric"]: f"level {row['level']}"})
+        cells[f"without {row['band']}"] = f"{row['value']:.2f}"
+    columns = {name: itemgetter(name) for name in next(iter(levels.values()))}
+    return [f"With all bands: {rows[0]['value']:.2f}.", "", *table([*levels.values()], columns)]
 
 
 def draw_ablation(rows: list[dict]):
@@ -191,12 +176,7 @@ def run(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
-    parser = argparse.ArgumentParser(
-        usage="%(prog)s NAME|CONFIG [CKPT] IMAGE [options]",
-        description=__doc__,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser(__doc__, usage="%(prog)s NAME|CONFIG [CKPT] IMAGE [options]")
     add = parser.add_argument
     words = "a model with shipped weights, or a config and its checkpoint; then an image"
     add("words", nargs="+", metavar="NAME|CONFIG [CKPT] IMAGE", help=words)
@@ -205,12 +185,7 @@ def main(argv: list[str] | None = None) -> None:
     spread = "with --ablate: test N images, spread over the test set; default: all"
     add("--images", type=at_least(1), metavar="N", help=spread)
     add_model_arguments(parser, "subbands")
-    args = parser.parse_args(argv)
-
-    from output import cli_output
-
-    with cli_output():
-        run(args)
+    run_tool(run, parser, argv)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 from rich.progress import track
 
-ROOT = Path(__file__).resolve().parents[2]
-if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
-    sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a clone need not be installed
 
 from wavemix_mm.engine.run.command_line import cli_errors
 from wavemix_mm.errors import UserInputError
@@ -30,7 +28,7 @@ OPTIONS = {  # default, least, most, meaning; three images are needed to show al
     "seed": (0, 0, 2**63, "decides every pixel"),
 }  # fmt: skip
 STAMP = "synthetic_cityscapes.json"
-VERSION = 3  # raise it with every change of the pictures, so that old ones are drawn anew
+VERSION = 4  # raise it with every change of the pictures, so that old ones are drawn anew
 SPLITS = {"train": "northtown", "val": "southtown"}  # each with its city
 KINDS = {"leftImg8bit": "leftImg8bit", "gtFine": "gtFine_labelTrainIds"}  # folders, file names
 CLASSES = (
@@ -108,35 +106,33 @@ class Scene:
         self.eye = rng.uniform(1.4, 2.0)  # meters above the ground
         self.haze = rng.uniform(190, 230) + rng.uniform(-12, 12, 3)
         self.sight = rng.uniform(60, 200)  # meters
-        self.image = Image.new("RGB", (width, height), tuple(self.haze.astype(int).tolist()))
-        self.label = Image.new("L", (width, height), CLASSES.index("sky"))
-        self.pens = ImageDraw.Draw(self.image), ImageDraw.Draw(self.label)
+        # the alpha channel is the label
+        background = (*self.haze.astype(int).tolist(), CLASSES.index("sky"))
+        self.image = Image.new("RGBA", (width, height), background)
+        self.pen = ImageDraw.Draw(self.image)
 
     def color(self, name: str) -> np.ndarray:
         """Choose a color of that name: red, green, blue."""
         *color, spread = COLORS[name]
         return np.multiply(color, self.rng.uniform(0.8, 1.1)) + self.rng.uniform(-spread, spread, 3)
 
-    def draw(self, name: str | None, kind: str, color, points: list, width: float = 0) -> None:
-        """Draw a shape of a class; without a class the labels stay as they are.
+    def draw(self, name: str, kind: str, color: np.ndarray, points: list, width: float = 0) -> None:
+        """Draw a shape of a class through points (x, y, z).
 
-        Points are (x, y, z). The color fades into the haze with the distance of the nearest.
+        The color fades into the haze with the distance of the nearest point.
         """
-        nearest = max(min(z for _, _, z in points), NEAR)
+        x, y, z = np.transpose(points)
+        scale = self.focal / np.maximum(z, NEAR)
+        corners = self.origin + np.stack((x * scale, (self.eye - y) * scale), axis=1)
         limit = 20.0 * max(self.image.size)  # what is cut off lies far outside of the picture
-        corners = []
-        for x, y, z in points:
-            scale = self.focal / max(z, NEAR)
-            pixel = self.origin[0] + x * scale, self.origin[1] + (self.eye - y) * scale
-            corners.append(tuple(min(max(round(side), -limit), limit) for side in pixel))
+        flat = corners.round().clip(-limit, limit).ravel().tolist()
+        nearest = max(z.min(), NEAR)
         clear = np.exp(-nearest / self.sight)
         tone = np.clip(color * clear + self.haze * (1 - clear), 0, 255).astype(int)
-        fills = [tuple(tone.tolist())] + ([CLASSES.index(name)] if name else [])
         options = {"width": max(round(width * self.focal / nearest), 1)} if width else {}
-        for pen, fill in zip(self.pens, fills, strict=False):
-            getattr(pen, kind)(corners, fill=fill, **options)
+        getattr(self.pen, kind)(flat, fill=(*tone.tolist(), CLASSES.index(name)), **options)
 
-    def fill(self, name: str | None, color: np.ndarray, x, y, z) -> None:
+    def fill(self, name: str, color: np.ndarray, x, y, z) -> None:
         """Fill a rectangle parallel to the axes: two of x, y, z are ranges, one is a number."""
         (x0, x1), (y0, y1), (z0, z1) = (p if np.ndim(p) else (p, p) for p in (x, y, z))
         second, fourth = (y1, y0) if x0 == x1 else (y0, y1)
@@ -163,7 +159,7 @@ def draw_object(scene: Scene, name: str, x: float, z: float) -> None:
     for i, (color, half, y, depth) in enumerate(VEHICLES.get(name, ())):
         sides, depth = (x - size * half, x + size * half), z + size * np.array(depth)
         if i == 0:  # shadow and wheels
-            scene.fill(None, scene.color("dark"), sides, 0, depth - (0.3, 0))
+            scene.fill("road", scene.color("dark"), sides, 0, depth - (0.3, 0))
             for left in (sides[0], sides[1] - 0.25):
                 scene.fill(name, scene.color("dark"), (left, left + 0.25), (0, 0.4), z)
         scene.box(name, scene.color(color), sides, size * np.array(y), depth)
@@ -212,7 +208,7 @@ def draw_street(scene: Scene, wanted: tuple[str, ...]) -> None:
         scene.fill("building", scene.color("building"), (x - half, x + half), (0, tall), FAR)
     middle = sum(curbs) / 2
     for z in np.arange(rng.uniform(1, 4), 70, 7):
-        scene.fill(None, scene.color("white"), (middle, middle + 0.18), 0, (z, z + 3))
+        scene.fill("road", scene.color("white"), (middle, middle + 0.18), 0, (z, z + 3))
     for x in edges:
         draw_roadside(scene, x, wanted)
 
@@ -243,22 +239,23 @@ def draw_scene(height: int, width: int, seed: list[int], index: int) -> tuple[Im
     for attempt in range(60):
         scene = Scene(height, width, np.random.default_rng([*seed, index, attempt]))
         draw_street(scene, wanted)
-        counts = np.bincount(np.asarray(scene.label).ravel(), minlength=len(CLASSES))
+        image, label = np.split(np.asarray(scene.image), [3], axis=-1)
+        counts = np.bincount(label.ravel(), minlength=len(CLASSES))
         if min(counts[needed]) >= 4e-4 * height * width:
             break
     else:
         raise UserInputError(f"no {height}x{width} scene shows every class that it should.")
     # texture, light, and the blur and noise of a camera
-    rng, image = scene.rng, np.asarray(scene.image, np.float32)
+    rng, label = scene.rng, label[..., 0]
     noise = Image.fromarray(rng.standard_normal((height // 2, width // 2), np.float32))
     noise = noise.resize((width, height), Image.Resampling.BILINEAR)
-    contrast = np.array(list(TEXTURE.values()))[scene.label]
-    image = image * np.clip(1 + contrast * noise, 0.3, 1.8)[..., None]
+    contrast = np.array(list(TEXTURE.values()))[label]
+    image = image.astype(np.float32) * np.clip(1 + contrast * noise, 0.3, 1.8)[..., None]
     image = np.clip(image * rng.uniform(0.72, 1.12) * rng.uniform(0.94, 1.06, 3), 0, 255)
     blur = ImageFilter.GaussianBlur(rng.uniform(0.35, 0.7) * height / 256)
     image = Image.fromarray(image.astype(np.uint8)).filter(blur)
     image = image + rng.uniform(1.5, 5) * rng.standard_normal((height, width, 3))
-    return Image.fromarray(np.clip(image, 0, 255).astype(np.uint8)), scene.label
+    return Image.fromarray(np.clip(image, 0, 255).astype(np.uint8)), Image.fromarray(label)
 
 
 def write_dataset(args: argparse.Namespace) -> None:
@@ -268,33 +265,31 @@ def write_dataset(args: argparse.Namespace) -> None:
         UserInputError: If the folder holds something else, or cannot be written.
     """
     out = args.out.resolve()  # so that it has a name and a parent, and a link stays one
-    stamp = {key: value for key, value in vars(args).items() if key != "out"} | {"version": VERSION}
+    stamp = json.dumps({name: getattr(args, name) for name in OPTIONS} | {"version": VERSION})
+    numbers = {"train": args.train, "val": args.val}
     if (out / STAMP).is_file():
         found = [len(list(out.glob(f"{k}/{split}/*/*.png"))) for k in KINDS for split in SPLITS]
-        complete = found == [args.train, args.val] * len(KINDS)
-        if complete and (out / STAMP).read_text(encoding="utf-8") == json.dumps(stamp):
+        complete = found == [*numbers.values()] * len(KINDS)
+        if complete and (out / STAMP).read_text(encoding="utf-8") == stamp:
             print(f"{args.out} is up to date.")
             return
         print(f"{args.out} was written with other arguments or is incomplete: writing it anew.")
     elif out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UserInputError(f"{args.out} exists and is not a dataset that this tool wrote.")
     # Written beside the target and renamed at the end: an interrupted run leaves no half dataset.
-    part, old = out.with_name(f".{out.name}.part"), out.with_name(f".{out.name}.old")
+    part = out.with_name(f".{out.name}.part")
     try:
-        for folder in (part, old):
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
         for number, (split, city) in enumerate(SPLITS.items()):
             for kind in KINDS:
                 (part / kind / split / city).mkdir(parents=True)
-            for i in track(range(stamp[split]), f"Drawing images for {split}"):
+            for i in track(range(numbers[split]), f"Drawing images for {split}"):
                 pictures = draw_scene(args.height, args.width, [args.seed, number], i)
                 for (kind, ending), picture in zip(KINDS.items(), pictures, strict=True):
                     picture.save(part / kind / split / city / f"{city}_{i:06d}_000000_{ending}.png")
-        (part / STAMP).write_text(json.dumps(stamp), encoding="utf-8")
-        if out.exists():
-            out.rename(old)
+        (part / STAMP).write_text(stamp, encoding="utf-8")
+        shutil.rmtree(out, ignore_errors=True)
         part.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise UserInputError(f"{args.out} cannot be written: {error.strerror}.") from error
     print(f"Wrote {args.train} training and {args.val} validation images to {args.out}.")

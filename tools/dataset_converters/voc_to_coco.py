@@ -2,6 +2,9 @@
 
 The folder holds JPEGImages/, Annotations/*.xml and ImageSets/Main/*.txt, as VOC and BCCD do.
 Annotations without area are left out, with a line for each.
+
+example:
+  python tools/dataset_converters/voc_to_coco.py BCCD data/bccd --classes RBC,WBC,Platelets
 """
 
 from __future__ import annotations
@@ -13,9 +16,7 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
-ROOT = Path(__file__).resolve().parents[2]
-if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
-    sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a clone need not be installed
 
 from wavemix_mm.engine.run.command_line import cli_errors
 from wavemix_mm.errors import BadSampleError, UserInputError
@@ -70,7 +71,9 @@ def _box(node: ElementTree.Element) -> tuple[int, int, int, int]:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path, help="folder with JPEGImages/ and Annotations/")
     parser.add_argument("out", type=Path, help="folder to write, with train/ and val/")
     parser.add_argument("--classes", required=True, help="names of the classes: A,B,...")

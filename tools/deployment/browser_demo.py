@@ -17,8 +17,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
-    sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT))  # a clone need not be installed
 
 from wavemix_mm.engine.run.command_line import cli_errors
 from wavemix_mm.errors import UserInputError

@@ -6,9 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
-    sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a clone need not be installed
 
 try:
     from wavemix_mm.engine.run.command_line import cli_errors
@@ -19,41 +17,33 @@ except ImportError as error:
     sys.exit(f"error: {error}")
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None, prog: str | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     add = parser.add_argument
     add("model", metavar="NAME|CONFIG", help="name of a model, or its config")
     add("checkpoint", nargs="?", metavar="CKPT", help="default: the weights that are shipped")
     add("out", metavar="OUT", help="file: .onnx, .xml for OpenVINO, .pt2 for PyTorch")
     add("--format", choices=["onnx", "openvino", "torch", "aoti"], help="default: by the suffix")
     add("--preprocess", action="store_true", help="normalize 8-bit RGB images in the file")
-    add(
-        "--deploy",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="fold norms and the transform (default)",
-    )
+    is_on = dict(action=argparse.BooleanOptionalAction, default=True)
+    add("--deploy", help="fold norms and the transform (default)", **is_on)
     add("--size", metavar="HxW", help="size of images; aoti needs it")
     add("--opset", type=int, help="version of ONNX's operators; default: the exporter's")
     add("--int8", choices=["dynamic", "static"], help="8-bit integers, by onnxruntime")
     add("--calibration", type=Path, help="folder of images for --int8 static; default: training")
     add("--calibration-images", type=int, default=100, metavar="N", help="default: %(default)s")
-    add(
-        "--accuracy",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="with --int8: test both models on the config's test set (default)",
-    )
+    tested = "with --int8: test both models on the config's test set (default)"
+    add("--accuracy", help=tested, **is_on)
     add("--accuracy-images", type=int, metavar="N", help="test the first N images only")
     add("--cfg-options", nargs="+", action="extend", metavar="KEY=VALUE", help="change the config")
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None, prog: str | None = None) -> None:
     """Run the tool."""
     with cli_errors():
-        args = parse_args(argv)
+        args = parse_args(argv, prog)
         from wavemix_mm.cli.model_arguments import split_model
         from wavemix_mm.deployment.export import ExportOptions, export_model, parse_size
 

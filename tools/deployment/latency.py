@@ -8,38 +8,21 @@ not change the time.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
-    sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / "tools" / "analysis_tools"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "analysis_tools"))
 
-from arguments import at_least, parse_size
+from arguments import at_least, make_parser, parse_size, run_tool
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("model", metavar="NAME|CONFIG", help="name of a model, or its config")
-    add("--size", type=parse_size, metavar="HxW", required=True, help="size of the image")
-    add("--batch", type=at_least(1), default=1, metavar="N", help="default: %(default)s")
-    add("--threads", type=at_least(1), default=1, metavar="N", help="default: %(default)s")
-    add("--rounds", type=at_least(1), default=25, metavar="N", help="default: %(default)s")
-    add("--round-seconds", type=float, default=0.2, metavar="S", help="of each in each round")
-    add("--cfg-options", nargs="+", action="extend", metavar="KEY=VALUE", help="change the config")
-    return parser.parse_args(argv)
-
-
-def measure(args: argparse.Namespace) -> str:
-    """Return the table."""
+def measure(args: argparse.Namespace) -> None:
+    """Time the model in all runtimes, and print the table."""
     import torch
+    from measuring import report
     from measuring.timing import interleave
 
     from wavemix_mm.apis import init_model, optimize
@@ -57,14 +40,11 @@ def measure(args: argparse.Namespace) -> str:
         torch.manual_seed(0)  # the same random weights, if none are shipped
         return init_model(cfg, weights, "cpu")
 
-    def call(run, images=None):
-        images = graph.random_images(args.batch, *args.size) if images is None else images
+    def call(run):
+        return partial(torch.no_grad()(run), graph.random_images(args.batch, *args.size))
 
-        def timed():
-            with torch.no_grad():
-                return run(images)
-
-        return timed
+    def load(name, *options):
+        return call(runtimes.load(path / name, *options))
 
     model = build()
     graph = Graph(model)
@@ -81,42 +61,41 @@ def measure(args: argparse.Namespace) -> str:
             "PyTorch": call(Graph(model, deploy=False)),
             "PyTorch, `deploy`": call(graph),
             "PyTorch, `optimize`": call(lambda images: optimized(images, mode="tensor")),
-            "onnxruntime": call(runtimes.load(path / "float.onnx", "onnx", args.threads)),
-            "onnxruntime, int8 static": call(
-                runtimes.load(path / "static.onnx", "onnx", args.threads)
-            ),
-            "onnxruntime, int8 dynamic": call(
-                runtimes.load(path / "dynamic.onnx", "onnx", args.threads)
-            ),
-            "OpenVINO": call(runtimes.load(path / "float.xml", "openvino", args.threads)),
-            "OpenVINO, bfloat16": call(
-                runtimes.load(path / "float.xml", "openvino", args.threads, "bf16")
-            ),
+            "onnxruntime": load("float.onnx", "onnx", args.threads),
+            "onnxruntime, int8 static": load("static.onnx", "onnx", args.threads),
+            "onnxruntime, int8 dynamic": load("dynamic.onnx", "onnx", args.threads),
+            "OpenVINO": load("float.xml", "openvino", args.threads),
+            "OpenVINO, bfloat16": load("float.xml", "openvino", args.threads, "bf16"),
         }
         timings = interleave(
             functions, rounds=args.rounds, round_seconds=args.round_seconds, warmup=3
         )
-    lines = ["| | ms | times faster |", "|---|---:|---:|"]
+    rows = []
     for name, timing in timings.items():
-        if timing.error:
-            lines.append(f"| {name} | {timing.error} | |")
-            continue
-        speed = timing.speedup(timings["PyTorch"])
-        lines.append(
-            f"| {name} | {timing.median * 1e3:.3g} | {speed['speedup']:.2f} "
-            f"({speed['speedup_low']:.2f}-{speed['speedup_high']:.2f}) |"
-        )
-    return "\n".join(lines)
+        row: dict = dict(name=name, ms=timing.error)
+        if not timing.error:
+            row |= timing.speedup(timings["PyTorch"]) | dict(ms=f"{timing.median * 1e3:.3g}")
+        rows.append(row)
+    columns: report.Columns = {
+        "runtime": itemgetter("name"),
+        "ms": itemgetter("ms"),
+        "times faster": lambda row: report.ratio(row, "speedup"),
+    }
+    print("\n".join(report.table(rows, columns)))
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
-    args = parse_args(argv)
-    os.environ.setdefault("OMP_NUM_THREADS", str(args.threads))
-    from wavemix_mm.engine.run.command_line import cli_errors
-
-    with cli_errors():
-        print(measure(args))
+    parser = make_parser(__doc__)
+    add = parser.add_argument
+    add("model", metavar="NAME|CONFIG", help="name of a model, or its config")
+    add("--size", type=parse_size, metavar="HxW", required=True, help="size of the image")
+    add("--batch", type=at_least(1), default=1, metavar="N", help="default: %(default)s")
+    add("--threads", type=at_least(1), default=1, metavar="N", help="default: %(default)s")
+    add("--rounds", type=at_least(1), default=25, metavar="N", help="default: %(default)s")
+    add("--round-seconds", type=float, default=0.2, metavar="S", help="of each in each round")
+    add("--cfg-options", nargs="+", action="extend", metavar="KEY=VALUE", help="change the config")
+    run_tool(measure, parser, argv)
 
 
 if __name__ == "__main__":

@@ -19,19 +19,17 @@ FOLDERS = ("configs", "docs", "tests", "tools", "wavemix_mm")
 FILES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "setup.py",
          "model-index.yml", "pyproject.toml")  # fmt: skip
 # Of the folders, what pages show or link to.
-SUFFIXES = {
-    ".md",
-    ".ipynb",
-    ".png",
-    ".jpg",
-    ".svg",
-    ".py",
-    ".sh",
-    ".csv",
-    ".yml",
-    ".txt",
-    ".safetensors",
-}
+SUFFIXES = {".md", ".ipynb", ".png", ".jpg", ".svg", ".py", ".sh", ".csv", ".yml", ".txt",
+            ".safetensors"}  # fmt: skip
+ZOO = """# Model zoo
+
+Figures marked *published* are the paper's, *converted* those of the authors' weights evaluated
+here; others were trained and evaluated here. Multiply-adds are of one image at the config's size.
+Load weights as `wavemix_mm://<name>`.
+"""
+HEAD = """| model | data | parameters, M | multiply-adds, G | figure | weights |
+|---|---|---:|---:|---|---|
+"""
 
 
 def on_config(config: Any) -> Any:
@@ -59,32 +57,14 @@ def make_zoo(models: list[dict[str, Any]]) -> str:
     Args:
         models: `Models` of the metafiles.
     """
-    lines = [
-        "# Model zoo",
-        "",
-        "Figures marked *published* are the paper's, *converted* those of the authors' weights",
-        "evaluated here; others were trained and evaluated here. Multiply-adds are of one image at",
-        "the config's size. Load weights as `wavemix_mm://<name>`.",
-    ]
-    tasks = dict.fromkeys(model["Results"][0]["Task"] for model in models)
-    for task in tasks:
-        lines += [
-            "",
-            f"## {task}",
-            "",
-            "| model | data | parameters, M | multiply-adds, G | figure | weights |",
-            "|---|---|---:|---:|---|---|",
-        ]
-        for model in models:
-            result = model["Results"][0]
-            if result["Task"] != task:
-                continue
-            costs = model["Metadata"]
-            figures = ", ".join(f"{key} {value}" for key, value in result["Metrics"].items())
-            weights = f"[in the package]({model['Weights']})" if model.get("Weights") else ""
-            lines.append(
-                f"| [{model['Name']}]({model['Config']}) | {result['Dataset']} "
-                f"| {costs['Parameters'] / 1e6:.3g} | {costs['FLOPs'] / 1e9:.3g} "
-                f"| {figures} | {weights} |"
-            )
-    return "\n".join(lines) + "\n"
+    tables: dict[str, list[str]] = {}
+    for model in models:
+        result, costs = model["Results"][0], model["Metadata"]
+        figures = ", ".join(f"{key} {value}" for key, value in result["Metrics"].items())
+        weights = f"[in the package]({model['Weights']})" if model.get("Weights") else ""
+        tables.setdefault(result["Task"], []).append(
+            f"| [{model['Name']}]({model['Config']}) | {result['Dataset']} "
+            f"| {costs['Parameters'] / 1e6:.3g} | {costs['FLOPs'] / 1e9:.3g} "
+            f"| {figures} | {weights} |\n"
+        )
+    return ZOO + "".join(f"\n## {task}\n\n{HEAD}{''.join(rows)}" for task, rows in tables.items())

@@ -13,8 +13,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
-    sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT))  # a clone need not be installed
 
 # Entries of the meta that are kept. Others, such as the config, hold paths of this machine.
 KEPT = ("dataset_meta", "epoch", "iter", "seed")
@@ -65,20 +64,13 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", help="checkpoint of a training run, or a plain state dict")
-    parser.add_argument(
-        "out",
-        type=Path,
-        help="file to write; configs/*/weights/<config>.safetensors comes with the package",
-    )
-    parser.add_argument(
-        "--half", action="store_true", help="store the weights of layers as float16"
-    )
-    parser.add_argument(
-        "--trust-checkpoint",
-        action="store_true",
-        help="load a checkpoint of someone you trust even if that runs code in it",
-    )
+    add = parser.add_argument
+    add("checkpoint", help="checkpoint of a training run, or a plain state dict")
+    place = "file to write; configs/*/weights/<config>.safetensors comes with the package"
+    add("out", type=Path, help=place)
+    add("--half", action="store_true", help="store the weights of layers as float16")
+    trust = "load a checkpoint of someone you trust even if that runs code in it"
+    add("--trust-checkpoint", action="store_true", help=trust)
     args = parser.parse_args(argv)
 
     from wavemix_mm.engine.checkpoints.loading import allow_unsafe_pickle

@@ -15,16 +15,26 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
-    sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT))  # a clone need not be installed
 
+import torch
+from torch import Tensor, nn
+
+from wavemix_mm import __version__
+from wavemix_mm.apis import init_model
+from wavemix_mm.engine.checkpoints.files import put_in_place, temporary_path
+from wavemix_mm.engine.checkpoints.fit import check_state_dict
+from wavemix_mm.engine.checkpoints.loading import TRUST_ADVICE, local_copy, read_state_dict
+from wavemix_mm.engine.checkpoints.safetensors_files import write_safetensors
+from wavemix_mm.engine.run.command_line import cli_errors
+from wavemix_mm.engine.run.config import load_config
 from wavemix_mm.errors import UserInputError
+from wavemix_mm.official import networks
+from wavemix_mm.official.convert import convert_official, is_wavelet_buffer
+from wavemix_mm.official.variants import config_options, detect_variant, find_config
 
 CITYSCAPES_OUTPUTS = 20  # in the authors' models: void, then the 19 classes
 # For outputs in float64; the authors' package rounds the transform's coefficients to float32.
@@ -45,13 +55,6 @@ def convert(source: str, out: Path, config: str | None, digest: str | None) -> N
             is not a network of the authors; if the result does not fit the config or gives other
             outputs; if `out` cannot be written. No file is written then.
     """
-    from wavemix_mm import __version__
-    from wavemix_mm.apis import init_model
-    from wavemix_mm.engine.checkpoints.fit import check_state_dict
-    from wavemix_mm.engine.run.config import load_config
-    from wavemix_mm.official.convert import convert_official, is_wavelet_buffer
-    from wavemix_mm.official.variants import config_options, detect_variant, find_config
-
     if out.suffix not in (".pth", ".safetensors"):
         raise UserInputError(f"{out} must end in .pth or .safetensors.")
     if out.is_dir():
@@ -116,8 +119,6 @@ def convert(source: str, out: Path, config: str | None, digest: str | None) -> N
 
 def _read(source: str, digest: str | None) -> tuple[dict[str, Tensor], str]:
     """Return the tensors by their keys, and the SHA-256 of the file."""
-    from wavemix_mm.engine.checkpoints.loading import TRUST_ADVICE, local_copy, read_state_dict
-
     file = local_copy(source)
     try:
         found = _sha256(file)
@@ -150,16 +151,11 @@ def _compare(ours: nn.Module, state: dict[str, Tensor], classes: int, source: st
     Raises:
         UserInputError: If the outputs differ, or the authors' package has no such network.
     """
-    import torch
-
-    from wavemix_mm.official.convert import is_wavelet_buffer
-    from wavemix_mm.official.networks import build_counterpart, import_official, set_transforms
-
     try:
-        import_official()
+        networks.import_official()
     except (ImportError, UserInputError) as error:
         return f"outputs not compared: {str(error).rstrip('.')}"
-    theirs = build_counterpart(ours, source)
+    theirs = networks.build_counterpart(ours, source)
     if hasattr(ours, "decode_head"):
         head = theirs.expand if hasattr(theirs, "expand") else theirs.pool
         head[2] = torch.nn.Conv2d(head[2].in_channels, classes, 1)  # void too
@@ -169,13 +165,13 @@ def _compare(ours: nn.Module, state: dict[str, Tensor], classes: int, source: st
     images = torch.randn(
         2, 3, side, 2 * side, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
     )
-    set_transforms("cpu", torch.float64)
+    networks.set_transforms("cpu", torch.float64)
     try:
         with torch.no_grad():
             expected = theirs.double().eval()(images)
             got = ours.double().eval()(images, mode="tensor")
     finally:
-        set_transforms("cpu", torch.float32)
+        networks.set_transforms("cpu", torch.float32)
     expected = expected[:, expected.shape[1] - got.shape[1] :]
     difference = ((expected - got).abs().max() / expected.abs().max()).item()
     if not difference <= TOLERANCE:  # NaN is not either
@@ -188,11 +184,6 @@ def _compare(ours: nn.Module, state: dict[str, Tensor], classes: int, source: st
 
 def _write(out: Path, state: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Write a temporary file beside `out`, then rename it."""
-    import torch
-
-    from wavemix_mm.engine.checkpoints.files import put_in_place, temporary_path
-    from wavemix_mm.engine.checkpoints.safetensors_files import write_safetensors
-
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == ".safetensors":
@@ -229,9 +220,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--config", help="config that builds the model (default: the nearest)")
     parser.add_argument("--sha256", help="SHA-256 that the source must have")
     args = parser.parse_args(argv)
-
-    from wavemix_mm.engine.run.command_line import cli_errors
-
     with cli_errors():
         convert(args.source, args.out, args.config, args.sha256)
 

@@ -6,9 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-if (ROOT / "wavemix_mm").is_dir():  # a clone that need not be installed
-    sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a clone need not be installed
 
 from wavemix_mm.errors import UserInputError
 
@@ -23,11 +21,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     number = "without files: number of images, spread over the test set (default %(default)s)"
     parser.add_argument("--images", type=int, default=8, metavar="N", help=number)
     parser.add_argument("--out", type=Path, default=Path("qualitative"), help="folder to write")
-    parser.add_argument(
-        "--trust-checkpoint",
-        action="store_true",
-        help="load a checkpoint of someone you trust even if that runs code in it",
-    )
+    trust = "load a checkpoint of someone you trust even if that runs code in it"
+    parser.add_argument("--trust-checkpoint", action="store_true", help=trust)
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
     return parser.parse_intermixed_args(argv)  # files may follow options
 
@@ -137,7 +132,6 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
 
     import mmcv
-    from mmengine.device import get_device
     from mmengine.registry import DefaultScope
     from mmengine.utils import track_iter_progress
     from mmseg.apis import inference_model
@@ -145,25 +139,22 @@ def main(argv: list[str] | None = None) -> None:
 
     from wavemix_mm.apis import init_model
     from wavemix_mm.engine import messages
-    from wavemix_mm.engine.checkpoints import fit, loading
     from wavemix_mm.engine.run import class_check, command_line, config, data_check
 
-    with command_line.cli_errors(), loading.allow_unsafe_pickle(args.trust_checkpoint):
+    with command_line.cli_errors():
         cfg = config.load_config(args.config, config.parse_options(args.cfg_options))
         if cfg.get("default_scope") != "mmseg":
             raise UserInputError(f"config {args.config} is not a segmentation config.")
-        loading.check_file(args.checkpoint)
         data_check.check_data_paths(cfg, "test_dataloader")
         config.adapt_to_machine(cfg, launcher="none")
         pipeline = cfg.test_dataloader.dataset.pipeline
-        with messages.building(f"config {args.config} cannot be built"):
-            model = init_model(cfg, device=get_device())
-            with DefaultScope.overwrite_default_scope("mmseg"):
-                dataset = DATASETS.build(cfg.test_dataloader.dataset)
+        model = init_model(cfg, args.checkpoint, trust_checkpoint=args.trust_checkpoint)
+        with (
+            messages.building(f"config {args.config} cannot be built"),
+            DefaultScope.overwrite_default_scope("mmseg"),
+        ):
+            dataset = DATASETS.build(cfg.test_dataloader.dataset)
         class_check.check_num_classes(model, dataset, args.config)
-        state = loading.read_state_dict(args.checkpoint)
-        fit.check_state_dict(model, state, args.checkpoint)
-        model.load_state_dict(state)
         infos = pick(dataset, args.files, args.images)
         try:
             args.out.mkdir(parents=True, exist_ok=True)

@@ -41,7 +41,7 @@ def run_tool(name: str, arguments: Sequence[str]) -> None:
     assert spec is not None and spec.loader is not None
     tool = module_from_spec(spec)
     spec.loader.exec_module(tool)
-    tool.main(arguments)
+    tool.main(arguments, f"wavemix-mm {name}")
     if name != "demo":
         from wavemix_mm.engine.parallel.distributed import leave
 

@@ -30,23 +30,17 @@ _MEANINGS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """A contradiction in a config or its data.
+    """A contradiction in a config or its data."""
 
-    Attributes:
-        text: Names of the contradicting values in the config, and what to do.
-        is_error: Whether the run would fail or learn nothing. Else the text is a warning.
-    """
-
-    text: str
-    is_error: bool = True
+    text: str  # names the contradicting values, and says what to do
+    is_error: bool = True  # the run would fail or learn nothing; else the text is a warning
 
 
 @contextlib.contextmanager
 def building(what: str) -> Iterator[None]:
     """Turn any error while a config is read or a model is built into a UserInputError.
 
-    Args:
-        what: Start of the message, e.g. "config a.py cannot be built".
+    Its message begins with `what`, e.g. "config a.py cannot be built".
     """
     try:
         yield
@@ -82,15 +76,10 @@ def warn(message: str) -> None:
 
 
 def check_integers(owner: object, minimum: int, **values: Any) -> None:
-    """Check that arguments are integers of at least `minimum`.
-
-    Args:
-        owner: The object with these arguments; the message names its class.
-        minimum: The smallest value allowed.
-        **values: The arguments.
+    """Check that arguments of an object are integers of at least `minimum`.
 
     Raises:
-        UserInputError: If an argument is not.
+        UserInputError: If an argument is not; the message names it and the class of the object.
     """
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:

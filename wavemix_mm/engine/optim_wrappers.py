@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from wavemix_mm.registry import OPTIM_WRAPPERS, type_name
 # Instructions that multiply bfloat16 numbers. Without them oneDNN converts to float32 and back, and
 # a network takes up to ten times as long as in float32.
 _BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}
+_warn_once = cache(warn)  # a run may have several wrappers
 AMP_KEYS = ("loss_scale", "dtype", "use_fsdp")  # arguments of AmpOptimWrapper alone
 
 
@@ -39,7 +40,10 @@ class BFloat16OptimWrapper(OptimWrapper):
         self._device_type = torch.device(get_device()).type
         self._enabled = self._device_type != "cpu" or is_cpu_fast_in_bfloat16()
         if not self._enabled:
-            _warn_of_float32()
+            _warn_once(
+                "this CPU has no fast bfloat16 (AMX or AVX-512 BF16): BFloat16OptimWrapper trains "
+                "in float32."
+            )
 
     @contextlib.contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
@@ -71,28 +75,14 @@ def set_mixed_precision(optim_wrapper: dict[str, Any]) -> None:
         optim_wrapper.setdefault("loss_scale", "dynamic")
 
 
-@cache  # a run may have several wrappers
-def _warn_of_float32() -> None:
-    warn(
-        "this CPU has no fast bfloat16 (AMX or AVX-512 BF16): BFloat16OptimWrapper trains in "
-        "float32."
-    )
-
-
 @cache
 def is_cpu_fast_in_bfloat16() -> bool:
     """Tell whether the CPU has instructions for products of bfloat16 numbers (AMX or AVX-512).
 
     Others, such as those of ARM, count as slow: they have not been measured.
     """
-    return not _BFLOAT16_FLAGS.isdisjoint(_cpu_flags())
-
-
-def _cpu_flags() -> Collection[str]:
-    if hasattr(torch.cpu, "get_capabilities"):
-        return [name for name, value in torch.cpu.get_capabilities().items() if value is True]
-    with contextlib.suppress(OSError):  # older PyTorch; there is such a file on Linux alone
+    with contextlib.suppress(OSError):  # there is such a file on Linux alone
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("flags"):
-                return line.split()
-    return []
+                return not _BFLOAT16_FLAGS.isdisjoint(line.split())
+    return False

@@ -1,18 +1,37 @@
-"""Pickles made of the allowed names and operations in any order never run code.
+"""Pickles of the allowed names and operations, in any order, run no code and take little memory.
 
 WAVEMIX_MM_FUZZ_EXAMPLES=10000 in the environment takes so many.
 """
 
+import io
 import os
+import tracemalloc
 import warnings
 
+import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mmengine.infer import BaseInferencer
 from mmengine.logging import MessageHub
-from test_torch_files import int_, name, storage, text, write
+from test_torch_files import (
+    ARRAY,
+    DTYPE,
+    ENCODE,
+    ORDERED,
+    encoded,
+    get,
+    int_,
+    mark_of,
+    name,
+    put,
+    storage,
+    text,
+    write,
+)  # fmt: skip
 
 from wavemix_mm.engine.checkpoints.loading import read_checkpoint
+from wavemix_mm.engine.checkpoints.plain_pickle import Unpickler, count_values
 from wavemix_mm.engine.checkpoints.safe_globals import HISTORY, MAKERS
 from wavemix_mm.errors import UserInputError
 
@@ -101,3 +120,145 @@ def test_no_code_runs(tmp_path):
         run()
     print(f"{read} of {EXAMPLES} were read")
     assert read > EXAMPLES / 50
+
+
+# What is read pays for the memory that it takes, so that a small file cannot take much.
+
+
+N = 2000
+LOGS = name(HISTORY)
+
+
+def some(number, item):
+    return b"](" + item * number + b"e"
+
+
+def many(item):
+    return some(N, item)
+
+
+def array(length, data):
+    dtype = DTYPE + text("u1") + b"\x85R"
+    return ARRAY + mark_of(b"K\x01", int_(length) + b"\x85", dtype, b"\x89", data) + b"b"
+
+
+TEXTS = mark_of(*(text(chr(0x100 + i)) + put(i) for i in range(171)))
+LONG = encoded("A" * 100_000) + put(0)
+LOG = b"}(" + b"".join(
+    text(key) + array(100_000, encoded("A" * 100_000)) for key in ("_log_history", "_count_history")
+) + b"u" + put(0)  # fmt: skip
+MODULES = (
+    b"}"
+    + text("_metadata")
+    + b"}("
+    + b"".join(text(chr(0x100 + i)) + b"}" + text("version") + b"K\x01s" for i in range(N))
+    + b"us"
+    + put(0)
+)
+VALUES = {
+    "no values": many(b"N"),
+    "truths": many(b"\x88"),
+    "untruths": many(b"\x89"),
+    "empty tuples": many(b")"),
+    "known values": b"N" + put(0) + many(b"h\0"),
+    "known values with far places": b"N" + put(0) + many(get(0)),
+    "small numbers": many(b"K\x01"),
+    "numbers": many(b"M\xff\xff"),
+    "large numbers": many(b"J\xff\xff\xff\x7f"),
+    "long numbers": many(int_(1 << 70)),
+    "fractions": many(b"G" + bytes(8)),
+    "places": b"".join(b"K\x01" + put(i) for i in range(N)),
+    "marks": b"(" * N + b"N",
+    "short text": many(b"U\x01a"),
+    "text": many(text("abc")),
+    "wide text": many(text("\U0001f600" + "a" * 2000)),
+    "lists": many(b"]"),
+    "lists of one": many(b"]Na"),
+    "tuples of one": many(b"N\x85"),
+    "tuples of two": many(b"NN\x86"),
+    "tuples of some": many(b"(NNNNt"),
+    "objects": many(name("collections.OrderedDict") + b")\x81"),
+    "tuples of three": many(b"NNN\x87"),
+    "long tuples": b"](" + mark_of(b"N" * 1000) * 20 + b"e",
+    "dicts": many(b"}"),
+    "dicts of one": many(b"}NNs"),
+    "dicts with the same keys": TEXTS
+    + some(100, b"}(" + b"".join(get(i) + b"N" for i in range(171)) + b"u"),
+    "names": many(name("torch.float32")),
+    "calls": many(name("collections.OrderedDict") + b")R"),
+    "sets": TEXTS + put(200) + some(200, name("builtins.set") + get(200) + b"\x85R"),
+    "sizes": some(171, b"N") + put(0) + some(200, name("torch.Size") + get(0) + b"\x85R"),
+    "counters": b"}("
+    + b"".join(int_(i) + b"K\x01" for i in range(171))
+    + b"u"
+    + put(0)
+    + some(200, name("collections.Counter") + get(0) + b"\x85R"),
+    "encoded text": text("A" * 100_000)
+    + put(0)
+    + some(50, ENCODE + get(0) + text("latin1") + b"\x86R"),
+    "arrays": LONG + some(50, array(100_000, get(0))),
+    "scalars": DTYPE
+    + text("S100000")
+    + b"\x85R"
+    + put(1)
+    + LONG
+    + some(50, name("numpy.core.multiarray.scalar") + get(1) + get(0) + b"\x86R"),
+    "logs": LOG + some(50, LOGS + b")\x81" + get(0) + b"b"),
+    "versions": MODULES + some(20, ORDERED + b")R" + get(0) + b"b"),
+    "storages": b"(" + b"".join(storage(16, str(i)) for i in range(N)) + b"N",
+}
+
+
+def make_unpickler(data):
+    storages = {}
+
+    def find_storage(key, numel, dtype):
+        return storages.setdefault(key, torch.empty(numel, dtype=dtype))
+
+    return Unpickler(io.BytesIO(data + b"."), 1 << 28, find_storage)
+
+
+@pytest.mark.parametrize("data", VALUES.values(), ids=VALUES)
+def test_values_pay_for_their_memory(data):
+    unpickler = make_unpickler(data)
+    before = unpickler.memory
+    tracemalloc.start()
+    try:
+        value = unpickler.load()  # noqa: F841
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert taken < before - unpickler.memory + len(data) + 4000
+
+
+SHARED = b"](" + b"N" * 10 + b"e" + put(0)
+
+
+@pytest.mark.parametrize(
+    ("data", "count"),
+    [
+        (some(50, b"N"), 51),
+        (some(50, text("abc")), 201),
+        (SHARED + some(50, get(0)), 551),
+        (some(50, b"}" + text("key") + b"Ns"), 301),
+        (some(1, encoded("abc")), 5),
+        (some(1, array(64, encoded("A" * 64))), 66),
+        (some(1, name("builtins.set") + some(9, b"N") + b"\x85R"), 3),
+        (some(1, LOGS + b")\x81"), 2),
+    ],
+)
+def test_values_count_wherever_they_stand(data, count):
+    assert count_values(make_unpickler(data).load(), {}) == count
+
+
+NUMBERS = b"".join(int_(i) + b"N" for i in range(1000))
+
+
+@pytest.mark.parametrize(
+    "data", [b"}(" + NUMBERS + b"u", name("builtins.set") + b"](" + NUMBERS + b"e\x85R"]
+)
+def test_numbers_as_keys_pay_for_their_comparisons(data):
+    unpickler = make_unpickler(data)
+    before = unpickler.memory
+    unpickler.load()
+    assert before - unpickler.memory > 1000**2 // 2

@@ -213,6 +213,7 @@ def hostile_archives(folder):
     yield legacy, data[:-24] + struct.pack("<q", 1 << 60) + data[-16:]
     keys = data.rindex(b"]q\x00X")  # the list of storages
     yield folder / "keys.pth", data[:keys] + b"]K\x01\x85" + PAIRS + b"a." + bytes(32)
+    yield folder / "no_keys.pth", data[:keys] + b"]."
 
 
 def test_hostile_files_are_refused_within_limits(tmp_path):

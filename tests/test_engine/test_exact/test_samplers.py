@@ -61,7 +61,9 @@ def test_shuffled_passes_of_the_infinite_sampler(process):
     expected = passes[rank::processes]
     assert take(sampler, 26) == expected[:26]
     for start in (1, 5, 6, 7, 13, 20):
+        sampler.start = 0
         sampler.skip(start)
+        sampler.skip(99)  # as mmengine does after StatelessSeedHook has set the start
         indices = take(sampler, 6)
         assert indices == expected[start : start + 6]
         assert [i.epoch for i in indices] == [i.epoch for i in expected[start : start + 6]]
@@ -110,11 +112,6 @@ def test_seeds_that_are_none(kind, seed):
 def test_infinite_sampler_of_an_empty_dataset():
     with pytest.raises(UserInputError, match="the dataset is empty"):
         StatelessInfiniteSampler([])
-
-
-def test_samples_to_skip_are_not_negative():
-    with pytest.raises(UserInputError, match="num_samples=-1"):
-        StatelessInfiniteSampler(Draws()).skip(-1)
 
 
 @pytest.mark.parametrize("kind", [StatelessSampler, StatelessInfiniteSampler])

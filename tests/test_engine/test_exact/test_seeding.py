@@ -8,8 +8,8 @@ import random
 import numpy as np
 import pytest
 import torch
-from mmengine.dataset import BaseDataset, ClassBalancedDataset, ConcatDataset, RepeatDataset
-from torch.utils.data import DataLoader, Dataset, Subset
+from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.data._utils.fetch import _MapDatasetFetcher
 
 from wavemix_mm.engine.exact.seeding import SampleIndex, seed_generators, seed_samples
@@ -29,9 +29,6 @@ class Draws(BaseDataset):
     def prepare_data(self, idx):
         return super().prepare_data(idx)["sample_idx"], *draws()
 
-    def get_cat_ids(self, idx):
-        return [self.get_data_info(idx)["label"]]
-
 
 def test_equal_keys_give_equal_states():
     def at(*key):
@@ -46,24 +43,6 @@ def test_states_are_the_same_in_every_process_and_version():
     """A run may go on with another version of Python."""
     assert seed_generators(0, 1, 2, 3) == 10165565730050676819
     assert draws() == pytest.approx((0.7890336121714732, 0.06058692728548487, 0.13097745180130005))
-
-
-def test_neighbours_have_nothing_in_common():
-    """The first draws for 4,000 keys, of each generator, are uniform and independent."""
-    keys = [(0, 1, epoch, index) for epoch in range(40) for index in range(100)]
-    rows = np.array([draws() for key in keys if seed_generators(*key)])
-    assert rows.shape == (4000, 3)
-    for column in rows.T:
-        assert np.abs(np.histogram(column, 10, (0, 1))[0] - 400).max() < 100  # 5 sigma
-    lagged = [*rows.T, rows[1:, 0].tolist() + [0.5], rows[100:, 0].tolist() + [0.5] * 100]
-    correlations = np.corrcoef(lagged) - np.eye(5)
-    assert np.abs(correlations).max() < 0.08  # 5 sigma
-
-
-def test_an_index_is_an_integer_and_crosses_to_other_processes():
-    index = pickle.loads(pickle.dumps(SampleIndex(4, seed=5, epoch=6)))
-    assert index == 4 and list(range(9))[index] == 4
-    assert (index.seed, index.epoch) == (5, 6)
 
 
 class Failing(Draws):
@@ -83,14 +62,10 @@ class WithoutPipeline(Dataset):
 
 DATASETS = {
     "plain": Draws,
-    "serialized": lambda: Draws(serialize_data=True),
     "refusing": Failing,
     "without a pipeline": WithoutPipeline,
     "concatenated": lambda: ConcatDataset([Draws(), Draws()]),
-    "torch's concatenated": lambda: torch.utils.data.ConcatDataset([Draws(), WithoutPipeline()]),
     "repeated": lambda: RepeatDataset(Draws(), 2),
-    "balanced": lambda: ClassBalancedDataset(Draws(), 1e-3),
-    "subset": lambda: Subset(Draws(), range(6)),
 }
 
 

@@ -12,7 +12,6 @@ from mmengine.runner import Runner
 from processes import run_in_processes
 
 from wavemix_mm.engine.checkpoints.loading import read_checkpoint
-from wavemix_mm.engine.guard.step_guard import StepGuard
 from wavemix_mm.engine.hooks import NonFiniteHook
 from wavemix_mm.errors import UserInputError
 
@@ -253,10 +252,6 @@ def test_arguments(tmp_path, arguments):
 
 def test_answers_that_come_late(tmp_path, monkeypatch):
     """As on a GPU: the hooks read no tensor but the answer to the step before."""
-    monkeypatch.setattr(
-        "wavemix_mm.engine.hooks.non_finite_hook.StepGuard",
-        lambda wrapper, model: StepGuard(wrapper, model, on_device=True),
-    )
     fused = dict(optimizer=dict(type="SGD", lr=0.1, momentum=0.9, fused=True))
     hooks = [dict(type=f"wavemix_mm.{kind}Hook") for kind in ("StatelessSeed", "MeanLoss")]
     readers = set()  # functions that the host would wait in

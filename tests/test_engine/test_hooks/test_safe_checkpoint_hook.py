@@ -52,9 +52,6 @@ def pointer(folder):
 @pytest.mark.parametrize(
     ("hook", "overrides"),
     [
-        (dict(interval=3), {}),
-        (dict(interval=3, save_last=False), {}),
-        (dict(interval=1, save_begin=3), {}),
         (dict(interval=2, max_keep_ckpts=1, filename_tmpl="state_{}.pth"), {}),
         (dict(interval=1, max_keep_ckpts=1, **BEST), {}),
         (dict(interval=3, max_keep_ckpts=2, save_best="auto", rule="less"), {}),

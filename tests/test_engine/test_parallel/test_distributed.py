@@ -63,21 +63,18 @@ def test_process_group_on_a_cpu_keeps_what_the_config_says(config, key):
     assert wrapper.pop("device_ids") is None and cfg[key] == config[key]
 
 
-@pytest.mark.parametrize(
-    ("launcher", "name"),
-    [("pytorch", "RANK"), ("slurm", "SLURM_PROCID"), ("mpi", "OMPI_COMM_WORLD_RANK")],
-)
-def test_launcher_without_its_environment(monkeypatch, launcher, name):
+@pytest.mark.parametrize("launcher", NAMES)
+def test_launcher_without_its_environment(monkeypatch, launcher):
     for key in list(os.environ):
         if key.startswith(("SLURM", "OMPI")) or key in ("RANK", "WORLD_SIZE", "MASTER_ADDR"):
             monkeypatch.delenv(key)
-    with pytest.raises(UserInputError, match=f"--launcher {launcher} needs .*{name}"):
+    with pytest.raises(UserInputError, match=f"--launcher {launcher} needs .*{NAMES[launcher][0]}"):
         distributed.init_distributed(Config(), launcher)
 
 
 @pytest.mark.parametrize("timeout", [0, -1, True, "1 h", None])
 def test_timeout_must_be_a_number_of_seconds(monkeypatch, timeout):
-    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+    for name in (*NAMES["pytorch"], "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.setenv(name, "0")
     cfg = Config(dict(env_cfg=dict(dist_cfg=dict(timeout=timeout))))
     with pytest.raises(UserInputError, match=r"^env_cfg\.dist_cfg\.timeout=.* positive number"):
@@ -99,23 +96,19 @@ def test_a_process_that_does_not_come():
     assert "\n" not in message
 
 
-def decide(error):
+def decide():
     distributed.init_distributed(Config(), "pytorch")
 
-    def function():
-        if error:
-            raise UserInputError(f"rank {get_rank()} says no.")
-        return f"rank {get_rank()} says yes."
+    def refuse():
+        raise UserInputError(f"rank {get_rank()} says no.")
 
-    try:
-        return distributed.agree(function)
-    except UserInputError as refusal:
-        return str(refusal)
+    with pytest.raises(UserInputError) as caught:
+        distributed.agree(refuse)
+    return distributed.agree(lambda: f"rank {get_rank()} says yes."), str(caught.value)
 
 
-@pytest.mark.parametrize(("error", "word"), [(False, "yes"), (True, "no")])
-def test_the_first_process_decides(error, word):
-    assert run_in_processes(2, decide, error) == [f"rank 0 says {word}."] * 2
+def test_the_first_process_decides():
+    assert run_in_processes(2, decide) == [("rank 0 says yes.", "rank 0 says no.")] * 2
 
 
 def test_a_sentence_is_said_once_on_a_machine(monkeypatch, tmp_path):
@@ -128,9 +121,8 @@ def test_a_sentence_is_said_once_on_a_machine(monkeypatch, tmp_path):
 
 
 def leave(path, port):
-    os.environ.update(
-        RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=port, CUDA_VISIBLE_DEVICES=""
-    )
+    os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0")
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port, CUDA_VISIBLE_DEVICES="")
     distributed.leave()  # nothing for a process alone
     distributed.init_distributed(Config(), "pytorch")
     atexit.register(path.touch)

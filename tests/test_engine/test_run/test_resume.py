@@ -42,12 +42,6 @@ def test_from_the_newest_or_a_given_checkpoint(work_dir):
     assert resumed(work_dir, None, resume=False, load_from="a.pth") == (False, "a.pth")
 
 
-def test_without_a_pointer(work_dir, capsys):
-    (work_dir / "last_checkpoint").unlink()
-    assert resumed(work_dir, "auto") == (True, str(work_dir / "epoch_2.pth"))
-    assert not capsys.readouterr().err
-
-
 def test_damaged_checkpoint_is_named(work_dir, capsys):
     (work_dir / "epoch_2.pth").write_bytes(b"")
     assert resumed(work_dir, "auto") == (True, str(work_dir / "epoch_1.pth"))
@@ -69,13 +63,6 @@ def test_no_silent_start_at_epoch_0(work_dir):
         resumed(work_dir, "auto")
     message = str(caught.value)
     assert "epoch_1.pth: " in message and "epoch_2.pth: " in message and "--resume" in message
-
-
-def test_pointer_to_a_checkpoint_that_is_gone(work_dir):
-    for path in work_dir.glob("*.pth"):
-        path.unlink()
-    with pytest.raises(UserInputError, match=r"epoch_2\.pth: last_checkpoint names it"):
-        resumed(work_dir, "auto")
 
 
 def test_best_checkpoint_alone(work_dir):

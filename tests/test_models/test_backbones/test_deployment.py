@@ -58,19 +58,14 @@ def test_jit_trace(network, grad):
         assert_equal(network, traced)
 
 
-def test_export_with_dynamic_batch_and_sides(network):
+def test_export_and_onnx_with_dynamic_batch_and_sides(network, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
     example = torch.randn(2, 3, 96, 128)
     shapes = ({0: DYNAMIC, 2: DYNAMIC, 3: DYNAMIC},)
     program = torch.export.export(network, (example,), dynamic_shapes=shapes)
     assert_equal(network, program.module())
-
-
-def test_onnx_with_dynamic_batch_and_sides(network, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    example = torch.randn(2, 3, 96, 128)
-    shapes = ({0: DYNAMIC, 2: DYNAMIC, 3: DYNAMIC},)
-    file = str(tmp_path / "network.onnx")
-    torch.onnx.export(network, (example,), file, dynamo=True, dynamic_shapes=shapes, verbose=False)
+    file = tmp_path / "network.onnx"
+    torch.onnx.export(program, f=file, dynamo=True, verbose=False)
     session = onnxruntime.InferenceSession(file)
     name = session.get_inputs()[0].name
 

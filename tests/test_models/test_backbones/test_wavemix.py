@@ -113,36 +113,24 @@ def test_checkpointing_recomputes_in_training_only():
 
 
 @pytest.mark.parametrize(
-    "arch, expected",
+    "arch, explicit, expected",
     [
-        ("192/16-l3", (192, 16, (1, 2, 3))),
-        ("lite-128/8", (128, 8, (1,))),
-        ("256/16-l4", (256, 16, (1, 2, 3, 4))),
-        ("256/16-l1", (256, 16, (1,))),
-        ("12/1-l5", (12, 1, (1, 2, 3, 4, 5))),
-        ("lite-20/3", (20, 3, (1,))),
-    ],
-)
-def test_arch(arch, expected):
-    with torch.device("meta"):
-        net = WaveMix(arch=arch)
-    assert (net.embed_dims, net.depth, net.blocks[0].levels) == expected
-
-
-@pytest.mark.parametrize(
-    "kwargs, expected",
-    [
-        (dict(arch="256/16-l4", embed_dims=64, depth=2, levels=(2,)), (64, 2, (2,))),
+        ("192/16-l3", {}, (192, 16, (1, 2, 3))),
+        ("256/16-l1", {}, (256, 16, (1,))),
+        ("12/1-l5", dict(ff_channels=32), (12, 1, (1, 2, 3, 4, 5))),
+        ("lite-20/3", {}, (20, 3, (1,))),
+        ("256/16-l4", dict(embed_dims=64, depth=2, levels=(2,)), (64, 2, (2,))),
         # the default values of other archs too
-        (dict(arch="256/16-l4", embed_dims=192, levels=3), (192, 16, (1, 2, 3))),
-        (dict(arch="lite-128/8", depth=16), (128, 16, (1,))),
+        ("256/16-l4", dict(embed_dims=192, levels=3), (192, 16, (1, 2, 3))),
+        ("lite-128/8", dict(depth=16), (128, 16, (1,))),
     ],
 )
-def test_explicit_arguments_override_the_arch(kwargs, expected):
+def test_arch_and_explicit_arguments(arch, explicit, expected):
     with torch.device("meta"):
-        net = WaveMix(ff_channels=32, **kwargs)
+        net = WaveMix(arch=arch, **explicit)
     assert (net.embed_dims, net.depth, net.blocks[0].levels) == expected
-    assert net.blocks[0].paths[0].project.out_channels == 32
+    width = explicit.get("ff_channels", net.embed_dims)
+    assert net.blocks[0].paths[0].project.out_channels == width
 
 
 @pytest.mark.parametrize(

@@ -63,33 +63,6 @@ def test_one_transform_for_each_level(levels, transforms, monkeypatch):
     assert shapes == [(2, 2, 16 >> level, 24 >> level) for level in range(transforms)]
 
 
-@pytest.mark.parametrize(
-    "levels, strides, outs",
-    [
-        (3, [2, 2, 2], [8, 4, 4]),
-        ((3,), [8], [8]),
-        ((1, 3), [2, 4], [8, 4]),
-        ((2, 4), [4, 4], [8, 4]),
-    ],
-)
-def test_paths(levels, strides, outs):
-    block = WaveMixBlock(8, levels=levels)
-    assert [path.upsample.stride[0] for path in block.paths] == strides
-    assert [path.upsample.kernel_size[0] for path in block.paths] == [s + 2 for s in strides]
-    assert [path.upsample.out_channels for path in block.paths] == outs
-    # the highest level gets its bands alone, the others the output of the next higher one too
-    inputs = [path.expand.in_channels for path in block.paths]
-    assert inputs == [12] * (len(strides) - 1) + [8]
-
-
-@pytest.mark.parametrize("upsample", ["idwt", "bilinear", "bicubic"])
-@pytest.mark.parametrize("levels", [2, (3,), (1, 3)])
-@pytest.mark.parametrize("size", [(16, 8), (7, 9), (1, 1)], ids=str)
-def test_other_upsamplings_keep_the_size(size, levels, upsample):
-    block = WaveMixBlock(16, levels=levels, ff_channels=64, upsample=upsample)
-    assert block(torch.randn(2, 16, *size)).shape == (2, 16, *size)
-
-
 def test_idwt_upsampling_takes_the_wavelet_of_the_mixer():
     mixer = dict(type="wavemix_mm.DWTMixer", wavelet="db2")
     block = WaveMixBlock(8, levels=1, ff_channels=16, token_mixer=mixer, upsample="idwt")

@@ -98,7 +98,7 @@ def test_gradients(kind):
 
 
 @pytest.mark.parametrize("upsample", ["deconv", "idwt", "bilinear", "bicubic"])
-@pytest.mark.parametrize("levels", [1, 2, (3,)])
+@pytest.mark.parametrize("levels", [2, (3,), (1, 3)])
 def test_block_keeps_the_size(kind, levels, upsample):
     mixer = dict(type=f"wavemix_mm.{kind}")
     block = WaveMixBlock(16, levels, ff_channels=64, token_mixer=mixer, upsample=upsample)

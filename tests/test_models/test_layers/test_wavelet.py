@@ -10,7 +10,7 @@ from pytorch_wavelets import DWTForward, DWTInverse
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.models.layers.wavelet import DWT2d, IDWT2d
 
-WAVELETS = [  # of Table 13
+TABLE_13 = [
     *("haar", "db2", "db3", "db4", "db5", "bior1.3", "bior1.5", "rbio1.3", "coif1", "coif2"),
     *("sym2", "sym3"),
 ]
@@ -28,17 +28,19 @@ def _pywt_bands(x, wavelet):
     return torch.from_numpy(np.concatenate((ll, details), axis=1))
 
 
-@pytest.mark.parametrize("wavelet", WAVELETS)
+@pytest.mark.parametrize("wavelet", pywt.wavelist(kind="discrete"))
 def test_equals_pywavelets(wavelet):
     transform, inverse = DWT2d(wavelet).double(), IDWT2d(wavelet).double()
-    for height, width in SIZES:
+    # dmey is the truncation of a filter without end, and does not reconstruct exactly
+    tolerance = 5e-2 if wavelet == "dmey" else 1e-9
+    for height, width in SIZES if wavelet in TABLE_13 else [(6, 6)]:
         x = torch.randn(2, 3, height, width, dtype=torch.float64)
         bands = transform(x)
-        torch.testing.assert_close(bands, _pywt_bands(x, wavelet), rtol=0, atol=1e-12)
+        torch.testing.assert_close(bands, _pywt_bands(x, wavelet), rtol=0, atol=1e-10)
         # an odd side is extended by zeros or by its last sample, and comes back extended
         mode = "constant" if wavelet == "haar" else "replicate"
         x = F.pad(x, (0, width % 2, 0, height % 2), mode=mode)
-        torch.testing.assert_close(inverse(bands), x, rtol=0, atol=1e-10)
+        torch.testing.assert_close(inverse(bands), x, rtol=0, atol=tolerance)
 
 
 # Its periodization wraps around once only: it is right where a side, made even, is not shorter than
@@ -53,22 +55,6 @@ def test_equals_pytorch_wavelets(wavelet, size):
     torch.testing.assert_close(DWT2d(wavelet)(x), bands, rtol=0, atol=2e-6)
     expected = DWTInverse(wave=wavelet, mode=_mode(wavelet))((low, [high]))
     torch.testing.assert_close(IDWT2d(wavelet)(bands), expected, rtol=0, atol=2e-6)
-
-
-@pytest.mark.parametrize("wavelet", pywt.wavelist(kind="discrete"))
-def test_every_discrete_wavelet(wavelet):
-    x = torch.randn(1, 2, 6, 6, dtype=torch.float64)
-    bands = DWT2d(wavelet).double()(x)
-    torch.testing.assert_close(bands, _pywt_bands(x, wavelet), rtol=0, atol=1e-10)
-    # dmey is the truncation of a filter without end, and does not reconstruct exactly
-    tolerance = 5e-2 if wavelet == "dmey" else 1e-9
-    torch.testing.assert_close(IDWT2d(wavelet).double()(bands), x, rtol=0, atol=tolerance)
-
-
-def test_two_by_two_by_hand():
-    x = torch.tensor([[1.0, 2.0], [3.0, 8.0]])
-    expected = torch.tensor([7.0, -4.0, -3.0, 2.0]).view(1, 4, 1, 1)
-    assert torch.equal(DWT2d()(x[None, None]), expected)
 
 
 def test_four_by_four_by_hand():

@@ -10,14 +10,12 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 from measuring.candidates import Candidate
-from measuring.report import number, progress_bar, table, write_csv
-from measuring.session import Settings, measure
+from measuring.report import number, table, write_csv
+from measuring.session import Settings
 
-from comparing.report import Comparison, mean_text
+from comparing.report import Comparison, mean_text, measure_with_bar, set_log_scale
 
 # Okabe and Ito's colors, which color-blind readers can tell apart
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -38,11 +36,7 @@ class Ablation(Comparison):
         self, candidates: Sequence[Candidate], size: tuple[int, int] | None, settings: Settings
     ) -> None:
         """Measure training steps in turns, and the peak memory of each network's training."""
-        only_training = replace(settings, batch=0)
-        with progress_bar() as bar:
-            task = bar.add_task("costs", total=only_training.count_steps(len(candidates)))
-            rows = measure(candidates, only_training, lambda phase: bar.advance(task))
-        for row in rows:
+        for row in measure_with_bar(candidates, replace(settings, batch=0)):
             cost = {key: row[key] for key in _COSTS if key in row}
             self.costs[row["model"]] = cost | dict(note=row.get("note", ""))
 
@@ -134,16 +128,9 @@ class Ablation(Comparison):
         if "mean" in rows[0]:
             panels[0].axvline(rows[0]["mean"], color="0.6", zorder=0)
         if has_time:
-            _draw_ratios(panels[1], f"time of a training step / {self.reference}")
+            panels[1].axvline(1, color="0.6", zorder=0)
+            set_log_scale(panels[1])
+            panels[1].set_xlabel(f"time of a training step / {self.reference}")
         for axes in panels:
             axes.grid(axis="x", alpha=0.3)
         return figure
-
-
-def _draw_ratios(axes: Axes, label: str) -> None:
-    axes.axvline(1, color="0.6", zorder=0)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel(label)

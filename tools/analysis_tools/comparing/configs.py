@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.optim.scheduler.param_scheduler import INF
 
 from wavemix_mm.engine.messages import building
-from wavemix_mm.engine.run.config import load_config, parse_options
+from wavemix_mm.engine.run.config import hook_configs, load_config, parse_options
 from wavemix_mm.engine.run.data_check import check_data_paths
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import type_name
@@ -40,28 +40,26 @@ _HOOK_KEYS = ("switch_epoch", "last_epochs", "begin_epoch")
 class Entry:
     """One network of a comparison."""
 
-    name: str  # LABEL of name=LABEL, or the file name of the config without its suffix
+    name: str  # file name of the config without its suffix
     cfg: Config  # with the options
     words: tuple[str, ...]  # for measuring.models.build_model; the first is the config's path
     metric: str  # key of the metric that is compared
 
 
-def load_entries(models: Iterable[Sequence[str]]) -> list[Entry]:
+def load_entries(configs: Iterable[str], words: Sequence[str] = ()) -> list[Entry]:
     """Read configs, and check before anything trains that they can be compared.
 
     Args:
-        models: Words of each network: a config (path, or name of one of wavemix_mm, mmseg or
-            mmpretrain), then ``KEY=VALUE`` to be changed in it, and ``name=LABEL``.
+        configs: Paths, or names of configs of wavemix_mm, mmseg or mmpretrain.
+        words: ``KEY=VALUE`` to be changed in all of them.
 
     Raises:
         UserInputError: If a config cannot be read, trained or evaluated, two have the same name,
             their task, data, augmentation or batch differ, or the data is missing.
     """
     entries: dict[str, Entry] = {}
-    for text, *words in models:
-        path, options = find_config(text), parse_options(words)
-        name = str(options.pop("name", Path(path).stem))
-        cfg = load_config(path, options)
+    for path in map(find_config, configs):
+        name, cfg = Path(path).stem, load_config(path, parse_options(words))
         with building(f"config {path} cannot be compared"):
             entry = Entry(name, cfg, (path, *words), _find_metric(path, cfg))
         if name in entries:
@@ -132,8 +130,7 @@ def rescale(cfg: Config, epochs: int) -> None:
     for key in ("dynamic_intervals", "val_begin"):
         cfg.train_cfg.pop(key, None)
     cfg.train_cfg.update(max_epochs=epochs, val_interval=epochs)
-    hooks = [*(cfg.get("default_hooks") or {}).values(), *(cfg.get("custom_hooks") or [])]
-    hooks = [hook for hook in hooks if hook]  # None: a default hook that is switched off
+    hooks = hook_configs(cfg).values()
     for hook in hooks:
         hook.update({key: scale(hook[key]) for key in _HOOK_KEYS if hook.get(key)})
     for owner in (cfg, *hooks):  # SwitchOptimizerHook has schedulers too

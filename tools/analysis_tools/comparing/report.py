@@ -9,6 +9,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from measuring.candidates import Candidate
@@ -26,34 +27,14 @@ _COLUMNS = {
     "training memory, MiB": lambda row: number(row["train_memory_mib"]),
 }
 _OF_ONE_IMAGE = ("parameters", "macs", "latency_ms")
-_OF_A_BATCH = ("images_per_s", "train_images_per_s", "memory_mib", "train_memory_mib")
+_OF_BATCH = ("images_per_s", "train_images_per_s", "memory_mib", "train_memory_mib")
 
 
-def measure_costs(
-    candidates: Sequence[Candidate], size: tuple[int, int] | None, settings: Settings
-) -> dict[str, dict[str, Any]]:
-    """Measure networks in turns; return the costs of each, by its name.
-
-    Candidates have the size of the training, and the settings its batch. Latency and multiply-adds
-    are of one image of `size` (by default that of the training), the others of batches. A cost is
-    absent if it was not measured; then `note` says why.
-    """
-    shown = [replace(one, size=size or one.size) for one in candidates]
-    single = replace(settings, batch=1, train_batch=0, with_memory=False)
-    pairs = ((shown, single, _OF_ONE_IMAGE), (candidates, settings, _OF_A_BATCH))
-    costs: dict[str, dict[str, Any]] = {
-        one.name: dict(size="{}x{}".format(*one.size), note="") for one in shown
-    }
+def measure_with_bar(candidates: Sequence[Candidate], settings: Settings) -> list[dict[str, Any]]:
+    """Run `measuring.session.measure` with a progress bar."""
     with progress_bar() as bar:
-        steps = sum(how_much.count_steps(len(candidates)) for _, how_much, _ in pairs)
-        task = bar.add_task("costs", total=steps)
-        for group, how_much, keys in pairs:
-            for row in measure(group, how_much, lambda phase: bar.advance(task)):
-                cost = costs[row["model"]]
-                cost |= {key: row[key] for key in keys if key in row}
-                notes = dict.fromkeys([cost["note"], row.get("note", "")])
-                cost["note"] = "; ".join(filter(None, notes))
-    return costs
+        task = bar.add_task("costs", total=settings.count_steps(len(candidates)))
+        return measure(candidates, settings, lambda phase: bar.advance(task))
 
 
 @dataclass
@@ -69,8 +50,20 @@ class Comparison:
     def measure(
         self, candidates: Sequence[Candidate], size: tuple[int, int] | None, settings: Settings
     ) -> None:
-        """Measure the costs; see `measure_costs`."""
-        self.costs = measure_costs(candidates, size, settings)
+        """Measure networks of the training's size in turns, with settings of its batch.
+
+        Latency and multiply-adds are of one image of `size` (by default that of the training), the
+        other costs of batches. A cost is absent if it was not measured; then `note` says why.
+        """
+        shown = [replace(one, size=size or one.size) for one in candidates]
+        single = replace(settings, batch=1, train_batch=0, with_memory=False)
+        self.costs = {one.name: dict(size="{}x{}".format(*one.size), note="") for one in shown}
+        for group, how, keys in ((shown, single, _OF_ONE_IMAGE), (candidates, settings, _OF_BATCH)):
+            for row in measure_with_bar(group, how):
+                cost = self.costs[row["model"]]
+                cost |= {key: row[key] for key in keys if key in row}
+                notes = dict.fromkeys([cost["note"], row.get("note", "")])
+                cost["note"] = "; ".join(filter(None, notes))
 
     def values(self, name: str, key: str) -> list[Any]:
         """Return the values of a key in the results of a network that have the metric."""
@@ -137,16 +130,21 @@ class Comparison:
                     axes.errorbar(known[name], mean, error, label=name, **style)
             axes.set_xlabel(label)
             if known and max(known.values()) > 5 * min(known.values()):
-                axes.set_xscale("log")
-                axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-                axes.xaxis.set_major_formatter("{x:g}")
-                axes.xaxis.set_minor_formatter(NullFormatter())
+                set_log_scale(axes)
             axes.margins(x=0.15, y=0.12)
             axes.grid(alpha=0.3)
         panels[0].set_ylabel(f"{self.metric}, %")
         handles, names = panels[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="lower center", ncols=3, bbox_to_anchor=(0.5, 1.0))
         return figure
+
+
+def set_log_scale(axes: Axes) -> None:
+    """Give the x axis a logarithmic scale with plain numbers."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def mean_text(values: Sequence[float], digits: int) -> str:

@@ -17,8 +17,9 @@ from mmengine.logging import HistoryBuffer
 
 from wavemix_mm.errors import UserInputError
 
-_DATASET = dict(dataset_meta=dict, experiment_name=str, mmengine_version=str)
 # Keys whose values may hold text, and the type of each value.
+_CONTENT = dict(optimizer=object, param_schedulers=object, meta=dict, message_hub=dict)
+_DATASET = dict(dataset_meta=dict, experiment_name=str, mmengine_version=str)
 _META = _DATASET | dict(
     time=str,
     mmseg_version=str,
@@ -28,10 +29,8 @@ _META = _DATASET | dict(
     converter=str,
     converted_from=dict,
 )
-_COUNTS = ("epoch", "iter")
-_AS_THEY_ARE = ("optimizer", "param_schedulers")
+_PATHS = ("last_ckpt", "best_ckpt")
 _MOST = 2**31 - 1
-_TEXT = object()
 
 
 def keep_plain(content: Any, path: str) -> Any:
@@ -46,15 +45,13 @@ def keep_plain(content: Any, path: str) -> Any:
     """
     if not isinstance(content, dict):
         raise UserInputError(f"checkpoint {path} holds no state dict.")
-    meta, hub = content.pop("meta", None), content.pop("message_hub", None)
-    states = {key: content.pop(key) for key in _AS_THEY_ARE if key in content}
-    _drop_text(content)
-    content.update(states)
-    if isinstance(meta, dict):
-        content["meta"] = _keep(meta, _META)
-        content["meta"] |= {key: _count(meta, key, path) for key in _COUNTS if key in meta}
-    if isinstance(hub, dict):
-        content["message_hub"] = _message_hub(hub, path)
+    _drop_text(content, _CONTENT)
+    if "meta" in content:
+        meta = content["meta"]
+        counts = {key: _count(meta, key, path) for key in ("epoch", "iter") if key in meta}
+        content["meta"] = _drop_text(dict(meta), _META) | counts
+    if "message_hub" in content:
+        content["message_hub"] = _message_hub(content["message_hub"], path)
     return content
 
 
@@ -73,10 +70,10 @@ def _message_hub(hub: dict, path: str) -> dict[str, dict]:
         part if isinstance(part, dict) else {}
         for part in map(hub.get, ("log_scalars", "runtime_info", "resumed_keys"))
     )
-    runtime_info = _keep(info, _DATASET)
-    for key, value in info.items():
-        is_path = isinstance(key, str) and key.startswith(("last_ckpt", "best_ckpt"))
-        if is_path and isinstance(value, str) and (neighbour := _neighbour(key, value, path)):
+    paths = {key: value for key, value in info.items() if str(key).startswith(_PATHS)}
+    runtime_info = _drop_text(info, _DATASET)
+    for key, value in paths.items():
+        if isinstance(value, str) and (neighbour := _neighbour(key, value, path)):
             runtime_info[key] = neighbour
     return dict(
         log_scalars={key: log for key, log in logs.items() if isinstance(log, HistoryBuffer)},
@@ -99,26 +96,25 @@ def _neighbour(key: str, named: str, path: str) -> str | None:
     return named if folder == own else os.path.join(own, name)
 
 
-def _keep(values: dict, texts: dict[str, Any]) -> dict:
-    """Keep the values of listed keys that have the listed type; drop the text of all others."""
-    others = {key: value for key, value in values.items() if key not in texts}
-    listed = {
-        key: values[key]
-        for key, kind in texts.items()
-        if key in values and isinstance(values[key], kind)
-    }
-    return _drop_text(others) | listed
+def _drop_text(values: dict, listed: dict[str, Any]) -> dict:
+    """Remove text from a dict, also from dicts within, and return the dict.
+
+    Args:
+        values: The dict.
+        listed: The keys whose values may hold text, and the types that these values must have.
+    """
+    for key, value in list(values.items()):
+        if not isinstance(value, listed[key]) if key in listed else _is_text(value):
+            del values[key]
+    return values
 
 
-def _drop_text(value: Any) -> Any:
-    """Remove text, and lists with text, from dicts at any depth; return `_TEXT` for text itself."""
-    if isinstance(value, str | bytes | bytearray):
-        return _TEXT
-    if isinstance(value, np.ndarray) and value.dtype.kind not in "fiubc":
-        return _TEXT
-    if isinstance(value, list | tuple | set):
-        return _TEXT if any(_drop_text(item) is _TEXT for item in value) else value
+def _is_text(value: Any) -> bool:
+    """Tell whether a value is text or a list with text; remove text from a dict."""
     if isinstance(value, dict):
-        for key in [key for key, item in value.items() if _drop_text(item) is _TEXT]:
-            del value[key]
-    return value
+        _drop_text(value, {})
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind not in "fiubc"
+    if isinstance(value, list | tuple | set):
+        return any(map(_is_text, value))
+    return isinstance(value, str | bytes | bytearray)

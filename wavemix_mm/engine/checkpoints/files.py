@@ -13,8 +13,8 @@ import hashlib
 import os
 import shutil
 import zipfile
+from collections import namedtuple
 from pathlib import Path
-from typing import NamedTuple
 
 from wavemix_mm.engine.checkpoints.content import keep_plain
 from wavemix_mm.engine.checkpoints.torch_files import read_torch_file
@@ -25,6 +25,8 @@ POINTER = "last_checkpoint"
 _SIDECAR = ".sha256"
 _TEMPORARY = ".partial"
 _CHUNK = 1 << 20
+# of a checkpoint; the time is when it was written, YYYYMMDD_HHMMSS
+_Progress = namedtuple("_Progress", "iter epoch time")
 
 
 def temporary_path(path: Path) -> Path:
@@ -96,9 +98,8 @@ def find_damage(path: Path) -> str | None:
             return "it is empty"
         if sidecar(path).is_file():
             noted = sidecar(path).read_text(errors="replace").split()[:1]
-            if noted != [_sha256(path)]:
-                return f"its SHA-256 is not the one in {sidecar(path).name}"
-            return None
+            is_same = noted == [_sha256(path)]
+            return None if is_same else f"its SHA-256 is not the one in {sidecar(path).name}"
         if not zipfile.is_zipfile(path):
             return "it is truncated or not a checkpoint"
         with zipfile.ZipFile(path) as archive:
@@ -162,11 +163,7 @@ def find_newest_good(
 
 
 def find_checkpoint(work_dir: str, *folders: str) -> Path | None:
-    """Find the newest whole checkpoint of a run, with a warning for each that is damaged.
-
-    Args:
-        work_dir: Folder of the run.
-        *folders: Other folders with checkpoints of the run.
+    """Call `find_newest_good`, and warn of each checkpoint that is damaged.
 
     Returns:
         The checkpoint; None, with a warning, if the run has written none.
@@ -220,20 +217,13 @@ def _read_pointer(work_dir: Path) -> Path | None:
     return next((path for path in paths if path.exists()), paths[0]) if named else None
 
 
-class _Progress(NamedTuple):
-    iter: int
-    epoch: int
-    time: str  # when the checkpoint was written, YYYYMMDD_HHMMSS
-
-
 def _read_progress(path: Path) -> _Progress | None:
     """Read a training checkpoint's progress, without its tensors; None for another kind of file.
 
     Raises:
         Exception: Of any kind, if it cannot be read, or its epoch or iteration is no count.
     """
-    with open(path, "rb") as stream:
-        content = keep_plain(read_torch_file(stream, tensors=False), str(path))
+    content = keep_plain(read_torch_file(path, "meta"), str(path))
     meta = content.get("meta", {})
     if "message_hub" not in content or not meta.keys() >= {"iter", "epoch"}:
         return None

@@ -43,14 +43,14 @@ def compare_state(model: nn.Module, state: dict[str, Tensor]) -> Fit:
     given = {key: tuple(value.shape) for key, value in state.items()}
     missing = [key for key in own if key not in given]
     unknown = [key for key in given if key not in own]
+    fitting = {key: state[key] for key, shape in own.items() if given.get(key) == shape}
     problems = [
-        f"{key} is {given[key]} in the checkpoint and {shape} in the model"
-        for key, shape in own.items()
-        if given.get(key, shape) != shape
+        f"{key} is {given[key]} in the checkpoint and {own[key]} in the model"
+        for key in own
+        if key in given and key not in fitting
     ]
     problems += [f"{key} {own[key]} is missing in the checkpoint" for key in missing]
     problems += [f"{key} {given[key]} is unknown to the model" for key in unknown]
-    fitting = {key: state[key] for key, shape in own.items() if given.get(key) == shape}
     return Fit(fitting, missing, unknown, problems)
 
 

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from wavemix_mm.engine.checkpoints import FINDERS
 from wavemix_mm.engine.checkpoints.content import keep_plain
-from wavemix_mm.engine.checkpoints.records import Unreadable
+from wavemix_mm.engine.checkpoints.safe_globals import Unreadable
 from wavemix_mm.engine.checkpoints.safetensors_files import read_safetensors
 from wavemix_mm.engine.checkpoints.torch_files import read_torch_file
 from wavemix_mm.engine.messages import warn
@@ -36,6 +36,7 @@ from wavemix_mm.errors import UserInputError
 _ADDRESSES = ("http://", "https://")
 # mmengine looks up the address of such a name, and loads the address through this module.
 _MODEL_ZOOS = ("open-mmlab://", "openmmlab://", "torchvision://", "modelzoo://", "mmcls://")
+_NO_SAFETENSORS = "it is truncated or not of the format safetensors"
 TRUST_ADVICE = "; --trust-checkpoint loads the file of someone you trust"
 _unsafe_pickle_allowed = False
 _read_ahead: tuple[object, Any] | None = None  # what identifies a checkpoint, and its content
@@ -76,7 +77,12 @@ def read_checkpoint(path: str, map_location: Any = "cpu") -> Any:
     """
     device = map_location if isinstance(map_location, str | torch.device) else "cpu"
     if path.startswith(_MODEL_ZOOS):
-        return _read_from_model_zoo(path, device)
+        from mmengine.runner.checkpoint import CheckpointLoader
+
+        try:
+            return keep_plain(CheckpointLoader.load_checkpoint(path, device, logger=None), path)
+        except KeyError as error:
+            raise UserInputError(f"checkpoint {path}: there is no model {error}.") from None
     file = local_copy(path)
     try:
         return _read_file(str(file), path, device)
@@ -105,11 +111,10 @@ def read_ahead(path: str) -> Any:
 
 
 def _identify(path: str) -> object:
-    try:
+    file = None  # for an address or a name
+    with contextlib.suppress(OSError):
         status = os.stat(os.path.expanduser(path))
-    except OSError:  # an address or a name
-        return path, _unsafe_pickle_allowed
-    file = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+        file = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
     return path, _unsafe_pickle_allowed, file
 
 
@@ -181,55 +186,35 @@ def check_file(path: str) -> None:
 def _read_file(file: str, name: str, device: str | torch.device) -> Any:
     """Read a local file; messages call it `name`."""
     is_pickle = not file.endswith(".safetensors")
+    refused = f"checkpoint {name} cannot be read: "
     try:
-        content = _read_pickle(file, device) if is_pickle else read_safetensors(file, device)
+        content = (read_torch_file if is_pickle else read_safetensors)(file, device)
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        if not _unsafe_pickle_allowed or not is_pickle or _is_final(error):
-            raise UserInputError(f"checkpoint {name} cannot be read: {_cause(error)}.") from error
+        cause, is_final = _explain(error) if is_pickle else (f"{_NO_SAFETENSORS} ({error})", True)
+        if is_final or not _unsafe_pickle_allowed:
+            raise UserInputError(f"{refused}{cause}.") from error
         warn(
             f"checkpoint {name} is unpickled in full, which runs any code in it, because "
-            f"--trust-checkpoint was given and it cannot be read otherwise: {_cause(error)}."
+            f"--trust-checkpoint was given and it cannot be read otherwise: {cause}."
         )
         try:
             content = torch.load(file, map_location=device, weights_only=False)
         except Exception as second:
-            raise UserInputError(f"checkpoint {name} cannot be read: {_cause(second)}.") from second
+            raise UserInputError(f"{refused}{_explain(second)[0]}.") from second
     return keep_plain(content, name)
 
 
-def _read_pickle(file: str, device: str | torch.device) -> Any:
-    with open(file, "rb") as stream:
-        start = stream.read(512).lstrip().lower()
-        if not stream.tell():
-            raise _NoCheckpoint("the file is empty")
-        if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-            raise _NoCheckpoint("it is a web page, not a checkpoint")
-        stream.seek(0)
-        return read_torch_file(stream, device)
-
-
-class _NoCheckpoint(Unreadable):
-    """The file is something else."""
-
-
-def _is_final(error: Exception) -> bool:
-    """Tell whether to unpickle in full would not help either."""
-    if isinstance(
-        error, OSError
-    ):  # "Invalid argument" is damage: zipfile seeks to a negative place
-        return error.errno not in (None, errno.EINVAL)
-    return isinstance(error, _NoCheckpoint)
-
-
-def _cause(error: Exception) -> str:
-    if isinstance(error, OSError) and _is_final(error):
-        return error.strerror or str(error)
+def _explain(error: Exception) -> tuple[str, bool]:
+    """Return why a file cannot be read, and whether to unpickle it in full would not help."""
+    # "Invalid argument" is damage: zipfile seeks to a negative place
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        return error.strerror or str(error), True
     if isinstance(error, Unreadable):
-        return f"{error}{TRUST_ADVICE if error.trust_helps else ''}"
+        return f"{error}{TRUST_ADVICE if error.trust_helps else ''}", False
     # a damaged file raises errors of many kinds
-    return "it is truncated or not a PyTorch checkpoint"
+    return "it is truncated or not a PyTorch checkpoint", False
 
 
 def _fetch(address: str) -> Path:
@@ -244,17 +229,6 @@ def _fetch(address: str) -> Path:
         reason = getattr(error, "reason", None) or error
         raise UserInputError(f"checkpoint {address} cannot be fetched: {reason}.") from error
     return file
-
-
-def _read_from_model_zoo(path: str, device: str | torch.device) -> Any:
-    """Read the file for whose name mmengine has an address in its lists."""
-    from mmengine.runner.checkpoint import CheckpointLoader
-
-    try:
-        content = CheckpointLoader.load_checkpoint(path, device, logger=None)
-    except KeyError as error:
-        raise UserInputError(f"checkpoint {path}: there is no model {error}.") from None
-    return keep_plain(content, path)
 
 
 def load_from_wavemix_mm(filename: str, map_location: Any = None, *_: Any, **__: Any) -> Any:

@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_gather_object, master_only
-from mmengine.fileio import FileClient, LocalBackend, get_file_backend
 from mmengine.runner import Runner, save_checkpoint
 
 from wavemix_mm.engine.checkpoints.files import (
@@ -63,8 +62,8 @@ class CheckpointWriter:
         """
 
         def save() -> None:
-            options.update(out_dir=str(path.parent), filename=temporary_path(path).name)
-            runner.save_checkpoint(meta=dict(meta), **options)
+            name = temporary_path(path).name
+            runner.save_checkpoint(str(path.parent), name, meta=dict(meta), **options)
 
         @master_only
         def rename() -> None:
@@ -128,18 +127,6 @@ def _problem(action: Callable[[], None], path: Path) -> str | None:
     return next(filter(None, all_gather_object(problem)), None)
 
 
-def check_local(folder: str, file_client_args: dict | None, backend_args: dict | None) -> None:
-    """Check that mmengine would write to a local folder.
-
-    Raises:
-        UserInputError: If it would not.
-    """
-    backends = [get_file_backend(folder, backend_args=backend_args)]
-    backends += [FileClient.infer_client(file_client_args, folder).client]
-    if not all(isinstance(backend, LocalBackend) for backend in backends):
-        raise UserInputError(f"SafeCheckpointHook: {folder} is not a local folder.")
-
-
 @master_only
 def publish(runner: Runner, paths: Iterable[str], keys: Collection[str]) -> None:
     """Write a copy of each checkpoint with some of its keys.
@@ -166,21 +153,18 @@ def publish(runner: Runner, paths: Iterable[str], keys: Collection[str]) -> None
 
 def find_not_finite(checkpoint: dict) -> str | None:
     """Return the name of the first tensor of weights or optimizer state with NaN or infinity."""
-    for part in ("state_dict", "ema_state_dict", "optimizer"):
-        for name, tensor in _tensors(checkpoint.get(part), part):
-            # the sum is cheap, and almost always finite if all numbers are
-            if not math.isfinite(tensor.sum()) and not tensor.isfinite().all():
-                return name
+    parts = {key: checkpoint.get(key) for key in ("state_dict", "ema_state_dict", "optimizer")}
+    for name, tensor in _tensors(parts):
+        # the sum is cheap, and almost always finite if all numbers are
+        if not math.isfinite(tensor.sum()) and not tensor.isfinite().all():
+            return name[1:]
     return None
 
 
-def _tensors(value: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
-    if isinstance(value, torch.Tensor):
-        if value.is_floating_point():
-            yield name, value
-    elif isinstance(value, dict):
-        for key, item in value.items():
+def _tensors(value: Any, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    if isinstance(value, torch.Tensor) and value.is_floating_point():
+        yield name, value
+    elif isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in items:
             yield from _tensors(item, f"{name}.{key}")
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _tensors(item, f"{name}.{index}")

@@ -62,8 +62,8 @@ class StatelessInfiniteSampler(InfiniteSampler):
         **kwargs: The other arguments of InfiniteSampler: shuffle, seed.
 
     Raises:
-        UserInputError: If the dataset cannot be seeded or is empty, or the seed or a number of
-            samples to skip is not an integer >= 0.
+        UserInputError: If the dataset cannot be seeded or is empty, or the seed is not an
+            integer >= 0.
 
     Example:
         >>> sampler = dict(type='wavemix_mm.StatelessInfiniteSampler', shuffle=True)
@@ -87,9 +87,11 @@ class StatelessInfiniteSampler(InfiniteSampler):
             offset = (offset - self.size) % self.world_size
 
     def skip(self, num_samples: int) -> None:
-        """Begin after some samples; onedl-mmengine calls this on resume."""
-        check_integers(self, 0, num_samples=num_samples)
-        self.start = num_samples
+        """Begin after some samples, if `StatelessSeedHook` has not set ``start``.
+
+        onedl-mmengine calls this on resume.
+        """
+        self.start = self.start or num_samples
 
     def _order(self, number: int) -> list[int]:
         if not self.shuffle:

@@ -16,11 +16,8 @@ _PROGRESS = (
 def changes_of_schedule(runner: Runner, checkpoint: dict) -> list[str]:
     """Report differences in length and schedulers between a run and a checkpoint.
 
-    The loop takes its length from the config; the schedulers continue as in the checkpoint.
-
-    Args:
-        runner: The runner that resumes, before the state is loaded.
-        checkpoint: The checkpoint that it resumes from.
+    The loop takes its length from the config; the schedulers continue as in the checkpoint, whose
+    state is not loaded yet.
     """
     unit = "max_iters" if isinstance(runner.train_loop, IterBasedTrainLoop) else "max_epochs"
     before = checkpoint["message_hub"]["runtime_info"].get(unit)

@@ -36,13 +36,7 @@ def seed_generators(*key: int) -> int:
 
 
 class SampleIndex(int):
-    """Index of a sample with the seed of its random numbers, for the process that loads it.
-
-    Args:
-        index: Index in the dataset.
-        seed: Seed of the run.
-        epoch: Pass over the dataset.
-    """
+    """Index of a sample with the run's seed and the epoch, for the process that loads it."""
 
     seed: int
     epoch: int

@@ -33,36 +33,29 @@ class StepGuard:
     spoil them for good. They get back the values that they had when the iteration began. If
     several processes train, all of them leave out the same steps.
 
-    There are two ways. In general the host reads the answer and skips the step. On a GPU an
-    optimizer with ``fused=True`` skips the step in its kernel: the host does not wait, and reads
-    the answer at the next step. A GradScaler checks the gradients itself, because they overflow
-    until it has found its scale.
-
-    Args:
-        wrapper: The optimizer wrapper; `remove` gives it its own methods back.
-        model: The model, inside of a DistributedDataParallel or not.
-        on_device: Whether a fused optimizer skips the step in its kernel; None does so on a GPU.
+    There are two ways. In general the host reads the answer and skips the step. An optimizer with
+    ``fused=True`` skips the step in its kernel: the host does not wait for a GPU, and reads the
+    answer at the next step. A GradScaler checks the gradients itself, because they overflow until
+    it has found its scale. `remove` gives the wrapper its own methods back.
     """
 
-    def __init__(
-        self, wrapper: OptimWrapper, model: nn.Module, on_device: bool | None = None
-    ) -> None:
+    def __init__(self, wrapper: OptimWrapper, model: nn.Module) -> None:
         self.wrapper = wrapper
         self._step, self._backward = wrapper.step, wrapper.backward
         wrapper.step, wrapper.backward = self._guarded_step, self._noting_backward
+        optimizer = wrapper.optimizer
+        self._hook = optimizer.register_step_post_hook(self._note_step)
+        self._device = optimizer.param_groups[0]["params"][0].device
         scaler = getattr(wrapper, "loss_scaler", None)
         self._has_scaler = scaler is not None and scaler.is_enabled()
-        self._found_inf: Tensor | float = 0.0
-        self._hook = wrapper.optimizer.register_step_post_hook(self._note_step)
-        self._device = wrapper.optimizer.param_groups[0]["params"][0].device
-        can_skip = getattr(wrapper.optimizer, "_step_supports_amp_scaling", False)
-        wanted = self._device.type == "cuda" if on_device is None else on_device
-        self._on_device = wanted and can_skip and not self._has_scaler
+        can_skip = getattr(optimizer, "_step_supports_amp_scaling", False)
+        self._in_kernel = can_skip and not self._has_scaler
         # An expanded buffer is a constant; nothing can be copied into it.
         buffers = [b for b in model.buffers() if b.numel() and 0 not in b.stride()]
         # A mask may hold infinities on purpose.
         self._watched = [b for b in buffers if b.is_floating_point() and b.isfinite().all()]
-        self._saved, self._current = _Copies(buffers), _Copies(buffers)
+        self._buffers = _groups(buffers)
+        self._saved = list(map(_pack, self._buffers))
         self._losses: list[Tensor] = []
         self._notes: list[Any] = []
         self._is_new_step = True
@@ -72,23 +65,22 @@ class StepGuard:
         """Begin an iteration; its steps have `note` among their notes."""
         if self._is_new_step:
             self._notes, self._is_new_step = [], False
-            self._saved.take()
+            self._saved = list(map(_pack, self._buffers))
         self._notes.append(note)
 
     def results(self, wait: bool) -> Iterator[Step]:
         """Yield the steps since the last call whose answer is known, in their order.
 
-        Args:
-            wait: Whether to wait for the last step on a GPU too.
+        With `wait`, the last step of a fused optimizer is among them.
         """
-        while len(self._done) > (1 if self._on_device and not wait else 0):
+        while len(self._done) > (1 if self._in_kernel and not wait else 0):
             is_left_out, event, losses, notes = self._done.popleft()
             if event is not None:
                 event.synchronize()
             yield Step(not is_left_out, losses, notes)
 
     def remove(self) -> None:
-        """Give the optimizer wrapper its own methods back."""
+        """Stop guarding the optimizer wrapper."""
         del self.wrapper.step, self.wrapper.backward
         self._hook.remove()
 
@@ -98,13 +90,14 @@ class StepGuard:
 
     def _note_step(self, optimizer: Any, *_: Any) -> None:
         # A GradScaler leaves out the call, or tells a fused optimizer to have no effect.
-        self._found_inf = getattr(optimizer, "found_inf", 0.0)
+        self._left_out = torch.as_tensor(getattr(optimizer, "found_inf", 0.0))
 
     @torch.no_grad()
     def _guarded_step(self, **kwargs: Any) -> None:
-        groups = self.wrapper.optimizer.param_groups
+        optimizer: Any = self.wrapper.optimizer
         # A loss may depend on none of the parameters.
-        params = [p for group in groups for p in group["params"] if p.grad is not None]
+        params = [p for group in optimizer.param_groups for p in group["params"]]
+        params = [p for p in params if p.grad is not None]
         # A variance may overflow while all that comes after it is zero: look at the buffers too.
         checked = [loss.clone() for loss in self._losses] + self._watched
         if not self._has_scaler:
@@ -112,46 +105,34 @@ class StepGuard:
         bad = _find_not_finite(checked, self._device)
         if get_world_size() > 1:
             all_reduce(bad, "max")
-        step = self._step_on_device if self._on_device else self._step_on_host
-        flag, event = _to_host(step(bad, params, kwargs))
-        self._done.append((flag, event, self._losses, self._notes))
+        fresh = [param for param in params if not optimizer.state.get(param)]
+        self._left_out = torch.ones(())  # until the optimizer steps
+        if self._in_kernel:
+            # how GradScaler tells a fused optimizer to skip
+            optimizer.grad_scale, optimizer.found_inf = None, bad
+        if self._in_kernel or not bad:
+            with torch.enable_grad():
+                self._step(**kwargs)
+        if self._in_kernel:
+            del optimizer.grad_scale, optimizer.found_inf
+        if self._in_kernel or self._left_out:  # a look at a GPU's answer would wait for it
+            self._undo(fresh)
+        self._done.append((*_to_host(self._left_out), self._losses, self._notes))
         self._losses, self._is_new_step = [], True
 
-    def _step_on_host(self, bad: Tensor, params: list[Tensor], kwargs: dict) -> Tensor:
-        """Step unless `bad` is 1; return whether the step was left out."""
-        self._found_inf = 1.0  # until the optimizer steps
-        if not bad:
-            self._call_step(params, kwargs)
-        is_left_out = bool(self._found_inf)
-        if is_left_out:
-            self._saved.give_back()
-        return torch.tensor(is_left_out)
-
-    def _step_on_device(self, bad: Tensor, params: list[Tensor], kwargs: dict) -> Tensor:
-        """Step, without effect if `bad` is 1; return `bad`."""
-        optimizer: Any = self.wrapper.optimizer
-        # how GradScaler tells a fused optimizer to skip
-        optimizer.grad_scale, optimizer.found_inf = None, bad
-        try:
-            self._call_step(params, kwargs)
-        finally:
-            del optimizer.grad_scale, optimizer.found_inf
-        self._current.take()
-        for old, new in zip(self._saved.flat, self._current.flat, strict=True):
-            new.copy_(torch.where(bad.bool().to(old.device), old, new))
-        self._current.give_back()
-        return bad
-
-    def _call_step(self, params: list[Tensor], kwargs: dict) -> None:
-        state = self.wrapper.optimizer.state
-        fresh = [param for param in params if not state.get(param)]
-        with torch.enable_grad():
-            self._step(**kwargs)
+    def _undo(self, fresh: list[nn.Parameter]) -> None:
+        """Undo the effects of a step that is left out, on buffers and on `fresh` parameters."""
+        for saved, group in zip(self._saved, self._buffers, strict=True):
+            left_out = self._left_out.bool().to(saved.device)
+            values = torch.where(left_out, saved, _pack(group))
+            parts = values.split([tensor.numel() for tensor in group])
+            shaped = [part.view(tensor.shape) for part, tensor in zip(parts, group, strict=True)]
+            torch._foreach_copy_(group, shaped)
         # If its kernel skips its first step, the fused SGD leaves its state unwritten.
-        if isinstance(self._found_inf, Tensor):
-            values = [value for param in fresh for value in state[param].values()]
-            for value in filter(torch.is_tensor, values):
-                value.masked_fill_(self._found_inf.bool().to(value.device), 0)
+        state = self.wrapper.optimizer.state
+        for value in [value for param in fresh for value in state.get(param, {}).values()]:
+            if torch.is_tensor(value):
+                value.masked_fill_(self._left_out.bool().to(value.device), 0)
 
 
 def _values(grad: Tensor) -> Tensor:
@@ -188,28 +169,6 @@ def _groups(tensors: list[Tensor]) -> list[list[Tensor]]:
     return list(groups.values())
 
 
-class _Copies:
-    """Copies of tensors.
-
-    Attributes:
-        flat: One tensor for each type and device, with the values of all its copies.
-    """
-
-    def __init__(self, tensors: list[Tensor]) -> None:
-        self._groups = _groups(tensors)
-        self.flat = [torch.cat([t.flatten() for t in group]) for group in self._groups]
-        self._copies = [
-            [part.view(t.shape) for part, t in zip(parts, group, strict=True)]
-            for group, flat in zip(self._groups, self.flat, strict=True)
-            for parts in [flat.split([t.numel() for t in group])]
-        ]
-
-    def take(self) -> None:
-        """Copy the values of the tensors."""
-        for copies, group in zip(self._copies, self._groups, strict=True):
-            torch._foreach_copy_(copies, group)
-
-    def give_back(self) -> None:
-        """Copy the values that were taken into the tensors."""
-        for copies, group in zip(self._copies, self._groups, strict=True):
-            torch._foreach_copy_(group, copies)
+def _pack(group: list[Tensor]) -> Tensor:
+    """Copy the values of tensors of one type and device into one tensor."""
+    return torch.cat([tensor.flatten() for tensor in group])

@@ -31,11 +31,7 @@ class StopRequest:
 
     A second SIGINT stops the process at once, unless it follows within a second, because torchrun
     repeats signals. After an error has ended the training, every signal stops the process at once.
-
-    Args:
-        runner: The runner whose training stops.
-        names: Names of the signals.
-        timeout: Seconds that a process waits for the others; None means PyTorch's default.
+    A process waits for the others for `timeout` seconds; None means PyTorch's default.
     """
 
     def __init__(self, runner: Runner, names: Sequence[str], timeout: float | None = None) -> None:
@@ -86,17 +82,15 @@ class StopRequest:
         """
         if self._group is None:
             return self.signal is not None
-        before, self._pending = self._pending, self._ask()
+        before, answer = self._pending, torch.tensor([float(self.signal is not None)])
+        work = torch_dist.all_reduce(
+            answer, torch_dist.ReduceOp.MAX, group=self._group, async_op=True
+        )
+        self._pending = answer, work
         known = [question for question in (before, self._pending if wait else None) if question]
         for _, work in known:
             work.wait()
         return any(answer.item() for answer, _ in known)
-
-    def _ask(self) -> tuple[torch.Tensor, Any]:
-        answer = torch.tensor([float(self.signal is not None)])
-        return answer, torch_dist.all_reduce(
-            answer, torch_dist.ReduceOp.MAX, group=self._group, async_op=True
-        )
 
 
 def check_signals(owner: object, names: Any) -> None:

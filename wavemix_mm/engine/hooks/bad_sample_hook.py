@@ -46,13 +46,11 @@ class BadSampleHook(Hook):
         """List them."""
         for dataset in self._datasets:
             bad = _of_all_processes(dataset)
-            if not bad:
-                continue
-            lines = [f"  {dataset.describe_bad_sample(index)}" for index in bad]
-            runner.logger.warning(
-                f"{len(bad)} of {len(dataset)} samples could not be used and were replaced:\n"
-                + "\n".join(lines)
-            )
+            if bad:
+                runner.logger.warning(
+                    f"{len(bad)} of {len(dataset)} samples could not be used and were replaced:"
+                    + "".join(f"\n  {dataset.describe_bad_sample(index)}" for index in bad)
+                )
 
 
 def _replacing_datasets(dataset: Any) -> Iterator[Any]:

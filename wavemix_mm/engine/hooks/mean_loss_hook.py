@@ -27,11 +27,7 @@ class MeanLossHook(Hook):
     priority = "HIGHEST"
 
     def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: dict | None = None,
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
         """Replace the losses of this process by the means over the processes."""
         if not outputs or get_world_size() == 1:

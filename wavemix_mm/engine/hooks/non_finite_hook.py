@@ -83,14 +83,20 @@ class NonFiniteHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Check the optimizer and reset the counts."""
-        self._check(runner.optim_wrapper)
+        wrapper = runner.optim_wrapper
+        several = isinstance(wrapper, OptimWrapperDict)
+        if several or not isinstance(wrapper, OptimWrapper):
+            kind = "several optimizers" if several else f"a {type(wrapper).__name__}"
+            raise UserInputError(
+                f"NonFiniteHook takes a single OptimWrapper, not {kind}: leave the hook out "
+                "(default_hooks.non_finite=None)."
+            )
         self._in_a_row = self._restores = 0
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Guard the optimizer wrapper, which another hook may have replaced."""
         if self._guard is None or self._guard.wrapper is not runner.optim_wrapper:
             self._look(runner, wait=True)
-            self._check(runner.optim_wrapper)
             self._guard = StepGuard(runner.optim_wrapper, runner.model)
         samples = data_batch.get("data_samples") if isinstance(data_batch, dict) else None
         self._guard.begin((runner.iter + 1, samples))
@@ -109,16 +115,6 @@ class NonFiniteHook(Hook):
         if count:
             runner.logger.warning(
                 f"{count} steps were left out, their loss or gradients not finite."
-            )
-
-    @staticmethod
-    def _check(wrapper: Any) -> None:
-        several = isinstance(wrapper, OptimWrapperDict)
-        if several or not isinstance(wrapper, OptimWrapper):
-            kind = "several optimizers" if several else f"a {type(wrapper).__name__}"
-            raise UserInputError(
-                f"NonFiniteHook takes a single OptimWrapper, not {kind}: leave the hook out "
-                "(default_hooks.non_finite=None)."
             )
 
     def _look(self, runner: Runner, wait: bool) -> None:
@@ -163,7 +159,9 @@ class NonFiniteHook(Hook):
             raise UserInputError(f"{failure}.")
         if self._restores >= self.max_restores:
             raise UserInputError(f"{failure}, after {self._restores} restored checkpoints.")
-        path = _find_checkpoint(runner)
+        # the same in all processes
+        out_dirs = [hook.out_dir for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+        path = agree(lambda: find_newest_good(runner.work_dir, *out_dirs)[0])
         if path is None:
             raise UserInputError(f"{failure}, and {runner.work_dir} has no checkpoint to restore.")
         self._restores += 1
@@ -183,12 +181,6 @@ def _files(samples: Any) -> list[str]:
         if name is not None:
             names.append(str(name))
     return names
-
-
-def _find_checkpoint(runner: Runner) -> Path | None:
-    """Return the path of the newest whole checkpoint, the same in all processes."""
-    out_dirs = [hook.out_dir for hook in runner.hooks if isinstance(hook, CheckpointHook)]
-    return agree(lambda: find_newest_good(runner.work_dir, *out_dirs)[0])
 
 
 def _restore(runner: Runner, path: Path, lr_factor: float) -> list[float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import io
 import logging
 import sys
 import time
@@ -18,7 +17,6 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     TaskID,
-    TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
@@ -27,15 +25,16 @@ from rich.text import Text
 from wavemix_mm.registry import HOOKS
 
 _SECONDS = 0.5  # between two drawings
+_NAMES = dict(train="training", val="validation", test="test")
 
 
-class _AboveTheBars(io.TextIOBase):
-    def __init__(self, console: Console) -> None:
-        self.console = console
+class _Bars(Progress):
+    """The bars, and the stream that takes the log and prints it above them."""
 
-    def write(self, text: str) -> int:
+    def write(self, text: str) -> None:
         self.console.print(Text.from_ansi(text.rstrip("\n")), soft_wrap=True)
-        return len(text)
+
+    def flush(self) -> None: ...
 
 
 @HOOKS.register_module()
@@ -52,90 +51,74 @@ class ProgressBarHook(Hook):
     priority = "VERY_LOW"  # after LoggerHook
 
     def __init__(self) -> None:
-        self._progress: Progress | None = None
+        self._bars: _Bars | None = None
         self._tasks: dict[str, TaskID] = {}
-        self._streams: list[tuple[logging.StreamHandler, Any]] = []
+        self._handlers: list[logging.StreamHandler] = []
         self._drawn = 0.0
 
-    def before_train(self, runner: Runner) -> None:
-        """Begin with the iterations that a resumed run has behind it."""
-        self._start(runner, "training", runner.max_iters, runner.iter)
-
-    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        """Count the iteration."""
-        self._show("training", runner.iter + 1)
-
-    def before_val_epoch(self, runner: Runner) -> None:
-        """Add a bar for the validation."""
-        self._add("validation", len(runner.val_dataloader))
-
-    def after_val_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
-        """Count the iteration."""
-        self._show("validation", batch_idx + 1)
-
-    def after_val_epoch(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        """Remove the bar of the validation."""
-        if self._progress is not None:
-            self._progress.remove_task(self._tasks.pop("validation"))
-
-    def before_test(self, runner: Runner) -> None:
-        """Begin."""
-        self._start(runner, "test", len(runner.test_dataloader), 0)
-
-    def after_test_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
-        """Count the iteration."""
-        self._show("test", batch_idx + 1)
-
-    def after_train(self, runner: Runner) -> None:
-        """Leave the bar as it is, and write below it from now on."""
-        self._stop()
-
-    after_test = after_train
-
-    def _start(self, runner: Runner, what: str, total: int, completed: int) -> None:
+    def before_run(self, runner: Runner) -> None:
+        """Take over the terminal."""
         console = Console(file=sys.stdout)
         if not console.is_interactive or not is_main_process():
             return
-        self._progress = Progress(
-            TextColumn("{task.description}"),
+        self._bars = _Bars(
+            "{task.description}",
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("left"),
+            "left",
             TimeRemainingColumn(),
             console=console,
             auto_refresh=False,
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._add(what, total, completed)
-        self._progress.start()
-        atexit.register(self._stop)  # after an error, the terminal gets its cursor back
+        self._bars.start()
+        atexit.register(self.after_run, runner)  # after an error, the cursor is shown again
         for handler in runner.logger.handlers:
             if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
-                self._streams.append((handler, handler.stream))
-                handler.setStream(_AboveTheBars(console))
+                self._handlers.append(handler)
+                handler.setStream(self._bars)
 
-    def _add(self, what: str, total: int, completed: int = 0) -> None:
-        if self._progress is not None:
-            self._tasks[what] = self._progress.add_task(what, total=total, completed=completed)
-
-    def _show(self, what: str, completed: int) -> None:
-        if self._progress is None or what not in self._tasks:
+    def after_run(self, runner: Runner) -> None:
+        """Leave the bars as they are, and write the log below them from now on."""
+        if self._bars is None:
             return
-        self._progress.update(self._tasks[what], completed=completed)
+        self._bars.refresh()
+        self._bars.stop()
+        self._bars = None
+        self._tasks.clear()
+        while self._handlers:
+            self._handlers.pop().setStream(sys.stdout)
+        atexit.unregister(self.after_run)
+
+    def _before_epoch(self, runner: Runner, mode: str = "train") -> None:
+        if self._bars is None or mode in self._tasks:
+            return
+        done, total = 0, runner.max_iters
+        if mode == "train":
+            done = runner.iter  # of a resumed run
+        else:
+            total = len(getattr(runner, f"{mode}_dataloader"))
+        self._tasks[mode] = self._bars.add_task(_NAMES[mode], total=total, completed=done)
+
+    def _after_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Any = None,
+        mode: str = "train",
+    ) -> None:
+        if self._bars is None:
+            return
+        done = runner.iter if mode == "train" else batch_idx
+        self._bars.update(self._tasks[mode], completed=done + 1)
         if time.monotonic() - self._drawn > _SECONDS:
-            self._progress.refresh()
+            self._bars.refresh()
             self._drawn = time.monotonic()
 
-    def _stop(self) -> None:
-        if self._progress is None:
-            return
-        self._progress.refresh()
-        self._progress.stop()
-        self._progress = None
-        self._tasks.clear()
-        for handler, stream in self._streams:
-            handler.setStream(stream)
-        self._streams.clear()
-        atexit.unregister(self._stop)
+    def after_val_epoch(self, runner: Runner, metrics: Any = None) -> None:
+        """Remove the bar of the validation."""
+        if self._bars is not None:
+            self._bars.remove_task(self._tasks.pop("val"))

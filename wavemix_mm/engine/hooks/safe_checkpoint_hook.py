@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import get_world_size
+from mmengine.fileio import FileClient, LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.optim import BaseOptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from wavemix_mm.engine.checkpoints.files import find_checkpoint, temporary_files
-from wavemix_mm.engine.checkpoints.writer import CheckpointWriter, check_local, publish
+from wavemix_mm.engine.checkpoints.writer import CheckpointWriter, publish
 from wavemix_mm.engine.exact.progress import is_step_done, is_validation_due
 from wavemix_mm.engine.exact.schedule import changes_of_schedule, samples_seen_again
 from wavemix_mm.engine.guard.stopping import (
@@ -100,20 +101,18 @@ class SafeCheckpointHook(CheckpointHook):
 
     def before_train(self, runner: Runner) -> None:
         """Take over the files of a run that is resumed; run the validation that it missed."""
-        hub = runner.message_hub
-        kept = list(hub.get_info("keep_ckpt_ids", []))
+        folder = str(self.out_dir or runner.work_dir)
+        backends = [get_file_backend(folder, backend_args=self.backend_args)]
+        backends += [FileClient.infer_client(self.file_client_args, folder).client]
+        if not all(isinstance(backend, LocalBackend) for backend in backends):
+            raise UserInputError(f"SafeCheckpointHook: {folder} is not a local folder.")
+        kept = list(runner.message_hub.get_info("keep_ckpt_ids", []))
         outdated = kept[: -self.max_keep_ckpts] if self.max_keep_ckpts > 0 else []
         if outdated:  # here, because mmengine would leave their SHA-256
-            hub.update_info("keep_ckpt_ids", kept[-self.max_keep_ckpts :])
-        folder = self._folder(runner)
-        for key, path in list(hub.runtime_info.items()):
-            if key.startswith("best_ckpt") and path and not os.path.exists(path):
-                moved = folder / Path(path).name  # with its folder
-                hub.update_info(key, str(moved if moved.exists() else path))
-        check_local(str(self.out_dir or runner.work_dir), self.file_client_args, self.backend_args)
+            runner.message_hub.update_info("keep_ckpt_ids", kept[-self.max_keep_ckpts :])
         super().before_train(runner)
         self._writer.remove(runner, map(self._path, outdated))
-        for place in (folder, Path(runner.work_dir)):
+        for place in (Path(self.out_dir), Path(runner.work_dir)):
             self._writer.remove(runner, temporary_files(place))
         timeout = (runner.cfg.get("env_cfg") or {}).get("dist_cfg", {}).get("timeout")
         self._stop = StopRequest(runner, self.stop_signals, timeout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -45,7 +46,6 @@ class StatelessSeedHook(Hook):
     priority = "HIGHEST"
 
     def __init__(self) -> None:
-        self._on_cpu = True
         self._sampler: Any = None
         self._loaded: dict[str, int] = {}
         self._samples_per_iter = 0
@@ -58,7 +58,6 @@ class StatelessSeedHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """On resume, set the sampler to its seed and place."""
-        self._on_cpu = get_device() == "cpu"
         loader = runner.train_dataloader
         self._sampler = _stateless_sampler(loader)
         if self._sampler is None:
@@ -73,13 +72,12 @@ class StatelessSeedHook(Hook):
         self._samples = self._loaded.get("samples", without_note)
         self._sampler.seed = self._loaded.get("seed", self._sampler.seed)
         self._sampler.start = self._samples // get_world_size()
-        if iter_based:
-            iterator = runner.train_loop.dataloader_iterator
+        if iter_based and not hasattr(runner.train_loop.dataloader_iterator, "skip_iter"):
             # mmengine 0.10.7 has begun to load at the first sample, and would load all that the
-            # run has trained on; onedl-mmengine calls skip_iter instead.
-            drops = 0 if hasattr(iterator, "skip_iter") else runner.iter
+            # run has trained on; onedl-mmengine starts to load at the first iteration.
             loader._iterator = None  # where torch keeps workers that persist
-            runner.train_loop.dataloader_iterator = _LazyIterator(loader, drops)
+            skipped = itertools.repeat(None, runner.iter)
+            runner.train_loop.dataloader_iterator = itertools.chain(skipped, loader)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Begin with the first sample, except in the epoch in which the run was resumed."""
@@ -91,7 +89,7 @@ class StatelessSeedHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed this process for the iteration."""
         seed = seed_generators(ITERATION, runner.seed, runner.iter, get_rank())
-        if not self._on_cpu:
+        if get_device() != "cpu":
             torch.manual_seed(seed)
         self._samples += self._samples_per_iter
 
@@ -119,31 +117,6 @@ class StatelessSeedHook(Hook):
                 f"{type(self._sampler).__name__} takes torch's BatchSampler only, since it counts "
                 "samples by batches of equal size."
             )
-
-
-class _LazyIterator:
-    """Iterator over a loader that starts to load at the first call of ``next``.
-
-    Args:
-        loader: The loader.
-        drops: Number of calls to answer with None before.
-    """
-
-    def __init__(self, loader: DataLoader, drops: int) -> None:
-        self._loader = loader
-        self._drops = drops
-        self._iterator: Any = None
-
-    def skip_iter(self, num_iters: int) -> None:
-        """Do nothing: the sampler begins there."""
-
-    def __next__(self) -> Any:
-        if self._drops:
-            self._drops -= 1
-            return None
-        if self._iterator is None:
-            self._iterator = iter(self._loader)
-        return next(self._iterator)
 
 
 def _stateless_sampler(loader: DataLoader) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mmengine._strategy import SingleDeviceStrategy
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
@@ -11,7 +13,7 @@ from wavemix_mm.engine.checkpoints.loading import read_state_dict
 from wavemix_mm.engine.messages import check_integers
 from wavemix_mm.engine.parallel.strategies import load_weights
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.registry import HOOKS, type_name
+from wavemix_mm.registry import HOOKS
 
 _META_KEY = "optimizer_switched"  # in the meta of a checkpoint
 
@@ -65,19 +67,16 @@ class SwitchOptimizerHook(Hook):
             )
         if not isinstance(optim_wrapper, dict) or "optimizer" not in optim_wrapper:
             raise UserInputError("SwitchOptimizerHook needs optim_wrapper=dict(optimizer=...).")
-        if switch_epoch is None:
-            check_integers(self, 0, last_epochs=last_epochs)
-        else:
-            check_integers(self, 0, switch_epoch=switch_epoch)
-        self.switch_epoch = switch_epoch
-        self.last_epochs = last_epochs
+        self._option = "switch_epoch" if last_epochs is None else "last_epochs"
+        self._epochs: Any = last_epochs if switch_epoch is None else switch_epoch
+        check_integers(self, 0, **{self._option: self._epochs})
         self.optim_wrapper = optim_wrapper
         self.param_scheduler = param_scheduler
         self.load_best = load_best
         self._switched = False
 
     def before_train(self, runner: Runner) -> None:
-        """Turn ``last_epochs`` into ``switch_epoch``; check that the run can switch."""
+        """Check that the run can switch, and find the epoch."""
         if isinstance(runner.train_loop, IterBasedTrainLoop):
             raise UserInputError("SwitchOptimizerHook needs an epoch-based run (by_epoch=True).")
         if isinstance(runner.optim_wrapper, OptimWrapperDict):
@@ -88,24 +87,15 @@ class SwitchOptimizerHook(Hook):
                 f"SwitchOptimizerHook cannot change the optimizer of a {type(strategy).__name__}."
             )
         epochs = runner.max_epochs
-        name, given = "switch_epoch", self.switch_epoch
-        if self.last_epochs is not None:
-            name, given = "last_epochs", self.last_epochs
-            self.switch_epoch = epochs - given if given < epochs else epochs
-        if given and self.switch_epoch >= epochs and not self._switched:
+        from_end = self._option == "last_epochs" and self._epochs < epochs
+        self._switch_epoch = epochs - self._epochs if from_end else self._epochs
+        if self._epochs and self._switch_epoch >= epochs and not self._switched:
             kind = type(runner.optim_wrapper.optimizer).__name__
             runner.logger.info(
-                f"The run of max_epochs={epochs} keeps {kind} throughout, because "
-                f"{self._option(runner)}{name} is {given}: set it to less than {epochs} to change "
+                f"The run of max_epochs={epochs} keeps {kind} throughout, because {self._option} "
+                f"of SwitchOptimizerHook is {self._epochs}: set it to less than {epochs} to change "
                 "the optimizer in this run too."
             )
-
-    def _option(self, runner: Runner) -> str:
-        """Return the place of this hook in the config, as in ``--cfg-options``."""
-        hooks = runner.cfg.get("custom_hooks") or []
-        names = [type_name(hook) if isinstance(hook, dict) else None for hook in hooks]
-        places = [i for i, name in enumerate(names) if name == type(self).__name__]
-        return f"custom_hooks.{places[0]}." if len(places) == 1 else "SwitchOptimizerHook's "
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note whether the optimizer was switched.
@@ -124,14 +114,14 @@ class SwitchOptimizerHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Switch before the first epoch of the second optimizer."""
-        if runner.epoch < self.switch_epoch or self._switched:
+        if runner.epoch < self._switch_epoch or self._switched:
             return
         if self.load_best:
             self._load_best(runner)
         self._switch(runner)
         runner.logger.info(
             f"Switched to {type(runner.optim_wrapper.optimizer).__name__} after "
-            f"{self.switch_epoch} epochs."
+            f"{self._switch_epoch} epochs."
         )
         runner.optim_wrapper.initialize_count_status(runner.model, runner.iter, runner.max_iters)
 

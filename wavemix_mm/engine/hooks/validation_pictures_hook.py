@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -64,11 +63,7 @@ class ValidationPicturesHook(Hook):
         self._due = {(2 * i + 1) * batches // (2 * self.number) for i in range(self.number)}
 
     def after_val_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Sequence[Any] | None = None,
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Draw the first image of a chosen batch."""
         if batch_idx not in self._due or not outputs:
@@ -78,8 +73,9 @@ class ValidationPicturesHook(Hook):
         # A visualizer is a class of any package, and a picture is not worth a training.
         except Exception as error:
             self.number, self._due = 0, set()
-            text = f"No picture of a prediction can be drawn: {error_message(error)}"
-            runner.logger.log(logging.WARNING, text)
+            runner.logger.warning(
+                f"No picture of a prediction can be drawn: {error_message(error)}"
+            )
 
     def _draw(self, runner: Runner, batch_idx: int, data_batch: Any, sample: Any) -> None:
         visualizer: Any = runner.visualizer

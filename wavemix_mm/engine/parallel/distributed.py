@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -23,32 +23,24 @@ from wavemix_mm.registry import type_name
 
 TIMEOUT = 600  # seconds: PyTorch's default for NCCL; its default for gloo is 1800
 ACCELERATORS = ("cuda", "npu", "mlu", "musa")  # of mmengine's start and AmpOptimWrapper
-# By launcher: torch's names of variables with the launcher's names, other variables that must be
-# set, and the program that sets them.
-_LAUNCHERS: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
+# By launcher: variables that must be set, the first three those of _OURS, and what sets them.
+_OURS = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+_MPI = "OMPI_COMM_WORLD_"
+_LAUNCHERS: dict[str, tuple[tuple[str, ...], str]] = {
     "pytorch": (
-        {},
-        ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
+        (*_OURS, "MASTER_ADDR", "MASTER_PORT"),
         "torchrun sets: use tools/dist_train.sh or tools/dist_test.sh",
     ),
     "slurm": (
-        dict(RANK="SLURM_PROCID", WORLD_SIZE="SLURM_NTASKS", LOCAL_RANK="SLURM_LOCALID"),
-        ("SLURM_NODELIST",),
+        ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NODELIST"),
         "srun sets: start it with srun",
     ),
     "mpi": (
-        dict(
-            RANK="OMPI_COMM_WORLD_RANK",
-            WORLD_SIZE="OMPI_COMM_WORLD_SIZE",
-            LOCAL_RANK="OMPI_COMM_WORLD_LOCAL_RANK",
-        ),
-        ("MASTER_ADDR",),
+        (f"{_MPI}RANK", f"{_MPI}SIZE", f"{_MPI}LOCAL_RANK", "MASTER_ADDR"),
         "mpirun sets, except MASTER_ADDR, the name of the first node: start it with "
         "mpirun -x MASTER_ADDR=...",
     ),
 }
-
-T = TypeVar("T")
 
 
 def init_distributed(cfg: Config, launcher: str) -> None:
@@ -67,8 +59,8 @@ def init_distributed(cfg: Config, launcher: str) -> None:
     cfg.launcher = launcher
     if launcher == "none":
         return
-    variables, others, origin = _LAUNCHERS[launcher]
-    missing = [name for name in (*variables.values(), *others) if name not in os.environ]
+    variables, origin = _LAUNCHERS[launcher]
+    missing = [name for name in variables if name not in os.environ]
     if missing:
         raise UserInputError(
             f"--launcher {launcher} needs {', '.join(missing)} in the environment, which {origin}."
@@ -87,7 +79,9 @@ def init_distributed(cfg: Config, launcher: str) -> None:
         if get_device() in ACCELERATORS:
             init_dist(launcher, **cfg.env_cfg.dist_cfg, **_store_of_attempt(limit))
         else:
-            _set_variables(launcher, variables)
+            for name, theirs in zip(_OURS, variables, strict=False):
+                os.environ[name] = os.environ[theirs]
+            _set_master(launcher)
             _set_cpu_wrapper(cfg)
             torch_dist.init_process_group("gloo", timeout=limit, **_store_of_attempt(limit))
     except RuntimeError as error:
@@ -119,9 +113,8 @@ def _store_of_attempt(limit: datetime.timedelta) -> dict[str, Any]:
     return dict(store=store, rank=rank, world_size=world_size)
 
 
-def _set_variables(launcher: str, variables: dict[str, str]) -> None:
-    """Set torch's variables from the launcher's, as mmengine's start does."""
-    os.environ.update({name: os.environ[origin] for name, origin in variables.items()})
+def _set_master(launcher: str) -> None:
+    """Set the address of the first process, as mmengine's start does."""
     if launcher == "slurm" and "MASTER_ADDR" not in os.environ:
         command = ["scontrol", "show", "hostnames", os.environ["SLURM_NODELIST"]]
         try:
@@ -150,7 +143,7 @@ def _set_cpu_wrapper(cfg: Config) -> None:
     owner[key].device_ids = None
 
 
-def agree(decide: Callable[[], T]) -> T:
+def agree(decide: Callable[[], Any]) -> Any:
     """Call a function in the first process, and return its result in every process.
 
     Raises:

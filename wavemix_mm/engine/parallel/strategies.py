@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from mmengine._strategy import FSDPStrategy as MMEngineFSDPStrategy
 from mmengine.device import get_device
 from mmengine.optim import BaseOptimWrapper, OptimWrapper, OptimWrapperDict
-from mmengine.registry import FUNCTIONS
 from mmengine.runner import Runner
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
@@ -45,24 +42,17 @@ class FSDPStrategy(MMEngineFSDPStrategy):
         model_wrapper: Arguments of MMFullyShardedDataParallel, such as ``auto_wrap_policy``.
         **kwargs: Arguments of mmengine's strategy, except ``state_dict_cfg``.
 
-    Raises:
-        UserInputError: If ``auto_wrap_policy`` names no function.
-
     Example:
         >>> runner_type = 'FlexibleRunner'
         >>> strategy = dict(type='wavemix_mm.FSDPStrategy')
     """
 
     def __init__(self, *, model_wrapper: dict | None = None, **kwargs: Any) -> None:
-        model_wrapper = dict(type="MMFullyShardedDataParallel") | (model_wrapper or {})
-        if policy := model_wrapper.get("auto_wrap_policy"):
-            model_wrapper["auto_wrap_policy"] = _resolve(policy)
-        on_cpu = get_device() not in ACCELERATORS
-        if on_cpu:
-            model_wrapper["device_id"] = "cpu"
-        super().__init__(
-            model_wrapper=model_wrapper, state_dict_cfg=_FULL_ON_CPU if on_cpu else "full", **kwargs
-        )
+        state_dict_cfg: Any = "full"
+        if get_device() not in ACCELERATORS:
+            model_wrapper = dict(model_wrapper or {}, device_id="cpu")
+            state_dict_cfg = _FULL_ON_CPU
+        super().__init__(model_wrapper=model_wrapper, state_dict_cfg=state_dict_cfg, **kwargs)
 
     def build_optim_wrapper(self, optim_wrapper: Any, model: nn.Module | None = None) -> Any:
         """Build the optimizer wrapper. It clips by the norm of the whole gradient.
@@ -130,16 +120,3 @@ def _whole_name(name: str) -> str:
     for part in ("_fsdp_wrapped_module.", "_checkpoint_wrapped_module."):
         name = name.replace(part, "")
     return name
-
-
-def _resolve(policy: Any) -> Callable[..., bool]:
-    """Return the policy for a name, a config or a function, as mmengine does."""
-    arguments = dict(policy) if isinstance(policy, dict) else dict(type=policy)
-    kind = arguments.pop("type", None)
-    found = FUNCTIONS.get(kind) if isinstance(kind, str) else kind
-    if not callable(found):
-        raise UserInputError(
-            f"auto_wrap_policy {policy!r} of FSDPStrategy names no function that is registered or "
-            "can be imported."
-        )
-    return partial(found, **arguments)

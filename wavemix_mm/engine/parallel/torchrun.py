@@ -7,10 +7,7 @@ import datetime
 import hashlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from torch.distributed import Store
+from typing import Any
 
 USER_ERROR = "user_error"  # a file of the job, and a key in its store
 
@@ -19,7 +16,7 @@ def has_agent_store() -> bool:
     return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
-def agent_store(limit: datetime.timedelta) -> Store:
+def agent_store(limit: datetime.timedelta) -> Any:
     """Connect to the store of torchrun's first agent, which outlives the processes."""
     from torch.distributed import TCPStore  # only here: the command line needs no torch
 

@@ -51,10 +51,14 @@ class RunParser(argparse.ArgumentParser):
         description: What the tool does.
         example: An example of an option that overrides the config.
         work_dir: Content of the work dir.
+        prog: Name of the command. Defaults to the name of the program.
     """
 
-    def __init__(self, description: str | None, example: str, work_dir: str) -> None:
+    def __init__(
+        self, description: str | None, example: str, work_dir: str, prog: str | None = None
+    ) -> None:
         super().__init__(
+            prog=prog,
             description=description,
             epilog="WAVEMIX_MM_TRACEBACK=1 in the environment shows the traceback of an error.",
         )

@@ -210,16 +210,17 @@ def _check_slide(cfg: Config) -> Iterator[Finding]:
     test = cfg.model.get("test_cfg") or {}
     if test.get("mode") != "slide":
         return
-    crop, stride = test.get("crop_size"), test.get("stride")
-    for key, value in (("crop_size", crop), ("stride", stride)):
+    for key in ("crop_size", "stride"):
+        value = test.get(key)
         if not isinstance(value, list | tuple) or len(value) != 2 or min(value) < 1:
             yield Finding(
                 f"model.test_cfg.mode='slide' needs {key}=(height, width), both positive; it is "
                 f"{value!r}."
             )
             return
-    if any(s > c for s, c in zip(stride, crop, strict=True)):
+    stride, crop = tuple(test["stride"]), tuple(test["crop_size"])
+    if stride[0] > crop[0] or stride[1] > crop[1]:
         yield Finding(
-            f"model.test_cfg.stride={tuple(stride)} is greater than crop_size={tuple(crop)}: "
-            "pixels between the windows would have no prediction."
+            f"model.test_cfg.stride={stride} is greater than crop_size={crop}: pixels between the "
+            "windows would have no prediction."
         )

@@ -24,12 +24,17 @@ def check_data_paths(cfg: Config, *loaders: str) -> None:
     """
     for loader in loaders:
         for path in _paths(cfg.get(loader)):
-            if problem := _path_problem(path):
-                full = "" if os.path.isabs(path) else f" ({os.path.abspath(path)})"
-                raise UserInputError(
-                    f"{loader} looks for its data in {path}{full}, which {problem}; "
-                    "see docs/datasets.md for how to get it."
-                )
+            if os.path.isdir(path) and not os.listdir(path):
+                problem = "is empty"
+            elif "://" not in path and not os.path.exists(path):
+                problem = "does not exist"
+            else:
+                continue
+            full = "" if os.path.isabs(path) else f" ({os.path.abspath(path)})"
+            raise UserInputError(
+                f"{loader} looks for its data in {path}{full}, which {problem}; "
+                "see docs/datasets.md for how to get it."
+            )
 
 
 def _paths(loader: Any) -> Iterator[str]:
@@ -47,12 +52,6 @@ def _paths(loader: Any) -> Iterator[str]:
         for part in [*parts, node.get("ann_file")]:
             if isinstance(part, str) and part:
                 yield os.path.join(root, part)
-
-
-def _path_problem(path: str) -> str | None:
-    if "://" not in path and not os.path.exists(path):
-        return "does not exist"
-    return "is empty" if os.path.isdir(path) and not os.listdir(path) else None
 
 
 def check_file_names(dataset: Any, option: str) -> None:

@@ -16,9 +16,7 @@ from wavemix_mm.registry import type_name
 def find_schedule_errors(cfg: Config, num_samples: int | None) -> Iterator[Finding]:
     """Find batches, validations and schedulers that do not fit the length of the run.
 
-    Args:
-        cfg: The config of a training.
-        num_samples: Length of the training dataset, None if it is unknown.
+    `num_samples`, the length of the training dataset, is None if it is unknown.
     """
     loader, train = cfg.get("train_dataloader") or {}, cfg.get("train_cfg") or {}
     batches = None  # of an epoch, in each process
@@ -72,9 +70,7 @@ def _until_switch(cfg: Config, length: int) -> tuple[int, str]:
 def _check_schedulers(cfg: Config, lengths: Mapping[bool, tuple[int, str]]) -> Iterator[Finding]:
     """Check each scheduler against the length of the run in the unit in which it counts.
 
-    Args:
-        cfg: The config.
-        lengths: Length and its reason in epochs (True) and iterations (False), as far as known.
+    `lengths` has the length and its reason in epochs (True) and iterations (False), if known.
     """
     given = cfg.get("param_scheduler") or []
     ends = []  # as parts of the run, each with a message

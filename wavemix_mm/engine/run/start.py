@@ -87,13 +87,8 @@ def remove_ema_hooks(runner: Runner, checkpoint: dict, option: str | None) -> No
     them for a copy. mmpretrain's EMAHook with ``evaluate_on_origin`` tests the raw weights too; it
     stays if the checkpoint has them.
 
-    Args:
-        runner: The runner before it loads the checkpoint.
-        checkpoint: Content of the checkpoint.
-        option: A command-line option that changes the model.
-
     Raises:
-        UserInputError: If a hook stays, which cannot follow a change of the model.
+        UserInputError: If a hook stays, but a command-line option changes the model.
     """
     averages = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
     has_raw = "ema_state_dict" in checkpoint
@@ -130,12 +125,9 @@ def run(
 
     Args:
         runner: The runner.
-        action: 'train' or 'test'.
+        action: 'train' or 'test', the method of the runner to call.
         what: Start of the message, e.g. "config a.py cannot be started".
         change: Function that changes the model in place, after the weights have been loaded.
-
-    Returns:
-        Result of the runner's method: the model, or the metrics.
 
     Raises:
         UserInputError: On any error before the first iteration.
