@@ -72,9 +72,9 @@ ORDERS = [
     "import wavemix_mm, mmengine.runner\n"
     "from mmengine.config import Config; Config.fromfile('configs/wavemix/mnist_8-10.py')",
 ]
-# None of these depends on torch, whose import takes most of the time.
+# None of these depends on torch and torchvision, whose imports take most of the time.
 FORK = """
-import os, sys, torch
+import os, sys, torch, torch.distributed.optim, torchvision
 for code in CODES:
     if os.fork() == 0:
         exec(code)
