@@ -62,7 +62,7 @@ STYLES = {  # of a base
     [
         ("b = dict(\n", r"SyntaxError: .*line 1\)?"),
         ("b = c\n", "NameError: name 'c' is not defined"),
-        (None, r".*Error: .*base\.py.*"),
+        (None, ".*Error: .*"),
     ],
 )
 def test_error_in_a_base_names_the_base(tmp_path, style, content, error):
@@ -72,8 +72,7 @@ def test_error_in_a_base_names_the_base(tmp_path, style, content, error):
         (tmp_path / f"{leaf}.py").write_text(style.format(base))
     with pytest.raises(UserInputError) as caught:
         run_config.load_config(str(tmp_path / "leaf.py"))
-    fault = "base" if content else "middle"  # which names a file that is not there
-    start = f"config {tmp_path}/leaf.py cannot be read: its base {tmp_path}/{fault}.py: "
+    start = f"config {tmp_path}/leaf.py cannot be read: its base {tmp_path}/base.py: "
     assert re.fullmatch(re.escape(start) + error + r"\.", str(caught.value))
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import difflib
 import os
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # see building()
-        base = _file_at_fault(error, path)
-        where = "" if file.samefile(base) else f"its base {os.path.normpath(base)}: "
+        base = _base_at_fault(path)
+        where = f"its base {os.path.normpath(base)}: " if base else ""
         raise UserInputError(
             f"config {path} cannot be read: {where}{error_message(error)}"
         ) from error
@@ -138,10 +139,24 @@ def hook_configs(cfg: Config) -> dict[str, dict]:
     return {place: hook for place, hook in hooks if isinstance(hook, dict)}
 
 
-def _file_at_fault(error: Exception, path: str) -> str:
-    """Return the file that mmengine read when an error came, a config or one of its bases."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    theirs = [frame for frame in frames if frame.f_globals.get("__name__") == Config.__module__]
-    names = [frame.f_locals.get("filename", "") for frame in theirs]
-    # mmengine has removed its temporary files
-    return next(filter(os.path.isfile, reversed(names)), path)
+def _base_at_fault(path: str) -> str | None:
+    """Return the base of a config that cannot be read by itself, None if all can."""
+    for base in _relative_bases(path):
+        try:
+            Config.fromfile(base)
+        except Exception:  # as in building()
+            return _base_at_fault(base) or base
+    return None
+
+
+def _relative_bases(path: str) -> list[str]:
+    """Return the bases of a config, as far as it names them by relative paths."""
+    names: list[str] = []
+    with contextlib.suppress(OSError, SyntaxError, ValueError):
+        for node in ast.walk(ast.parse(Path(path).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level and node.module:  # read_base()
+                names.append("../" * (node.level - 1) + node.module.replace(".", "/") + ".py")
+            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_base_":
+                value = ast.literal_eval(node.value)
+                names += [value] if isinstance(value, str) else value
+    return [os.path.join(os.path.dirname(path), name) for name in names if "::" not in name]
