@@ -123,7 +123,7 @@ def test_command(detector_config, run, tmp_path):
     checkpoint, out = tmp_path / "a.pth", tmp_path / "a.pt2"
     model = init_model(config, device="cpu")
     torch.save(dict(state_dict=model.state_dict()), checkpoint)
-    run("export", config, checkpoint, out)
+    run("deployment/export_onnx", config, checkpoint, out)
     extra = {"metadata.json": ""}
     program = torch.export.load(out, extra_files=extra).module()
     meta = json.loads(extra["metadata.json"])

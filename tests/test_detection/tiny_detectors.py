@@ -1,5 +1,6 @@
 """Tiny detectors of the files in configs/_base_/models, with random weights."""
 
+import runpy
 from pathlib import Path
 
 from mmengine.config import Config
@@ -38,11 +39,10 @@ def run_tool(name: str, *arguments) -> None:
     """Run tools/<name>.py in this process as if in a fresh one."""
     from mmengine.utils import ManagerMixin
 
-    from wavemix_mm.cli import tools
-
     pending = [ManagerMixin]
     while pending:  # the global instances of loggers, visualizers and so on
         owner = pending.pop()
         owner._instance_dict.clear()
         pending += owner.__subclasses__()
-    tools.run_tool(name, [str(argument) for argument in arguments])
+    tool = runpy.run_path(str(BASES.parents[2] / "tools" / f"{name}.py"))
+    tool["main"]([str(argument) for argument in arguments])
