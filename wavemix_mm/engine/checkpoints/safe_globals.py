@@ -96,7 +96,9 @@ def set_state(value: Any, state: Any) -> int:
         return 0
     expect(type(value) is np.ndarray)
     _, shape, dtype, is_fortran, data = state
-    expect(isinstance(dtype, np.dtype) and type(data) is bytes and min(shape, default=0) >= 0)
+    expect(isinstance(dtype, np.dtype) and type(data) is bytes and type(shape) is tuple)
+    # nested tuples could take an exponential time to compare, as to print
+    expect(all(type(side) is int and side >= 0 for side in shape))
     try:
         value.__setstate__((1, shape, dtype, bool(is_fortran), data))
     except MemoryError as error:  # of NumPy, if the sides overflow
@@ -157,7 +159,8 @@ def _encode(text: str, encoding: str) -> bytes:
 
 
 def _dtype(code: str, *_: Any) -> np.dtype:
-    if type(code) is not str or not _NUMBERS.fullmatch(code):
+    expect(type(code) is str)
+    if not _NUMBERS.fullmatch(code):
         refuse(f"a NumPy dtype {code!r:.99} is not one of numbers or text")
     return np.dtype(code, copy=True)  # which `set_state` changes
 
