@@ -142,6 +142,6 @@ def _file_at_fault(error: Exception, path: str) -> str:
     """Return the file that mmengine read when an error came, a config or one of its bases."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     theirs = [frame for frame in frames if frame.f_globals.get("__name__") == Config.__module__]
-    names = [frame.f_locals.get("filename", "") for frame in theirs]
+    names = [frame.f_locals.get("filename") or "" for frame in theirs]
     # mmengine has removed its temporary files
     return next(filter(os.path.isfile, reversed(names)), path)
