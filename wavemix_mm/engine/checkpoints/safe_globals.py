@@ -27,7 +27,7 @@ class Unreadable(Exception):
 
     Args:
         cause: The end of a message.
-        trust_helps: Whether to unpickle in full could read the file.
+        trust_helps: Whether unpickling in full could read the file.
     """
 
     def __init__(self, cause: str, trust_helps: bool = False) -> None:
@@ -41,7 +41,7 @@ def refuse(cause: str) -> NoReturn:
 
 
 def expect(condition: Any) -> None:
-    """Raise `Unreadable` unless the condition holds, which what torch writes fulfils."""
+    """Raise `Unreadable` unless the condition holds. Files that torch writes fulfil it."""
     if not condition:
         refuse("it holds a value that is not as torch writes it")
 
@@ -73,7 +73,7 @@ def find_name(name: str) -> Any:
 
 
 def set_state(value: Any, state: Any) -> int:
-    """Give a value that a maker has made the state with which a pickle goes on.
+    """Set the state of a value that a maker has made, as the pickle asks for it.
 
     Returns:
         The bytes of memory that this takes.
