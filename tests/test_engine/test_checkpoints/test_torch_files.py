@@ -168,6 +168,10 @@ HOSTILE = {
         + tensor(16, (1 << 20,), (0,)) + b"a\x85R",
     "long tensor as arguments": name("torch._tensor._rebuild_from_type_v2") + mark_of(
         name("torch._utils._rebuild_tensor_v2"), b"N", tensor(16, (1 << 20,), (0,)), b"N") + b"R",
+    "nested pairs as sides of an array": state_dict(ARRAY + mark_of(
+        b"K\x01", b"K\x01\x85" + PAIRS + b"K\x01\x85" + PAIRS + b"\x86",
+        DTYPE + text("f4") + b"\x85R", b"\x89", encoded("A" * 4)) + b"b"),
+    "nested pairs as a dtype": DTYPE + b"K\x01\x85" + PAIRS + b"\x85R",
     "giant dtype": name("numpy.dtype") + text("U999999999") + b"\x85R",
     "no stack": b"\x85\x85R",
     "another protocol": b"\x95" + struct.pack("<Q", 1 << 60),
@@ -214,6 +218,10 @@ def hostile_archives(folder):
     keys = data.rindex(b"]q\x00X")  # the list of storages
     yield folder / "keys.pth", data[:keys] + b"]K\x01\x85" + PAIRS + b"a." + bytes(32)
     yield folder / "no_keys.pth", data[:keys] + b"]."
+    numbers = storage(4, "1", "torch.ByteStorage")
+    view = mark_of(numbers, b"K\0", int_(48_000_000) + b"\x85", b"K\0\x85", b"\x89", b"N")
+    long = name("torch._utils._rebuild_tensor_v2") + view + b"R."
+    yield folder / "many_keys.pth", data[:keys] + long + bytes(32)
 
 
 def test_hostile_files_are_refused_within_limits(tmp_path):

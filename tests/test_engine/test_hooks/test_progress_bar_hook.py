@@ -1,5 +1,6 @@
 """A progress bar below the log in a real terminal, and nothing elsewhere."""
 
+import functools
 import os
 import pty
 import re
@@ -8,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.runner import Runner
+from rich.console import Console
 from tiny_run import config, train
 
 from wavemix_mm.engine.hooks import progress_bar_hook
@@ -74,3 +77,16 @@ def test_elsewhere_nothing_is_drawn(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(progress_bar_hook, "_SECONDS", 0)
     run(tmp_path, {})
     assert "validation" not in capsys.readouterr().out
+
+
+def test_a_test_does_not_build_the_training_data(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        progress_bar_hook, "Console", functools.partial(Console, force_terminal=True)
+    )
+    cfg = config(tmp_path, scores=[1], custom_hooks=HOOKS[:1])
+    for part in ("cfg", "dataloader", "evaluator"):
+        cfg[f"test_{part}"] = cfg[f"val_{part}"]
+    runner = Runner.from_cfg(cfg)
+    runner.test()
+    assert "test" in capsys.readouterr().out
+    assert isinstance(runner._train_loop, dict)

@@ -81,6 +81,7 @@ def test_error_in_a_base_names_the_base(tmp_path, style, content, error):
     [
         ("_base_ = ['a.py', 'b.py']\n", "KeyError: Duplicate key"),
         ("a = 1\nb = dict(\n", r"SyntaxError: .*\(line 2\)"),
+        ("from mmengine.config import Config\na = Config(dict(text=1))\n", "KeyError: text is res"),
     ],
 )
 def test_error_of_the_config_itself(tmp_path, leaf, error):

@@ -207,7 +207,7 @@ def _read_file(file: str, name: str, device: str | torch.device) -> Any:
 
 
 def _explain(error: Exception) -> tuple[str, bool]:
-    """Return why a file cannot be read, and whether to unpickle it in full would not help."""
+    """Return why a file cannot be read, and whether unpickling it in full cannot help either."""
     # "Invalid argument" is damage: zipfile seeks to a negative place
     if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
         return error.strerror or str(error), True

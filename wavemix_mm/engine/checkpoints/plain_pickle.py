@@ -105,11 +105,11 @@ class Unpickler(pickle._Unpickler):
         return value
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for a name."""
+        """Return the maker, or the dtype, that stands for a name."""
         return find_name(f"{'builtins' if module == '__builtin__' else module}.{name}")
 
     def persistent_load(self, pid: Any) -> torch.Tensor:
-        """Return the numbers of the storage that torch describes in this way."""
+        """Return the numbers of the storage that `pid` describes."""
         expect(type(pid) is tuple and len(pid) <= 6)
         kind, key, _, numel, *view = pid[1:]
         # only text is looked up: the hash of nested tuples could take an exponential time

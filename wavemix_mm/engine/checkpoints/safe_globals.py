@@ -27,7 +27,7 @@ class Unreadable(Exception):
 
     Args:
         cause: The end of a message.
-        trust_helps: Whether to unpickle in full could read the file.
+        trust_helps: Whether unpickling in full could read the file.
     """
 
     def __init__(self, cause: str, trust_helps: bool = False) -> None:
@@ -41,7 +41,7 @@ def refuse(cause: str) -> NoReturn:
 
 
 def expect(condition: Any) -> None:
-    """Raise `Unreadable` unless the condition holds, which what torch writes fulfils."""
+    """Raise `Unreadable` unless the condition holds. Files that torch writes fulfil it."""
     if not condition:
         refuse("it holds a value that is not as torch writes it")
 
@@ -73,7 +73,7 @@ def find_name(name: str) -> Any:
 
 
 def set_state(value: Any, state: Any) -> int:
-    """Give a value that a maker has made the state with which a pickle goes on.
+    """Set the state of a value that a maker has made, as the pickle asks for it.
 
     Returns:
         The bytes of memory that this takes.
@@ -96,7 +96,9 @@ def set_state(value: Any, state: Any) -> int:
         return 0
     expect(type(value) is np.ndarray)
     _, shape, dtype, is_fortran, data = state
-    expect(isinstance(dtype, np.dtype) and type(data) is bytes and min(shape, default=0) >= 0)
+    expect(isinstance(dtype, np.dtype) and type(data) is bytes and type(shape) is tuple)
+    # nested tuples could take an exponential time to compare, as to print
+    expect(all(type(side) is int and side >= 0 for side in shape))
     try:
         value.__setstate__((1, shape, dtype, bool(is_fortran), data))
     except MemoryError as error:  # of NumPy, if the sides overflow
@@ -157,7 +159,8 @@ def _encode(text: str, encoding: str) -> bytes:
 
 
 def _dtype(code: str, *_: Any) -> np.dtype:
-    if type(code) is not str or not _NUMBERS.fullmatch(code):
+    expect(type(code) is str)
+    if not _NUMBERS.fullmatch(code):
         refuse(f"a NumPy dtype {code!r:.99} is not one of numbers or text")
     return np.dtype(code, copy=True)  # which `set_state` changes
 

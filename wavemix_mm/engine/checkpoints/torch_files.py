@@ -107,6 +107,7 @@ def _read_legacy(stream: BinaryIO, size: int, device: str | torch.device) -> Any
         raise Unreadable(_OTHER_ORDER, True)
     value = unpickler.load()
     keys = unpickler.load()  # in the order of the numbers
+    expect(type(keys) is list and all(type(key) is str for key in keys))
     if sorted(keys) != sorted(storages):  # others would keep what was in memory before
         raise EOFError
     for numbers in map(storages.__getitem__, keys):

@@ -95,11 +95,10 @@ class ProgressBarHook(Hook):
     def _before_epoch(self, runner: Runner, mode: str = "train") -> None:
         if self._bars is None or mode in self._tasks:
             return
-        done, total = 0, runner.max_iters
-        if mode == "train":
-            done = runner.iter  # of a resumed run
+        if mode == "train":  # max_iters would make a test build the training data
+            done, total = runner.iter, runner.max_iters
         else:
-            total = len(getattr(runner, f"{mode}_dataloader"))
+            done, total = 0, len(getattr(runner, f"{mode}_dataloader"))
         self._tasks[mode] = self._bars.add_task(_NAMES[mode], total=total, completed=done)
 
     def _after_iter(

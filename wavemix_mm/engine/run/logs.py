@@ -17,8 +17,8 @@ def add_backends(cfg: Config, names: Sequence[str], config_path: str) -> None:
     """Add 'tensorboard', 'wandb' or 'mlflow' to the visualizer of a config.
 
     Weights & Biases runs offline unless WANDB_MODE says otherwise, and MLflow writes into the file
-    ``mlruns.db`` unless MLFLOW_TRACKING_URI names another place. The name of
-    the config file is the name of the project or experiment.
+    ``mlruns.db`` unless MLFLOW_TRACKING_URI names another place. The name of the config file is the
+    name of the project or experiment.
 
     Raises:
         UserInputError: If a package is not installed.
