@@ -85,7 +85,7 @@ def set_state(value: Any, state: Any) -> int:
         length = state.get("max_length", len(log))
         expect(all(part.ndim == 1 and part.dtype.kind in "fiub" for part in parts))
         expect(type(length) is int)
-        value.__init__(log, counts, length)  # type: ignore[misc]
+        value.__init__(log, counts, length)
         return log.nbytes + counts.nbytes
     expect(type(state) is tuple and len(state) <= 9)
     if isinstance(value, np.dtype):
@@ -184,7 +184,8 @@ def _tensor(numbers: Tensor, offset: int, size: tuple, stride: tuple, *rest: Any
     expect(type(numbers) is Tensor and type(size) is tuple and len(size) <= _MAX_DIMS)
     numbers = numbers.view(*dtypes) if dtypes else numbers
     # as_strided checks the place and the shape; set_ alone would enlarge the storage
-    return numbers.new_empty(0).set_(numbers.as_strided(size, stride, offset))
+    storage = numbers.as_strided(size, stride, offset).untyped_storage()
+    return numbers.new_empty(0).set_(storage, offset, size, stride)
 
 
 def _parameter(value: Tensor, *_: Any) -> Tensor:
