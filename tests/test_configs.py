@@ -240,14 +240,14 @@ def test_initial_weights_of_camvid():
     )
 
 
-def test_camvid_best_takes_the_whole_backbone_of_its_pretraining(tmp_path):
+def test_camvid_64_6_takes_the_whole_backbone_of_its_pretraining(tmp_path):
     pretraining = read("cifar10_64-6-l3_pretrain.py")
     pretrained = build_for_weights(pretraining)
     for parameter in pretrained.parameters():
         torch.nn.init.normal_(parameter)
     file = tmp_path / "pretrained.pth"
     torch.save(dict(state_dict=pretrained.state_dict()), file)
-    cfg = read("camvid_best.py")
+    cfg = read("camvid_64-6.py")
     init_cfg = cfg.model.backbone.init_cfg
     epochs = pretraining.train_cfg.max_epochs
     assert init_cfg.checkpoint == f"work_dirs/cifar10_64-6-l3_pretrain/epoch_{epochs}.pth"

@@ -136,8 +136,8 @@ def test_parts_alone(tmp_path):
         "assert type(net).__module__ == 'wavemix_mm.models.backbones.wavemix'",
         # mmseg's functions, which know us by the config alone
         "from mmseg.apis import MMSegInferencer, inference_model, init_model, show_result_pyplot\n"
-        "config, image, out = 'configs/wavemix/camvid_best.py', sys.argv[2], sys.argv[3]\n"
-        "weights = 'configs/wavemix/weights/camvid_best.safetensors'\n"
+        "config, image, out = 'configs/wavemix/camvid_64-6.py', sys.argv[2], sys.argv[3]\n"
+        "weights = 'configs/wavemix/weights/camvid_64-6.safetensors'\n"
         "model = init_model(config, weights, device='cpu')\n"
         "result = inference_model(model, image)\n"
         "show_result_pyplot(model, image, result, show=False, out_file=out)\n"

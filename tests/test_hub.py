@@ -18,8 +18,8 @@ from wavemix_mm.models.backbones.wavemix import WaveMix
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("hub") / "new" / "camvid_best"
-    model = init_model("configs/wavemix/camvid_best.py", "wavemix_mm://camvid_best", device="cpu")
+    folder = tmp_path_factory.mktemp("hub") / "new" / "camvid_64-6"
+    model = init_model("configs/wavemix/camvid_64-6.py", "wavemix_mm://camvid_64-6", device="cpu")
     save_pretrained(model, folder)
     return model, folder
 

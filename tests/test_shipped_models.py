@@ -34,27 +34,26 @@ CITYSCAPES_TO_CAMVID = {0: 3, 1: 4, 2: 1, 3: 1, 4: 7, 5: 2, 6: 6, 7: 6, 8: 5, 9:
                         12: 10, 13: 8, 14: 8, 15: 8, 16: 8, 17: 10, 18: 10}  # fmt: skip
 
 
-def test_shipped_segmentor_finds_its_way_in_drawn_streets(tmp_path):
+@pytest.mark.parametrize("name", ["camvid_64-6", "camvid_best"])
+def test_shipped_segmentors_find_their_way_in_drawn_streets(name, tmp_path):
     """Scenes that look little like photographs; the most frequent class alone gets under a half."""
     tool = ROOT / "tools" / "dataset_converters" / "synthetic_cityscapes.py"
     size = ["--height", "352", "--width", "480", "--train", "3", "--val", "3"]
     subprocess.run([sys.executable, tool, tmp_path, *size], check=True, capture_output=True)
-    model = init_model(
-        ROOT / "configs" / "wavemix" / "camvid_best.py", "wavemix_mm://camvid_best", "cpu"
-    )
+    model = init_model(f"configs/wavemix/{name}.py", f"wavemix_mm://{name}", "cpu")
     assert model.dataset_meta["classes"][3] == "road"
     to_camvid = np.full(256, 255, np.uint8)
     to_camvid[list(CITYSCAPES_TO_CAMVID)] = list(CITYSCAPES_TO_CAMVID.values())
     truths, predictions = [], []
     for image in sorted((tmp_path / "leftImg8bit").glob("*/*/*.png")):
-        name = image.name.replace("leftImg8bit", "gtFine_labelTrainIds")
-        label = str(image.parent / name).replace("leftImg8bit", "gtFine")
+        file = image.name.replace("leftImg8bit", "gtFine_labelTrainIds")
+        label = str(image.parent / file).replace("leftImg8bit", "gtFine")
         truths.append(to_camvid[cv2.imread(label, cv2.IMREAD_UNCHANGED)])
         predictions.append(inference_model(model, str(image)).pred_sem_seg.data[0].numpy())
     truth, prediction = np.stack(truths), np.stack(predictions)
-    known = truth < 11
-    frequent = np.bincount(truth[known]).max() / known.sum()
-    assert (prediction == truth)[known].mean() > 0.58 > 1.2 * frequent
-    for name in ("sky", "road"):
-        pixels = truth == model.dataset_meta["classes"].index(name)
-        assert (prediction == truth)[pixels].mean() > 0.5, name
+    counted = truth < 11
+    frequent = np.bincount(truth[counted]).max() / counted.sum()
+    assert (prediction == truth)[counted].mean() > 0.58 > 1.2 * frequent
+    for known in ("sky", "road"):
+        pixels = truth == model.dataset_meta["classes"].index(known)
+        assert (prediction == truth)[pixels].mean() > 0.5, known

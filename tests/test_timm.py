@@ -53,7 +53,7 @@ def test_shipped_classifier_gives_the_logits_of_mmpretrain():
 
 def test_features_of_the_shipped_segmentor_are_a_pyramid_of_means():
     reference = init_model(
-        "configs/wavemix/camvid_best.py", "wavemix_mm://camvid_best", device="cpu"
+        "configs/wavemix/camvid_64-6.py", "wavemix_mm://camvid_64-6", device="cpu"
     )
     model = timm.create_model("wavemix_64_6_l3", pretrained=True, features_only=True).eval()
     assert model.feature_info.reduction() == [4, 8, 16, 32]

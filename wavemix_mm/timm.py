@@ -33,7 +33,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "wavemix_256_16_l4": dict(arch="256/16-l4"),
     "wavemix_lite_128_8": dict(arch="lite-128/8"),
     "wavemix_lite_192_16": dict(arch="lite-192/16"),
-    # configs/wavemix/camvid_best.py
+    # configs/wavemix/camvid_64-6.py
     "wavemix_64_6_l3": dict(arch="64/6-l3", **_PLAIN),
     # for images under 128x128: the stem keeps the resolution
     "wavemix_lite_128_7": dict(arch="lite-128/7", **_SMALL),
@@ -212,7 +212,7 @@ def _describe_weights() -> dict[str, dict[str, Any]]:
         return described
     weights = root / "configs" / "wavemix" / "weights"
     camvid: dict[str, Any] = dict(num_classes=0, input_size=(3, 360, 480), crop_pct=1.0)
-    camvid["file"] = str(weights / "camvid_best.safetensors")
+    camvid["file"] = str(weights / "camvid_64-6.safetensors")
     cifar10 = dict(
         num_classes=10,
         input_size=(3, 32, 32),

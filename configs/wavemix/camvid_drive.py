@@ -1,6 +1,6 @@
-# camvid_best.py judged by a drive that it does not train on: 266 images of two drives in training,
+# camvid_64-6.py judged by a drive that it does not train on: 266 images of two drives in training,
 # the 101 images of the third drive as the test. From weights that have not seen CamVid.
-_base_ = "./camvid_best.py"
+_base_ = "./camvid_64-6.py"
 train_dataloader = dict(dataset=dict(name_prefixes=["0001TP", "0016E5"]))
 val_dataloader = dict(
     dataset=dict(

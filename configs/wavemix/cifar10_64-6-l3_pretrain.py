@@ -1,4 +1,4 @@
-# Pre-training of camvid_best.py's backbone on CIFAR-10 as image files: 13 epochs, 24 minutes on a
+# Pre-training of camvid_64-6.py's backbone on CIFAR-10 as image files: 13 epochs, 24 minutes on a
 # CPU core. Enlarged crops of at least a quarter of the image show objects of several sizes.
 _base_ = [
     "../_base_/models/wavemix_cls.py",

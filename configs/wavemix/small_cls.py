@@ -1,5 +1,5 @@
 # Classification with a few hundred images of your own, in data/mine as in
-# own_data/classification.py. The backbone begins with the weights of camvid_best.py. The length is
+# own_data/classification.py. The backbone begins with the weights of camvid_64-6.py. The length is
 # counted in iterations: epochs are short, so that 40 of them may be too few. docs/small-data.md has
 # figures.
 _base_ = "../_base_/own_data/classification.py"

@@ -1,5 +1,5 @@
 # Segmentation with a few dozen images of your own, in data/mine as in own_data/segmentation.py. The
-# backbone begins with the weights of camvid_best.py. The length is counted in iterations: epochs
+# backbone begins with the weights of camvid_64-6.py. The length is counted in iterations: epochs
 # are short, so that 110 of them may be too few. docs/small-data.md has figures.
 _base_ = "../_base_/own_data/segmentation.py"
 

@@ -47,9 +47,9 @@ def test_version():
         (["predict"], 2, "predict --help`."),
         (["doctor", "--heal"], 2, "No such option: --heal"),
         (["doctor", "no.py"], 1, "config no.py does not exist"),
-        (["export", "camvid_best", "a.foo"], 1, "the suffix does not fit the format"),
-        (["export", "camvid_best", "a.onnx", "--size", "9"], 1, "is not HEIGHTxWIDTH"),
-        (["serve", "camvid_best", "a.jpg"], 1, "a.jpg is no checkpoint"),
+        (["export", "camvid_64-6", "a.foo"], 1, "the suffix does not fit the format"),
+        (["export", "camvid_64-6", "a.onnx", "--size", "9"], 1, "is not HEIGHTxWIDTH"),
+        (["serve", "camvid_64-6", "a.jpg"], 1, "a.jpg is no checkpoint"),
         (["predict", next(EXAMPLES.glob("*"))], 1, "neither the path of a config nor the name"),
         (["train", "camvid_bst"], 1, "lists the names); did you mean camvid_best, camvid"),
     ],
@@ -86,15 +86,15 @@ def test_tools_take_the_name_of_a_model(monkeypatch):
 
 
 def test_split_model(tmp_path):
-    config, checkpoint, others = split_model(["camvid_best", "a.png", "b.pth"])
-    assert config.endswith("configs/wavemix/camvid_best.py")
-    assert (checkpoint, others) == ("wavemix_mm://camvid_best", ["a.png", "b.pth"])
+    config, checkpoint, others = split_model(["camvid_64-6", "a.png", "b.pth"])
+    assert config.endswith("configs/wavemix/camvid_64-6.py")
+    assert (checkpoint, others) == ("wavemix_mm://camvid_64-6", ["a.png", "b.pth"])
     assert split_model([config, "a.png"]) == (config, checkpoint, ["a.png"])
-    assert split_model(["wavemix_mm::wavemix/camvid_best.py"])[1] == checkpoint
-    assert split_model(["camvid_best", "b.pth", "a.png"])[1:] == ("b.pth", ["a.png"])
-    assert split_model(["camvid_best", "wavemix_mm://x"])[1:] == ("wavemix_mm://x", [])
-    own = tmp_path / "camvid_best.py"
-    own.write_text("_base_ = 'wavemix_mm::wavemix/camvid_best.py'")
+    assert split_model(["wavemix_mm::wavemix/camvid_64-6.py"])[1] == checkpoint
+    assert split_model(["camvid_64-6", "b.pth", "a.png"])[1:] == ("b.pth", ["a.png"])
+    assert split_model(["camvid_64-6", "wavemix_mm://x"])[1:] == ("wavemix_mm://x", [])
+    own = tmp_path / "camvid_64-6.py"
+    own.write_text("_base_ = 'wavemix_mm::wavemix/camvid_64-6.py'")
     with pytest.raises(UserInputError, match="name a checkpoint after it"):
         split_model([str(own), "a.png"])
 
@@ -109,8 +109,8 @@ def test_models():
     lines = run("models").stdout.splitlines()
     rows = {line.split()[0]: line for line in lines}
     assert len(rows) == len(lines) > 30
-    best = ["camvid_best", "segmentation", "CamVid", "1,221,739", "69.7 mIoU", "shipped"]
-    assert re.split(r"  +", rows["camvid_best"]) == best
+    best = ["camvid_64-6", "segmentation", "CamVid", "1,221,739", "69.7 mIoU", "shipped"]
+    assert re.split(r"  +", rows["camvid_64-6"]) == best
     assert "80.0 Top 1 Accuracy " in rows["cifar10_32-7"]
     assert rows["cityscapes"].endswith("-") and "78.64 mIoU (published)" in rows["cityscapes"]
     shipped = run("models", "--shipped").stdout.splitlines()

@@ -51,7 +51,7 @@ def test_a_cpu_without_fast_bfloat16_trains_in_float32_and_one_warning_says_so(m
     assert warning.startswith("warning: this CPU has no fast bfloat16")
 
 
-@pytest.mark.parametrize("name", ["camvid", "camvid_best", "cityscapes_demo", "mnist_8-10_short"])
+@pytest.mark.parametrize("name", ["camvid", "camvid_64-6", "cityscapes_demo", "mnist_8-10_short"])
 def test_configs_and_optimize_choose_float32_without_it(name, monkeypatch, request):
     monkeypatch.setattr(optim_wrappers, "is_cpu_fast_in_bfloat16", is_cpu_fast_in_bfloat16)
     monkeypatch.setattr(optim_wrappers, "_BFLOAT16_FLAGS", set())

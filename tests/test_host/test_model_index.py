@@ -126,7 +126,7 @@ def test_models_with_weights_of_the_same_task_are_offered():
         match=r"only of: cifar10_32-7, cifar10_64-6-l3_pretrain, fashion_mnist_8-5, mnist_8-10\)",
     ):
         mmpretrain.get_model("cifar10_64-6", pretrained=True)
-    with pytest.raises(UserInputError, match=r"\(only of: camvid_best\)"):
+    with pytest.raises(UserInputError, match=r"\(only of: camvid_64-6, camvid_best\)"):
         model_index.find_weights("camvid")
     with pytest.raises(ValueError, match="Failed to find model"):  # as mmpretrain says it
         mmpretrain.get_model("cifar11")

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(shutil.which("npm") is None, reason="needs npm")
 
 @pytest.fixture
 def address(tmp_path):
-    run_main("deployment/browser_demo", "camvid_best", "--out", tmp_path)
+    run_main("deployment/browser_demo", "camvid_64-6", "--out", tmp_path)
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *args):
@@ -42,8 +42,8 @@ def test_page(address, tmp_path):
         page.set_input_files("#file", tmp_path / "notes.png")
         page.wait_for_function("document.querySelector('#message').innerText.includes('no image')")
     assert set(requests) == {"127.0.0.1"}
-    config = ROOT / "configs" / "wavemix" / "camvid_best.py"
-    model = init_model(config, "wavemix_mm://camvid_best", "cpu")
+    config = ROOT / "configs" / "wavemix" / "camvid_64-6.py"
+    model = init_model(config, "wavemix_mm://camvid_64-6", "cpu")
     (result,) = predict(model, str(EXAMPLES / "street_1.jpg"))
     shares = {name.strip(): float(share[:-1]) for name, share in (row.split("\t") for row in rows)}
     for name, share in result.shares().items():

@@ -53,7 +53,7 @@ def test_the_reference_has_signatures_and_the_zoo_every_config(site):
         for config in (ROOT / "configs" / folder).glob("*.py"):
             if f"Name: {config.stem}\n" in metafile:
                 assert f">{config.stem}</a>" in zoo, config.stem
-    assert "camvid_best.safetensors" in zoo and "nuclei.safetensors" in zoo
+    assert "camvid_64-6.safetensors" in zoo and "nuclei.safetensors" in zoo
 
 
 def test_the_tutorial_runs(tmp_path, monkeypatch):

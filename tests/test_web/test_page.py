@@ -18,7 +18,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "wavemix"
 
 @pytest.fixture(scope="module")
 def segmentor():
-    return init_model(CONFIGS / "camvid_best.py", "wavemix_mm://camvid_best", "cpu")
+    return init_model(CONFIGS / "camvid_64-6.py", "wavemix_mm://camvid_64-6", "cpu")
 
 
 @pytest.fixture(scope="module")

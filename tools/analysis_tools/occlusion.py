@@ -7,7 +7,7 @@ and occlusion.npz: 'effects' of the patches, 'tops' and 'lefts' of the patches, 
 mean over the patches that cover a pixel. A patch has the image's mean color.
 
 example:
-  python tools/analysis_tools/occlusion.py camvid_best street.jpg --class car \\
+  python tools/analysis_tools/occlusion.py camvid_64-6 street.jpg --class car \\
       --patch 32 --stride 16 --region 60,200,180,280 --out work_dirs/occlusion_car
 """
 

@@ -9,7 +9,7 @@ place of one band, in all blocks (ablation.csv, ablation.md and ablation.png). T
 transform still gets the approximation. No weight is adapted.
 
 example:
-  python tools/analysis_tools/subbands.py camvid_best street.jpg --block 2 \\
+  python tools/analysis_tools/subbands.py camvid_64-6 street.jpg --block 2 \\
       --ablate --images 50 --out work_dirs/subbands
 """
 

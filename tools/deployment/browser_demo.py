@@ -32,7 +32,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("model", metavar="NAME|CONFIG", nargs="?", default="camvid_best", help="%(default)s")
+    add("model", metavar="NAME|CONFIG", nargs="?", default="camvid_64-6", help="%(default)s")
     add("checkpoint", nargs="?", metavar="CKPT", help="default: the weights that are shipped")
     add("--out", type=Path, default=Path("browser_demo"), help="folder; default: %(default)s")
     return parser.parse_args(argv)

@@ -49,7 +49,7 @@ def new(
 ) -> None:
     """Write a config that trains on images of your own; ask for missing options.
 
-    It checks the files first, and starts from the weights of camvid_best.
+    It checks the files first, and starts from the weights of camvid_64-6.
     """
     task = _ask(task, "--task", "segmentation, classification or detection?")
     if task not in ("segmentation", "classification", "detection"):

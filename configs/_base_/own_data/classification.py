@@ -1,5 +1,5 @@
 # A classification data set of your own, one folder for each class. The backbone is the one of
-# camvid_best.py and begins with its weights. A child sets the folder and the number of classes;
+# camvid_64-6.py and begins with its weights. A child sets the folder and the number of classes;
 # `wavemix-mm new` writes it. Images of any sizes become 128x128.
 _base_ = ["../models/wavemix_cls.py", "../datasets/classification.py",
           "../schedules/adamw_cosine_bf16.py"]  # fmt: skip
@@ -8,7 +8,7 @@ model = dict(
     backbone=dict(
         arch="64/6-l3",
         dropout=0.0,
-        init_cfg=dict(type="Pretrained", checkpoint="wavemix_mm://camvid_best", prefix="backbone."),
+        init_cfg=dict(type="Pretrained", checkpoint="wavemix_mm://camvid_64-6", prefix="backbone."),
     ),
     head=dict(in_channels=64, num_classes=2),
 )

@@ -1,5 +1,5 @@
 # A detection data set of your own: the model of bccd.py, and the backbone begins with the weights
-# of camvid_best.py. A child sets the folder, the annotation files and the classes; `wavemix-mm new`
+# of camvid_64-6.py. A child sets the folder, the annotation files and the classes; `wavemix-mm new`
 # writes it. Images of any sizes are scaled to fit into 512x512; predicted boxes are in pixels of
 # the image.
 _base_ = "../../detection/bccd.py"
@@ -7,7 +7,7 @@ _base_ = "../../detection/bccd.py"
 size = (512, 512)
 model = dict(
     backbone=dict(
-        init_cfg=dict(type="Pretrained", checkpoint="wavemix_mm://camvid_best", prefix="backbone."),
+        init_cfg=dict(type="Pretrained", checkpoint="wavemix_mm://camvid_64-6", prefix="backbone."),
     ),
 )
 train_pipeline = [

@@ -1,5 +1,5 @@
 # A segmentation data set of your own: the model of camvid.py, and the backbone begins with the
-# weights of camvid_best.py. A child sets the folders, the classes and their number; `wavemix-mm
+# weights of camvid_64-6.py. A child sets the folders, the classes and their number; `wavemix-mm
 # new` writes it. Images of any sizes are scaled to fit into 512x512; predictions have the size of
 # the image.
 _base_ = "../../wavemix/camvid.py"
@@ -8,7 +8,7 @@ crop_size = (256, 256)
 model = dict(
     data_preprocessor=dict(size=crop_size, seg_pad_val=255),
     backbone=dict(
-        init_cfg=dict(type="Pretrained", checkpoint="wavemix_mm://camvid_best", prefix="backbone."),
+        init_cfg=dict(type="Pretrained", checkpoint="wavemix_mm://camvid_64-6", prefix="backbone."),
     ),
     decode_head=dict(ignore_index=255, loss_decode=dict(class_weight=None)),
 )
