@@ -52,3 +52,5 @@ def test_takes_images_of_one_drive(tmp_path):
         assert len(DATASETS.build(dict(kwargs, name_prefixes=prefixes))) == number
     with pytest.raises(UserInputError, match=r"starts with '0005VD'; the first one is 0001TP_1"):
         DATASETS.build(dict(kwargs, name_prefixes=["0016E5", "0005VD"]))
+    with pytest.raises(UserInputError, match="name_prefixes is empty"):
+        DATASETS.build(dict(kwargs, name_prefixes=[]))

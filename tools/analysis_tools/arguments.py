@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-if (ROOT / "wavemix_mm").is_dir():
-    sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT))
 
 
 def make_parser(description: str | None, **kwargs: Any) -> argparse.ArgumentParser:

@@ -78,6 +78,10 @@ class CheckedSegDataset(CheckedDataset, BaseSegDataset):
     def _with_prefixes(self, samples: list[dict]) -> list[dict]:
         if self.name_prefixes is None:
             return samples
+        if not self.name_prefixes:
+            raise UserInputError(
+                f"{type(self).__name__}: name_prefixes is empty: no image is left."
+            )
         names = [sample["img_path"].replace("\\", "/").rpartition("/")[2] for sample in samples]
         for prefix in self.name_prefixes:
             if not any(name.startswith(prefix) for name in names):

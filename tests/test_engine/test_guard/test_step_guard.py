@@ -259,6 +259,21 @@ def test_finite_steps(factor, buffer):
     assert step.is_finite
 
 
+def test_a_step_that_raises_leaves_no_answer_to_the_kernel():
+    """The answer would decide on later steps that nothing guards."""
+    model = Net()
+    wrapper, guard = build("fused", "SGD", model)
+
+    def fail(*_):
+        raise MemoryError
+
+    hook = wrapper.optimizer.register_step_pre_hook(fail)
+    with pytest.raises(MemoryError):
+        run(model, wrapper, guard, [make_data()])
+    hook.remove()
+    assert not hasattr(wrapper.optimizer, "found_inf")
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("fused", [False, True])
 def test_on_a_gpu(fused):

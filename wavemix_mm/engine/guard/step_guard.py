@@ -110,11 +110,13 @@ class StepGuard:
         if self._in_kernel:
             # how GradScaler tells a fused optimizer to skip
             optimizer.grad_scale, optimizer.found_inf = None, bad
-        if self._in_kernel or not bad:
-            with torch.enable_grad():
-                self._step(**kwargs)
-        if self._in_kernel:
-            del optimizer.grad_scale, optimizer.found_inf
+        try:
+            if self._in_kernel or not bad:
+                with torch.enable_grad():
+                    self._step(**kwargs)
+        finally:
+            if self._in_kernel:
+                del optimizer.grad_scale, optimizer.found_inf
         if self._in_kernel or self._left_out:  # a look at a GPU's answer would wait for it
             self._undo(fresh)
         self._done.append((*_to_host(self._left_out), self._losses, self._notes))
