@@ -23,9 +23,9 @@ SUFFIXES = {".md", ".ipynb", ".png", ".jpg", ".svg", ".py", ".sh", ".csv", ".yml
             ".safetensors"}  # fmt: skip
 ZOO = """# Model zoo
 
-*published*: accuracy in the paper. *converted*: the authors' weights, evaluated here. Other models were
-trained and evaluated here. Multiply-adds are for one image at the config's size. Load weights by
-`wavemix_mm://<name>`.
+*published*: accuracy in the paper. *converted*: the authors' weights, evaluated here. Other models
+were trained and evaluated here. Multiply-adds are for one image at the config's size. Load weights
+by `wavemix_mm://<name>`.
 """
 HEAD = """| model | data | parameters, M | multiply-adds, G | accuracy | weights |
 |---|---|---:|---:|---|---|
