@@ -10,7 +10,7 @@ import typer
 def doctor(
     context: typer.Context,
     config: Annotated[
-        str | None, typer.Argument(help="Config to check, with its data.", metavar="[CONFIG]")
+        str | None, typer.Argument(help="Config to check, with its data.", metavar="CONFIG")
     ] = None,
     cfg_options: Annotated[
         list[str] | None,
