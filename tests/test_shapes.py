@@ -27,7 +27,7 @@ LEVELS = (1, 2, 3, 4)
 DTYPES = (torch.float16, torch.bfloat16, torch.float64)
 LARGE = [(1, 4096), (4096, 1), (4095, 17), (33, 4096)]
 LARGE += [(4096, 4096), (4095, 4093), (2049, 4096)] if ALL else []
-# Where maps of one column arise, which bfloat16 is at risk of: see strided_conv.py.
+# Where maps of one column arise, which bfloat16 is at risk of: see layers/convs.py.
 NARROW = [(1, 1), (40, 1), (65, 3), (33, 7), (64, 12), (1, 40), (37, 50)]
 
 

@@ -1,4 +1,4 @@
-"""Train, evaluate and look at a WaveMix-Lite on synthetic street scenes: what `make demo` runs."""
+"""Train a WaveMix-Lite on drawn street scenes, evaluate it and paint predictions (`make demo`)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ CONFIG = "configs/wavemix/cityscapes_demo.py"
 def parse_args(argv: list[str] | None, prog: str | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
-    parser.add_argument("--data", default=ROOT / "data/synthetic_cityscapes", help="data set")
-    parser.add_argument("--work-dir", default=ROOT / "work_dirs/cityscapes_demo")
+    parser.add_argument(
+        "--data", default=ROOT / "data/synthetic_cityscapes", help="folder for the data set"
+    )
+    parser.add_argument(
+        "--work-dir", default=ROOT / "work_dirs/cityscapes_demo", help="folder for the training"
+    )
     parser.add_argument("--out", default=ROOT / "demo_output", help="folder for the pictures")
     parser.add_argument("--train", type=int, default=200, help="number of training images")
     parser.add_argument("--val", type=int, default=40, help="number of validation images")
-    parser.add_argument("--epochs", type=int, help="default: as the config says")
+    parser.add_argument("--epochs", type=int, help="default: the epochs of the config")
     args = parser.parse_args(argv)
     if args.epochs is not None and args.epochs < 1:
         parser.error(f"--epochs {args.epochs} is not a positive number")

@@ -20,21 +20,23 @@ except ImportError as error:
 
 
 def parse_args(argv: list[str] | None, prog: str | None = None) -> argparse.Namespace:
-    """Parse the command line; mmseg's options, and those of the others where they differ."""
+    """Parse the command line: mmseg's options, and some of mmpretrain and mmdet."""
     parser = RunParser(__doc__, "test_dataloader.batch_size=4", "the log and the metrics", prog)
     add = parser.add_argument
-    add("checkpoint", help="checkpoint file")
+    add("checkpoint", help="checkpoint: a file, an address, or wavemix_mm://NAME")
     place = "segmentation: folder for the predicted label maps; "
     add("--out", help=f"{place}classification and detection: .pkl file for the predictions")
-    item = "not segmentation: what --out holds, predictions or metrics (.pkl, .json or .yaml)"
+    item = (
+        "not segmentation: write predictions or metrics to --out (.pkl; metrics: .json, .yaml too)"
+    )
     add("--out-item", choices=["pred", "metrics"], default="pred", help=item)
     add("--show", action="store_true", help="show predictions in a window")
     add("--show-dir", help="folder for painted predictions")
-    add("--wait-time", type=float, default=2, help="seconds a window stays")
+    add("--wait-time", type=float, default=2, help="seconds that --show waits after each image")
     add("--tta", action="store_true", help="test-time augmentation")
-    folded = "fold norms and the transform before the test; the checkpoint may be of either kind"
+    folded = "fold norms and the transform before the test; the checkpoint may be folded already"
     add("--deploy", action="store_true", help=folded)
-    fast = "--deploy, in a type that the device is fast in; on a GPU compiled, as CUDA graphs"
+    fast = "--deploy in the fastest type of the device; on a GPU also compiled, with CUDA graphs"
     add("--optimize", action="store_true", help=fast)
     return parser.parse_args(argv)
 

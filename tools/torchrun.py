@@ -1,4 +1,4 @@
-"""torchrun, with one line in place of its traceback where a process fails or a signal stops it."""
+"""torchrun, which prints one line instead of its traceback on a failure or a signal."""
 
 from __future__ import annotations
 

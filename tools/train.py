@@ -18,15 +18,15 @@ except ImportError as error:
 
 
 def parse_args(argv: list[str] | None, prog: str | None = None) -> argparse.Namespace:
-    """Parse the command line; mmseg's options, and those of the others where they differ."""
+    """Parse the command line: mmseg's options, and some of mmpretrain and mmdet."""
     parser = RunParser(__doc__, "model.backbone.depth=8", "logs and checkpoints", prog)
     add = parser.add_argument
-    source = "resume from this checkpoint, or without a value from the newest in the work dir"
+    source = "resume from a checkpoint; without a value, from the newest one in the work dir"
     add("--resume", nargs="?", const="auto", metavar="CHECKPOINT", help=source)
-    add("--amp", action="store_true", help="automatic mixed precision")
+    add("--amp", action="store_true", help="mixed precision")
     add("--no-validate", action="store_true", help="do not validate")
     add("--auto-scale-lr", action="store_true", help="scale the learning rate with the batch size")
-    backends = "also log there, offline; the extra `logging` installs the packages"
+    backends = "also log to these, offline; the extra `logging` installs the packages"
     choices = ["tensorboard", "wandb", "mlflow"]
     add("--log", nargs="+", choices=choices, default=[], help=backends)
     return parser.parse_args(argv)

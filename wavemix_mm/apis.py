@@ -1,4 +1,4 @@
-"""Models from a config and a checkpoint, and their predictions, for all tasks."""
+"""Build models from a config and a checkpoint, and predict with them, for all tasks."""
 
 from __future__ import annotations
 
@@ -53,26 +53,26 @@ def init_model(
     trust_checkpoint: bool = False,
     optimize: bool = False,
 ) -> nn.Module:
-    """Build the model of a config, and load a checkpoint without running code that it may hold.
+    """Build the model of a config, and load a checkpoint without running code in it.
 
-    `predict` takes the model; so do `mmseg.apis.inference_model` and `show_result_pyplot`,
-    `mmpretrain.apis.inference_model` and mmpretrain's inferencers, or
-    `mmdet.apis.inference_detector`, whatever the process did before.
-    Classes and colors come from the checkpoint, else from the test dataset of the config. Other
-    colors are random. `config` alone decides the architecture, not the checkpoint. The default
-    scope of the process stays as it was.
+    `predict` takes the model. So do mmseg's `inference_model` and `show_result_pyplot`,
+    mmpretrain's `inference_model` and inferencers, and mmdet's `inference_detector`, whatever the
+    default scope of the process is; this function does not change that scope.
+
+    Classes and colors come from the checkpoint, or, if it has none, from the test dataset of the
+    config; missing colors are random. The architecture comes from the config only.
 
     Args:
-        config: A config for segmentation, classification or detection, or its path. A Config is not
+        config: A config for segmentation, classification or detection, or its path. It is not
             changed.
         checkpoint: Any source that `read_checkpoint` takes; None for random weights.
         device: The model's device. None means the accelerator if there is one, else the CPU.
         cfg_options: Options that override the config.
-        min_share: Least share of the model's tensors that the checkpoint must hold in the same
-            shape. Batch counters of norms do not count. Below 1, the other tensors stay random, and
-            a warning names them. Tensors that only the checkpoint has are ignored with a warning.
-        trust_checkpoint: Unpickle in full a file that cannot be read otherwise. This runs any code
-            in it.
+        min_share: Smallest share of the model's tensors that the checkpoint must hold in the same
+            shape, without the batch counters of norms. Below 1, missing tensors stay random, and a
+            warning names them. Tensors that the model does not have are ignored with a warning.
+        trust_checkpoint: Unpickle a file completely if it cannot be read otherwise. This runs any
+            code in it.
         optimize: Make the model fast by `wavemix_mm.apis.optimize`; it cannot be trained then.
 
     Returns:
@@ -136,26 +136,27 @@ def predict(
 ) -> list[Result]:
     """Predict on images through the test pipeline of the model's config.
 
-    An image is a path, a Pillow image, or a uint8 array: (H, W), (H, W, 3) in BGR as OpenCV reads
-    it, or with an alpha channel, which is dropped. The orientation in EXIF counts. 16-bit values
+    An image is a path, a Pillow image, or a uint8 or uint16 array: (H, W), or (H, W, 3) in BGR, as
+    OpenCV reads it. An alpha channel is dropped, the EXIF orientation is applied, and 16-bit values
     are divided by 256.
 
     Args:
         model: A model of `init_model`, of mmseg's `init_model`, of mmpretrain's `get_model` or of
             mmdet's `init_detector`.
         images: One image, or a list of images of any sizes.
-        batch_size: Most images of one forward pass. Only neighbors of one size share a pass.
+        batch_size: Largest number of images in a forward pass. Only neighbors of one size share a
+            pass.
         tta: Average the probabilities over the views of the config's ``tta_pipeline``; not for
             detectors.
 
     Returns:
         One result for each image, in the same order: `SegmentationResult`, `ClassificationResult`
-        or `DetectionResult`, which holds objects of any score.
+        or `DetectionResult`. The latter holds objects of any score; `above` selects.
 
     Raises:
         BadSampleError: If an image cannot be read or is of another kind.
-        UserInputError: If the model has no config, `tta` is set and the config has no
-            ``tta_pipeline`` or is a detector's, or `batch_size` is below 1.
+        UserInputError: If the model has no config, `batch_size` is below 1, or `tta` is set for a
+            detector or without a ``tta_pipeline``.
     """
     many = images if isinstance(images, list | tuple) else [images]
     return list(predict_each(model, many, batch_size, tta))
@@ -169,25 +170,25 @@ def optimize(
 ) -> nn.Module:
     """Make a model fast for inference, in place; see docs/gpu.md.
 
-    The networks of the model are folded and cast to a type that the device is fast in. On a GPU
-    their blocks are compiled, and each size of images that repeats runs as a CUDA graph; a bounded
-    number of sizes, others run eagerly. Inputs and outputs keep their type. Several threads may
-    call the model.
+    The networks of the model are folded and cast to the fastest type of the device. On a GPU, their
+    blocks are compiled, and each image size that repeats runs as a CUDA graph, for up to eight
+    sizes; other sizes run eagerly. Inputs and outputs keep their type. Several threads may call the
+    model.
 
     Afterwards the model cannot be trained, and it loads only a state dict of a model that was
     optimized in the same way. A deep copy is optimized too.
 
     Args:
         model: A segmentor of mmseg, a classifier of mmpretrain, a detector of mmdet, a wrapper with
-            such a model as `module`, or a network. Its checkpoint has been loaded, and it is on its
-            device.
-        images: Shape (N, H, W) of the images to come. With it, ways to run the model are measured
-            in turns, and the fastest one is kept, which may be the plain model. Compiled blocks are
-            a candidate on a CPU too, if `images` is given.
+            such a model as `module`, or a network. Load its checkpoint and move it to its device
+            first.
+        images: Shape (N, H, W) of the expected images. If it is given, several ways to run the
+            model are measured, and the fastest one is kept, which may be the plain model. One of
+            the ways is compiled blocks, also on a CPU.
         dtype: Type of the weights. Defaults to bfloat16 on a GPU that has it, else float16; to
             bfloat16 on a CPU that is fast in it, else float32.
-        compile: Whether torch.compile is used, or its arguments. If it does not work here, for
-            want of a C++ compiler for instance, the model runs without it and a warning says so.
+        compile: Whether to use torch.compile, or its arguments. If torch.compile does not work, for
+            example without a C++ compiler, the model runs without it, with a warning.
 
     Returns:
         The model, in evaluation mode.

@@ -1,7 +1,8 @@
-"""Detection and instance segmentation with mmdet: `custom_imports` of a config names this module.
+"""Detection and instance segmentation with mmdet.
 
-The import puts torchvision's operators in the place of mmcv's if mmcv has no compiled ones, and
-registers `wavemix_mm.CheckedCocoDataset`.
+If mmcv has no compiled operators, the import replaces them by torchvision's. It also registers
+`wavemix_mm.CheckedCocoDataset`. Configs name this module in `custom_imports`; programs import it
+before mmdet.
 """
 
 from wavemix_mm import connect

@@ -1,7 +1,7 @@
-"""A model as a folder, as on the Hugging Face Hub: `config.json` and `model.safetensors`.
+"""Write and read a model as a folder with `config.json` and `model.safetensors`.
 
-Works offline. To share a folder, `huggingface-cli upload` it; `huggingface_hub.snapshot_download`
-returns a folder for `from_pretrained`.
+This is the format of the Hugging Face Hub, and works offline. `huggingface-cli upload` shares a
+folder; `huggingface_hub.snapshot_download` returns a folder for `from_pretrained`.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike) -> None:
     """Write a model of `init_model` into a folder: its config, weights, classes and colors.
 
     Args:
-        model: A segmentor or classifier of `wavemix_mm.apis.init_model`, of `mmseg.apis.init_model`
-            or of `mmpretrain.get_model`, not optimized.
-        folder: The folder, which is created. Files of an earlier model are replaced.
+        model: A segmentor or classifier of `wavemix_mm.apis.init_model`, `mmseg.apis.init_model`
+            or `mmpretrain.get_model`, not optimized.
+        folder: The folder to create. Files of an earlier model are replaced.
 
     Raises:
         UserInputError: If the model has no config, JSON cannot hold it, or the folder cannot be

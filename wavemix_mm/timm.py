@@ -1,7 +1,7 @@
 """WaveMix for timm: `import wavemix_mm.timm`, then `timm.create_model("wavemix_192_16_l3")`.
 
-With `features_only=True` a model returns a pyramid at four strides, so that tools on timm's
-encoders take it, for example segmentation_models_pytorch as "tu-wavemix_192_16_l3".
+With `features_only=True`, a model returns a pyramid of four strides. Libraries that build on timm's
+encoders can use it, for example segmentation_models_pytorch by the name "tu-wavemix_192_16_l3".
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
 class WaveMixModel(nn.Module):
     """WaveMix as an image classifier with timm's interface.
 
-    A state dict has the names of the ImageClassifier in configs/wavemix/imagenet.py, or of
+    The names in a state dict are those of the ImageClassifier in configs/wavemix/imagenet.py, or in
     cifar10.py if `mix_channels` is None.
 
     Args:
         arch: Size of the network; see `WaveMix`.
-        num_classes: Classes; 0 means no classifier, the output is then the pooled features.
+        num_classes: Number of classes; 0 means no classifier and pooled features as output.
         in_chans: Channels of the images.
-        global_pool: 'avg', or '' for no pooling and no classifier.
+        global_pool: 'avg'; '' means no pooling and no classifier.
         drop_rate: Dropout probability before the classifier.
         mix_channels: Output channels of the `ChannelMixing` before the classifier; None for none.
         dropout: Dropout probability inside the blocks.
@@ -98,7 +98,7 @@ class WaveMixModel(nn.Module):
         self.head = nn.Sequential(OrderedDict(fc=fc))
 
     def get_classifier(self) -> nn.Module:
-        """Return the linear layer, or an Identity without classes."""
+        """Return the linear layer, or an Identity if there are no classes."""
         return self.head[0]
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -133,21 +133,21 @@ class WaveMixModel(nn.Module):
 
         Args:
             x: Images (N, in_chans, H, W).
-            indices: Maps to return; an int means the last ones.
-            norm: Not used, there is no last norm.
-            stop_early: Not used, because the first map is of the last block.
-            output_fmt: 'NCHW' alone.
+            indices: Maps to return; an int n means the last n maps.
+            norm: Not used, because there is no final norm.
+            stop_early: Not used, because every map needs the last block.
+            output_fmt: Only 'NCHW'.
             intermediates_only: Return the maps without the features.
 
         Returns:
-            A list of maps (N, C, H/s/2**i, W/s/2**i), sides rounded up; before it the features of
-            `forward_features`, unless `intermediates_only`.
+            A list of maps (N, C, H/s/2**i, W/s/2**i), sides rounded up. Without
+            `intermediates_only`, a tuple of the output of `forward_features` and this list.
 
         Raises:
-            UserInputError: If `output_fmt` is another one.
+            UserInputError: If `output_fmt` is not 'NCHW'.
         """
         if output_fmt != "NCHW":
-            raise UserInputError(f"output_fmt={output_fmt!r}: WaveMix returns 'NCHW' alone.")
+            raise UserInputError(f"output_fmt={output_fmt!r}: WaveMix returns only 'NCHW'.")
         taken = _resolve_maps(indices)
         features = self.forward_features(x)
         maps = [features]

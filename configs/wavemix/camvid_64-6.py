@@ -1,5 +1,6 @@
-# camvid.py for the best figure: more change of size and light, milder class weights, averaged
-# weights, and a backbone that begins with those of cifar10_64-6-l3_pretrain.py. Others, or none:
+# camvid.py with stronger changes of size and light, smaller differences between class weights,
+# averaged weights, and a backbone that starts from cifar10_64-6-l3_pretrain.py. Other initial
+# weights, or random ones:
 #   --cfg-options model.backbone.init_cfg.checkpoint=PATH
 #   --cfg-options model.backbone.init_cfg=None
 _base_ = "./camvid.py"

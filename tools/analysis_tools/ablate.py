@@ -1,17 +1,17 @@
-"""Train variants of a network under one budget and several seeds, beside a reference.
+"""Train variants of a network with one budget and several seeds, and compare with a reference.
 
-The first CONFIG is the reference. Without CONFIG, all of configs/wavemix/ablation are trained:
-wavelets, token mixers, levels, stems and upsampling, with Haar as the reference. All networks are
-trained with the first seed, then all with the next one. --out gets:
+The first CONFIG is the reference. Without CONFIG, the tool trains all configs of
+configs/wavemix/ablation (wavelets, token mixers, levels, stems, upsampling) with Haar as the
+reference. It trains all networks with the first seed, then all with the next seed. --out gets:
 
   results.csv   a row for each training
   summary.csv   a row for each network: mean, deviation, parameters, memory, time, ratios
   results.md    the same as a table, with the machine and the command
   results.png   a point for each network, with its spread
 
-The files are written after each training, memory and time at the end. The same command goes on
-where it was interrupted: a training that has ended is not repeated, another one goes on from its
-last checkpoint. Trainings and costs are those of compare.py.
+The files are written after each training, memory and time at the end. After an interruption, the
+same command continues from the last checkpoint, and repeats no finished training. Trainings and
+costs are those of compare.py.
 
 example:
   python tools/analysis_tools/ablate.py configs/wavemix/ablation/{haar,mixer_*}.py \\
@@ -31,7 +31,7 @@ CONFIGS = ROOT / "configs" / "wavemix" / "ablation"
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     parser = make_parser(__doc__)
-    parser.add_argument("configs", nargs="*", metavar="CONFIG", help="first the reference")
+    parser.add_argument("configs", nargs="*", metavar="CONFIG", help="configs, the reference first")
     compare.add_arguments(parser)
     parser.set_defaults(out=Path("work_dirs", "ablate"), seeds=[0, 1, 2])
     args = parser.parse_args(argv)

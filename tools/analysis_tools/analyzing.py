@@ -1,4 +1,4 @@
-"""What the tools that look into models share: the models, progress, output files."""
+"""Common parts of the tools that analyze models: the models, progress, output files."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Command lines of the analysis tools: parser, types of arguments, arguments that several have.
+"""Command lines of the analysis tools: parser, types of arguments, common arguments.
 
-The import puts a clone, which need not be installed, on sys.path.
+The import adds the clone, which need not be installed, to sys.path.
 """
 
 from __future__ import annotations
@@ -78,8 +78,9 @@ def add_timing_arguments(parser: argparse._ActionsContainer, round_seconds: floa
     """Add the arguments of interleaved timing."""
     add_device_arguments(parser)
     add = parser.add_argument
-    add("--rounds", type=at_least(1), default=20, help="of each comparison")
-    add("--round-seconds", type=float, default=round_seconds, help="of each one in each round")
+    add("--rounds", type=at_least(1), default=20, help="rounds of timing; default: %(default)s")
+    seconds = "seconds for each model in a round; default: %(default)s"
+    add("--round-seconds", type=float, default=round_seconds, help=seconds)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, out: str) -> None:
@@ -89,5 +90,5 @@ def add_model_arguments(parser: argparse.ArgumentParser, out: str) -> None:
     add("--batch-size", type=at_least(1), default=16, metavar="N", help="default: %(default)s")
     add_device_arguments(parser)
     add("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
-    trust = "load a checkpoint of someone you trust even if that runs code in it"
+    trust = "load a checkpoint of someone you trust, even if it runs code"
     add("--trust-checkpoint", action="store_true", help=trust)

@@ -3,7 +3,7 @@
 A MODEL is a config (path, or name of one of wavemix_mm, mmseg or mmpretrain), `timm:NAME`,
 `torchvision:NAME`, `official:CONFIG` (the authors' network of the config's architecture),
 `official:seg` or `official:cls`. Each KEY=VALUE after it changes that model, and name=LABEL names
-it: cityscapes name=Lite model.backbone.arch=lite-256/16. docs/benchmarks.md explains the figures.
+it: cityscapes name=Lite model.backbone.arch=lite-256/16. docs/benchmarks.md explains the results.
 """
 
 from __future__ import annotations
@@ -64,8 +64,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = make_parser(__doc__)
     add, is_optional = parser.add_argument, argparse.BooleanOptionalAction
-    add("models", nargs="*", metavar="MODEL", help="with its KEY=VALUE, see above")
-    add("--models-from", metavar="FILE", help="a list of models; # starts a comment")
+    add("models", nargs="*", metavar="MODEL", help="a model and its KEY=VALUE, see above")
+    add(
+        "--models-from", metavar="FILE", help="file with one model in each line; # starts a comment"
+    )
     compared = parser.add_mutually_exclusive_group()
     compared.add_argument(
         "--pair",
@@ -74,19 +76,23 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "outputs, interleaved times",
     )
     compared.add_argument("--against", metavar="MODEL", help="compare each model with this one")
-    help_of_size = "one or more; default: the config's, else 224x224"
+    help_of_size = "sizes of images; default: the config's size, else 224x224"
     add("--size", nargs="+", type=parse_size, metavar="HxW", default=[None], help=help_of_size)
-    add("--batch-size", type=at_least(1), default=1)
+    add("--batch-size", type=at_least(1), default=1, help="default: %(default)s")
     add_timing_arguments(parser)
-    help_of_dtype = "half precision is by autocast; default: float32"
+    help_of_dtype = "half precision means autocast; default: float32"
     add("--dtype", nargs="+", choices=DTYPES, default=["float32"], help=help_of_dtype)
     add("--train-batch-size", type=at_least(0), help="default: --batch-size; 0: no training")
-    add("--cast-weights", action="store_true", help="inference without autocast: cast weights too")
-    add("--mode", nargs="+", choices=MODES, default=["eager"])
-    add("--compile-mode", choices=COMPILE_MODES, default="default", help="of torch.compile")
-    add("--tf32", action=is_optional, help="of float32 convolutions; default: PyTorch's")
-    add("--memory", action=is_optional, default=True, help="peak memory")
-    help_of_budget = "find the largest training batch"
+    add(
+        "--cast-weights",
+        action="store_true",
+        help="in inference, cast weights and images instead of autocast",
+    )
+    add("--mode", nargs="+", choices=MODES, default=["eager"], help="default: eager")
+    add("--compile-mode", choices=COMPILE_MODES, default="default", help="mode of torch.compile")
+    add("--tf32", action=is_optional, help="TF32 in float32 convolutions; default: PyTorch's")
+    add("--memory", action=is_optional, default=True, help="measure peak memory")
+    help_of_budget = "find the largest training batch within this memory"
     add("--memory-budget", type=positive, metavar="GIB", help=help_of_budget)
     add("--out", type=Path, help="folder; default: work_dirs/benchmark/<time>")
     args = parser.parse_args(argv)

@@ -1,6 +1,6 @@
 """Time the Haar transform, forward and backward, against pytorch-wavelets, ptwt and PyWavelets.
 
-Writes a CSV and a markdown table after each shape.
+Write dwt.csv and dwt.md after each shape.
 """
 
 from __future__ import annotations
@@ -58,14 +58,21 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add("--channels", nargs="+", type=at_least(1), default=[48, 64, 128, 256], metavar="C")
+    add(
+        "--channels",
+        nargs="+",
+        type=at_least(1),
+        default=[48, 64, 128, 256],
+        metavar="C",
+        help="default: 48 64 128 256",
+    )
     add("--sizes", nargs="+", type=parse_size, default=SIZES, metavar="HxW")
     add("--batch-size", type=at_least(1), default=1)
     add_timing_arguments(parser, round_seconds=0.1)
     help_of_dtype = "default: float32 and, on a CPU, bfloat16, on a GPU float16"
     add("--dtype", nargs="+", choices=DTYPES, help=help_of_dtype)
     add("--out", type=Path, default=Path("work_dirs", "benchmark_dwt"))
-    add("--compiled", action="store_true", help="time ours by torch.compile too")
+    add("--compiled", action="store_true", help="also time our transform compiled by torch.compile")
     args = parser.parse_args(argv)
     if any(side % 2 for size in args.sizes for side in size):
         parser.error("--sizes must be even, since the packages pad odd sides differently")

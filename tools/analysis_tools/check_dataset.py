@@ -1,8 +1,8 @@
 """Read all images and labels of a config's datasets; report class balance and all problems.
 
-For a training set of pixels or images with one class it also prints class weights for the loss:
-1 / sqrt(frequency), scaled so that their mean over the pixels or images is 1. Exit status 1 if
-there is a problem.
+For the training set of a segmentation or classification config, it also prints class weights for
+the loss: 1 / sqrt(frequency), scaled to a mean of 1 over the pixels or images. The exit status is
+1 if there is a problem.
 
 example:
   python tools/analysis_tools/check_dataset.py configs/wavemix/camvid.py \\
@@ -83,9 +83,19 @@ def main(argv: list[str] | None = None) -> None:
     add = parser.add_argument
     add("config", help="segmentation, classification or detection config")
     add("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
-    add("--skip-images", action="store_true", help="read labels alone")
-    add("--workers", type=at_least(1), default=4, help="threads that read files")
-    add("--max-problems", type=int, default=50, help="problems to print for each dataset")
+    add("--skip-images", action="store_true", help="read only labels")
+    add(
+        "--workers",
+        type=at_least(1),
+        default=4,
+        help="number of threads that read files (%(default)s)",
+    )
+    add(
+        "--max-problems",
+        type=int,
+        default=50,
+        help="most problems to print for each dataset (%(default)s)",
+    )
     run_tool(run, parser, argv)
 
 

@@ -1,10 +1,10 @@
-"""Train networks under one budget, and compare accuracy and cost.
+"""Train networks with one budget, and compare accuracy and cost.
 
 Each CONFIG is trained from scratch once for each seed, for the same epochs (--epochs) or the same
-time (--minutes, in whole epochs). Its schedule is brought to that length, and the network is
-validated after the last epoch. Then parameters, multiply-adds, latency, throughput and memory are
-measured, all networks in turns. --out gets results.csv, results.md, results.png and a folder for
-each run. The same command goes on where it was interrupted.
+time (--minutes, in whole epochs). Its schedule is scaled to that length, and the network is
+validated after the last epoch. Then the tool measures parameters, multiply-adds, latency,
+throughput and memory, all networks in turns. --out gets results.csv, results.md, results.png and a
+folder for each run. After an interruption, the same command continues.
 
 example:
   python tools/analysis_tools/compare.py configs/wavemix/camvid.py \\
@@ -31,20 +31,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of a comparison, except its networks."""
     add = parser.add_argument
     add("--out", type=Path, default=Path("work_dirs", "compare"), help="default: %(default)s")
-    add("--seeds", nargs="+", type=at_least(0), default=[0], metavar="N")
+    add(
+        "--seeds",
+        nargs="+",
+        type=at_least(0),
+        default=[0],
+        metavar="N",
+        help="default: %(default)s",
+    )
     budget = parser.add_mutually_exclusive_group().add_argument
     budget("--epochs", type=at_least(1), metavar="N", help="default: the epochs of each config")
-    budget("--minutes", type=positive, metavar="M", help="of training iterations, for each run")
+    budget("--minutes", type=positive, metavar="M", help="training time of each run")
     override = "override every config, e.g. train_dataloader.batch_size=8"
     words = dict(nargs="+", action="extend", default=[], metavar="KEY=VALUE")
     add("--cfg-options", help=override, **words)
     add_timing_arguments(parser)
     cost = parser.add_argument_group("costs").add_argument
-    size = "of the image for latency, and of the batches if the config has no "
+    size = "size of the image for latency, and of the batches if the config has no "
     size += "data_preprocessor.size; default: that size, else 224x224"
     cost("--size", type=parse_size, metavar="HxW", help=size)
     cost("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
-    cost("--memory", action=argparse.BooleanOptionalAction, default=True, help="peak memory")
+    cost(
+        "--memory", action=argparse.BooleanOptionalAction, default=True, help="measure peak memory"
+    )
 
 
 def compare(args: argparse.Namespace, argv: list[str] | None, kind: type[Comparison]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The parts of gpu_suite.py: each measures what one or two speed targets are about."""
+"""The parts of gpu_suite.py: each measures the figures of one or two speed targets."""
 
 from __future__ import annotations
 

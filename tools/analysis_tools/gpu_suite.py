@@ -1,8 +1,8 @@
-"""Measure what the speed targets are about on a GPU, and run the tests that need one.
+"""Measure the figures of the speed targets on a GPU, and run the tests that need a GPU.
 
-The most important parts come first. Each part runs in a process of its own, so that one that fails
-or hangs costs only its own figures. DIR holds results.csv (complete after each part), suite.log
-(all output and tracebacks) and results.md (the table that is printed last).
+The most important parts come first. Each part runs in a process of its own, so a part that fails
+or hangs loses only its own figures. DIR gets results.csv (complete after each part), suite.log
+(all output and tracebacks) and results.md (the table that is printed at the end).
 """
 
 from __future__ import annotations
@@ -61,11 +61,21 @@ def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add("--minutes", type=float, default=8, help="parts that find no time left are not run")
-    add("--out", type=Path, required=True, metavar="DIR")
-    add("--device", choices=["cuda", "cpu"], default="cuda", help="on a CPU float32 is measured")
-    add("--tiny", action="store_true", help="tiny networks, to try the script itself")
-    add("--parts", nargs="+", metavar="NAME", help="some parts alone")
+    add(
+        "--minutes",
+        type=float,
+        default=8,
+        help="minutes in total (%(default)s); parts without time left are not run",
+    )
+    add("--out", type=Path, required=True, metavar="DIR", help="new folder")
+    add(
+        "--device",
+        choices=["cuda", "cpu"],
+        default="cuda",
+        help="on a CPU, only float32 is measured",
+    )
+    add("--tiny", action="store_true", help="tiny networks, to test the script itself")
+    add("--parts", nargs="+", metavar="NAME", help="run only these parts")
     add("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     settings = Settings(args.device, args.tiny, args.out.resolve())

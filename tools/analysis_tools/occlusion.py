@@ -1,10 +1,10 @@
-"""Cover one patch of an image after the other, and draw what the prediction loses (Figure 5).
+"""Cover one patch of an image after the other, and draw how much the probability falls (Figure 5).
 
-Classification: how much the probability of a class falls, by default of the predicted class.
-Segmentation: how much the probability of a class falls, as the mean over a region, by default over
-the pixels that are predicted as the class. --out gets occlusion.png, the image beside its heat map,
-and occlusion.npz: 'effects' of the patches, 'tops' and 'lefts' of the patches, and 'pixels', the
-mean over the patches that cover a pixel. A patch has the image's mean color.
+Classification: the probability of a class, by default of the predicted class. Segmentation: the
+mean probability of a class in a region, by default in the pixels that are predicted as the class.
+A patch has the image's mean color. --out gets occlusion.png, the image beside its heat map, and
+occlusion.npz: 'effects', 'tops' and 'lefts' of the patches, and 'pixels', the mean effect of the
+patches that cover a pixel.
 
 example:
   python tools/analysis_tools/occlusion.py camvid_64-6 street.jpg --class car \\
@@ -105,11 +105,16 @@ def main(argv: list[str] | None = None) -> None:
     add = parser.add_argument
     words = "a model with shipped weights, or a config and its checkpoint; then an image"
     add("words", nargs="+", metavar="NAME|CONFIG [CKPT] IMAGE", help=words)
-    add("--patch", type=parse_size, metavar="HxW", help="in pixels; default: an eighth of a side")
+    add(
+        "--patch",
+        type=parse_size,
+        metavar="HxW",
+        help="size in pixels; default: an eighth of each side",
+    )
     add("--stride", type=parse_size, metavar="HxW", help="default: half the patch")
     add("--class", dest="label", metavar="NAME", help="name or index; default: see above")
     corners = "LEFT,TOP,RIGHT,BOTTOM"
-    add("--region", type=parse_region, metavar=corners, help="for segmentation, in pixels")
+    add("--region", type=parse_region, metavar=corners, help="region of a segmentation, in pixels")
     add_model_arguments(parser, "occlusion")
     run_tool(run, parser, argv)
 

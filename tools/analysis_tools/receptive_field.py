@@ -4,17 +4,17 @@ A MODEL is a config (path or name), timm:NAME, torchvision:NAME or official:NAME
 the config, name=LABEL and checkpoint=PATH. Without a checkpoint its weights are random, and its
 batch norms get the statistics of the images.
 
-impulse: the paper's way. All weights are ones, all biases zeros, norms are left out, and one pixel
-  in the middle of a blank image is high: what it reaches. With such weights the sub-bands of a cell
-  of the Haar transform cancel but for its top left corner, where the middle is if the side is a
-  power of two: choose 256, for instance.
-gradient: the effective receptive field, the squared gradient of the middle of the map with
-  respect to the image, as the mean over --images, which are resized and normalized by ImageNet's
-  mean and standard deviation.
+impulse: the positions that one high pixel in the middle of a blank image reaches, as in the paper.
+  All weights are ones, all biases zeros, and norms are left out. With such weights, only the top
+  left pixel of each cell of the Haar transform counts. The middle is such a pixel if the side is a
+  power of two, such as 256.
+gradient: the effective receptive field, which is the squared gradient of the middle of the map with
+  respect to the image, averaged over --images. They are resized, and normalized by ImageNet's mean
+  and standard deviation.
 
 --out gets receptive_field.csv with sizes in pixels of the image (side of the square that holds
 95 % of the energy; height and width of everything that is not zero) and, for each way, a grid of
-pictures and an NPZ file with the energies.
+pictures and an NPZ file of the energies.
 
 example:
   python tools/analysis_tools/receptive_field.py "camvid name='level 3'" \\
@@ -197,16 +197,26 @@ def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add("models", nargs="+", metavar="MODEL", help="network, then its KEY=VALUE")
+    add("models", nargs="+", metavar="MODEL", help="a network and its KEY=VALUE, quoted together")
     ways = ["impulse", "gradient"]
     add("--ways", nargs="+", choices=ways, default=ways, help="default: both")
     add("--images", nargs="+", metavar="PATH", help="files, folders or patterns")
-    add("--number", type=at_least(1), default=16, metavar="N", help="most images; default: 16")
-    size = "of the images; default: 256x256"
+    add(
+        "--number",
+        type=at_least(1),
+        default=16,
+        metavar="N",
+        help="largest number of images; default: 16",
+    )
+    size = "size of the images; default: 256x256"
     add("--size", type=parse_size, default=(256, 256), metavar="HxW", help=size)
     positions = "positions to draw, 0 for the first one, -1 for the last; default: all"
     add("--blocks", nargs="+", type=int, metavar="I", help=positions)
-    add("--pattern", metavar="REGEX", help="full names of the blocks; default: found by structure")
+    add(
+        "--pattern",
+        metavar="REGEX",
+        help="pattern of the blocks' full names; default: found by structure",
+    )
     out = Path("work_dirs", "receptive_field")
     add("--out", type=Path, default=out, help="new folder; default: %(default)s")
     add("--threads", type=at_least(1), help="default: PyTorch's")

@@ -1,7 +1,7 @@
 """Measure accuracy or mIoU of models on corrupted test images.
 
-Each model is a name whose weights come with the package, or a config and its checkpoint. A
-corruption has five strengths, for severities 1 to 5; KIND=S1,S2 chooses others:
+Each model is a name that comes with weights, or a config and its checkpoint. A corruption has five
+strengths, for severities 1 to 5; KIND=S1,S2 sets others:
 
   noise       sigma of Gaussian noise in gray levels of 255: 5, 10, 20, 40, 80
   jpeg        JPEG quality: 80, 50, 25, 15, 7
@@ -154,9 +154,9 @@ def main(argv: list[str] | None = None) -> None:
     usage = "%(prog)s NAME|CONFIG [CKPT] [NAME|CONFIG [CKPT] ...] [options]"
     parser = make_parser(__doc__, usage=usage)
     add = parser.add_argument
-    names = "names, or configs and their checkpoints"
+    names = "names of models, or configs with their checkpoints"
     add("models", nargs="+", metavar="NAME|CONFIG [CKPT]", help=names)
-    kinds = "default: all with five strengths"
+    kinds = "default: all kinds with five strengths"
     add("--corruptions", nargs="+", type=parse_corruption, metavar="KIND[=S1,S2]", help=kinds)
     spread = "test N images, spread over the test set; default: all"
     add("--images", type=at_least(1), metavar="N", help=spread)

@@ -1,11 +1,11 @@
-"""Look at the sub-bands inside WaveMix's blocks: their energy, and what each is worth.
+"""Analyze the sub-bands inside WaveMix's blocks: their energy, and the accuracy without each.
 
 For an image: the mean square of the coefficients of LL, LH, HL and HH at each level of each block
 (subbands.csv and a picture of all blocks), and the bands of one block as pictures (subbands.npz).
 LH holds differences along the height (horizontal edges), HL along the width, HH along both.
 
-With --ablate: accuracy or mIoU on the config's test set while the MLPs of one level read zeros in
-place of one band, in all blocks (ablation.csv, ablation.md and ablation.png). The next level's
+With --ablate: accuracy or mIoU on the config's test set while the MLPs of one level read zeros
+instead of one band, in all blocks (ablation.csv, ablation.md and ablation.png). The next level's
 transform still gets the approximation. No weight is adapted.
 
 example:

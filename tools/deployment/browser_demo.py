@@ -1,7 +1,7 @@
 """Build a folder with a static page that runs a model in the browser, without a server.
 
-The page is docs/browser; the model is exported; onnxruntime-web comes from the npm registry once,
-and is kept in the user's cache.
+The folder gets the page of docs/browser, the exported model, and onnxruntime-web, which npm fetches
+once into the user's cache.
 """
 
 from __future__ import annotations
@@ -32,8 +32,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("model", metavar="NAME|CONFIG", nargs="?", default="camvid_64-6", help="%(default)s")
-    add("checkpoint", nargs="?", metavar="CKPT", help="default: the weights that are shipped")
+    add(
+        "model",
+        metavar="NAME|CONFIG",
+        nargs="?",
+        default="camvid_64-6",
+        help="default: %(default)s",
+    )
+    add("checkpoint", nargs="?", metavar="CKPT", help="default: the weights of the package")
     add("--out", type=Path, default=Path("browser_demo"), help="folder; default: %(default)s")
     return parser.parse_args(argv)
 
@@ -49,7 +55,9 @@ def fetch_runtime() -> Path:
     if all((folder / name).is_file() for name in RUNTIME_FILES):
         return folder
     if shutil.which("npm") is None:
-        raise UserInputError(f"npm is missing, which fetches {RUNTIME}: apt-get install npm")
+        raise UserInputError(
+            f"npm is missing; it fetches {RUNTIME}. Install it: apt-get install npm"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work_dir:
         command = ["npm", "pack", "--silent", RUNTIME]

@@ -1,4 +1,4 @@
-"""Export a model as ONNX, OpenVINO or PyTorch file, and compare the file with the model."""
+"""Export a model as an ONNX, OpenVINO or PyTorch file, and compare the file with the model."""
 
 from __future__ import annotations
 
@@ -22,21 +22,36 @@ def parse_args(argv: list[str] | None, prog: str | None = None) -> argparse.Name
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     add = parser.add_argument
     add("model", metavar="NAME|CONFIG", help="name of a model, or its config")
-    add("checkpoint", nargs="?", metavar="CKPT", help="default: the weights that are shipped")
-    add("out", metavar="OUT", help="file: .onnx, .xml for OpenVINO, .pt2 for PyTorch")
+    add("checkpoint", nargs="?", metavar="CKPT", help="default: the weights of the package")
+    add("out", metavar="OUT", help="file to write: .onnx, .xml (OpenVINO) or .pt2 (PyTorch)")
     add("--format", choices=["onnx", "openvino", "torch", "aoti"], help="default: by the suffix")
-    add("--preprocess", action="store_true", help="normalize 8-bit RGB images in the file")
+    add(
+        "--preprocess",
+        action="store_true",
+        help="the file takes 8-bit RGB images and normalizes them",
+    )
     is_on = dict(action=argparse.BooleanOptionalAction, default=True)
     add("--deploy", help="fold norms and the transform (default)", **is_on)
-    add("--size", metavar="HxW", help="size of images; aoti needs it")
+    add(
+        "--size",
+        metavar="HxW",
+        help="size of the images, required for aoti; else another size to compare at",
+    )
     add("--opset", type=int, help="version of ONNX's operators; default: the exporter's")
-    add("--int8", choices=["dynamic", "static"], help="8-bit integers, by onnxruntime")
-    add("--calibration", type=Path, help="folder of images for --int8 static; default: training")
-    add("--calibration-images", type=int, default=100, metavar="N", help="default: %(default)s")
+    add("--int8", choices=["dynamic", "static"], help="quantize to 8-bit integers by onnxruntime")
+    add(
+        "--calibration",
+        type=Path,
+        help="folder of images for --int8 static; default: training images",
+    )
+    number = "number of images for --int8 static; default: %(default)s"
+    add("--calibration-images", type=int, default=100, metavar="N", help=number)
     tested = "with --int8: test both models on the config's test set (default)"
     add("--accuracy", help=tested, **is_on)
     add("--accuracy-images", type=int, metavar="N", help="test the first N images only")
-    add("--cfg-options", nargs="+", action="extend", metavar="KEY=VALUE", help="change the config")
+    add(
+        "--cfg-options", nargs="+", action="extend", metavar="KEY=VALUE", help="override the config"
+    )
     return parser.parse_args(argv)
 
 

@@ -1,8 +1,8 @@
 """Time a model in PyTorch, onnxruntime and OpenVINO on a CPU, in turns.
 
-Prints a table: milliseconds of a call, and how many times faster it is than the plain model in
-PyTorch: median and quartiles of the rounds. Calibration images of int8 are random, because they do
-not change the time.
+Print a table: milliseconds of a call, and how many times faster it is than the plain model in
+PyTorch (median and quartiles). The calibration images for int8 are random, because they do not
+change the time.
 """
 
 from __future__ import annotations
@@ -90,11 +90,19 @@ def main(argv: list[str] | None = None) -> None:
     add = parser.add_argument
     add("model", metavar="NAME|CONFIG", help="name of a model, or its config")
     add("--size", type=parse_size, metavar="HxW", required=True, help="size of the image")
-    add("--batch", type=at_least(1), default=1, metavar="N", help="default: %(default)s")
+    add("--batch", type=at_least(1), default=1, metavar="N", help="images; default: %(default)s")
     add("--threads", type=at_least(1), default=1, metavar="N", help="default: %(default)s")
     add("--rounds", type=at_least(1), default=25, metavar="N", help="default: %(default)s")
-    add("--round-seconds", type=float, default=0.2, metavar="S", help="of each in each round")
-    add("--cfg-options", nargs="+", action="extend", metavar="KEY=VALUE", help="change the config")
+    add(
+        "--round-seconds",
+        type=float,
+        default=0.2,
+        metavar="S",
+        help="seconds for each in a round; default: %(default)s",
+    )
+    add(
+        "--cfg-options", nargs="+", action="extend", metavar="KEY=VALUE", help="override the config"
+    )
     run_tool(measure, parser, argv)
 
 

@@ -18,16 +18,16 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("configs", "docs", "tests", "tools", "wavemix_mm")
 FILES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "setup.py",
          "model-index.yml", "pyproject.toml")  # fmt: skip
-# Of the folders, what pages show or link to.
+# Files in the folders that pages show or link to.
 SUFFIXES = {".md", ".ipynb", ".png", ".jpg", ".svg", ".py", ".sh", ".csv", ".yml", ".txt",
             ".safetensors"}  # fmt: skip
 ZOO = """# Model zoo
 
-Figures marked *published* are the paper's, *converted* those of the authors' weights evaluated
-here; others were trained and evaluated here. Multiply-adds are of one image at the config's size.
-Load weights as `wavemix_mm://<name>`.
+*published*: accuracy in the paper. *converted*: the authors' weights, evaluated here. Other models
+were trained and evaluated here. Multiply-adds are for one image at the config's size. Load weights
+by `wavemix_mm://<name>`.
 """
-HEAD = """| model | data | parameters, M | multiply-adds, G | figure | weights |
+HEAD = """| model | data | parameters, M | multiply-adds, G | accuracy | weights |
 |---|---|---:|---:|---|---|
 """
 

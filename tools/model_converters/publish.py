@@ -66,10 +66,10 @@ def main(argv: list[str] | None = None) -> None:
     )
     add = parser.add_argument
     add("checkpoint", help="checkpoint of a training run, or a plain state dict")
-    place = "file to write; configs/*/weights/<config>.safetensors comes with the package"
+    place = "file to write; the package contains those in configs/*/weights/"
     add("out", type=Path, help=place)
     add("--half", action="store_true", help="store the weights of layers as float16")
-    trust = "load a checkpoint of someone you trust even if that runs code in it"
+    trust = "load a checkpoint of someone you trust, even if it runs code"
     add("--trust-checkpoint", action="store_true", help=trust)
     args = parser.parse_args(argv)
 

@@ -1,9 +1,9 @@
 """Convert a checkpoint of the authors' package `wavemix` to a checkpoint of this project.
 
-The tool detects the network from the tensors and builds it with the nearest config and the options
-that this config needs; it prints both. Before it writes the file, it checks that the weights load
-strictly. If the authors' package is installed, it also checks that the outputs equal those of the
-authors' network. It drops the void class of Cityscapes models with 20 outputs.
+The tool detects the network from the tensors, and prints the nearest config and the options that
+build the network. Before it writes the file, it checks that the weights load strictly. If the
+authors' package is installed, it also checks that both networks compute the same outputs. It drops
+the void class of Cityscapes models with 20 outputs.
 """
 
 from __future__ import annotations

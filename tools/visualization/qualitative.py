@@ -21,7 +21,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     number = "without files: number of images, spread over the test set (default %(default)s)"
     parser.add_argument("--images", type=int, default=8, metavar="N", help=number)
     parser.add_argument("--out", type=Path, default=Path("qualitative"), help="folder to write")
-    trust = "load a checkpoint of someone you trust even if that runs code in it"
+    trust = "load a checkpoint of someone you trust, even if it runs code"
     parser.add_argument("--trust-checkpoint", action="store_true", help=trust)
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
     return parser.parse_intermixed_args(argv)  # files may follow options

@@ -1,1 +1,1 @@
-"""What a model looks at and depends on: receptive fields, occlusion, sub-bands, corruptions."""
+"""Analyze models: receptive fields, occlusion maps, sub-bands, corrupted images."""

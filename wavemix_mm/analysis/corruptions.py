@@ -1,7 +1,7 @@
 """Corrupt the images of a config's test set: noise, JPEG, blur, shift, brightness.
 
-The strengths have a unit, so that a reader can repeat them; the five of each kind go from hardly
-visible to severe. All run before the other steps of the test pipeline, on the image as it was read.
+Each kind has five strengths with a unit, from hardly visible to severe. A corruption changes the
+image as it was read, before the other steps of the test pipeline.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Corruption:
     """A way to corrupt images.
 
     Attributes:
-        unit: What a strength is.
-        clean: Strength that changes nothing, None if there is none.
+        unit: Meaning and unit of a strength.
+        clean: Strength that changes nothing, or None.
         strengths: Strengths for severities 1 to 5.
-        least: Least strength.
+        least: Smallest allowed strength.
         apply: Function of an image, (H, W) or (H, W, 3) uint8; a strength; and a generator.
         moves: Whether labels move with the image.
     """
@@ -82,12 +82,12 @@ CORRUPTIONS = {
 
 
 class Corrupt(BaseTransform):
-    """Corrupt what a loader has read. The noise of an image is the same in each run.
+    """Corrupt a loaded image. The noise of an image is the same in each run.
 
     Args:
         kind: Key of `CORRUPTIONS`.
         strength: In the unit of the corruption.
-        key: What is changed: 'img', or 'gt_seg_map' for labels that move with the image.
+        key: Entry to change: 'img', or 'gt_seg_map' for labels that move with the image.
     """
 
     def __init__(self, kind: str, strength: float, key: str = "img") -> None:

@@ -1,4 +1,4 @@
-"""Which parts of an image a prediction depends on: cover patches, and predict again (Figure 5)."""
+"""Occlusion maps: cover patches of an image, and predict again (Figure 5)."""
 
 from __future__ import annotations
 
@@ -65,16 +65,16 @@ def occlusion_map(
     batch_size: int = 1,
     on_step: Callable[[float], object] = lambda fraction: None,
 ) -> OcclusionMap:
-    """Cover one patch after the other by the image's mean color, and predict.
+    """Cover one patch after the other with the image's mean color, and predict.
 
     Args:
         model: A model of `wavemix_mm.apis.init_model`.
         image: (H, W, 3) or (H, W), uint8, BGR.
-        effect: `probability_drop`, `region_drop` or `changed_share`.
+        effect: Result of `probability_drop`, `region_drop` or `changed_share`.
         patch: Height and width of a patch.
-        stride: Rows and columns from a patch to the next one. Defaults to the patch. The last
+        stride: Rows and columns from one patch to the next patch. Defaults to the patch. The last
             patch of a row or column ends at the border.
-        batch_size: Most covered images of one forward pass.
+        batch_size: Largest number of covered images in a forward pass.
         on_step: Receives the finished fraction.
 
     Raises:
@@ -107,7 +107,7 @@ def occlusion_map(
 
 
 def probability_drop(before: Tensor, label: int) -> Effect:
-    """Return how much the probability of a class falls.
+    """Return an effect: how much the probability of a class falls.
 
     Args:
         before: (classes,), the probabilities on the image.
@@ -117,7 +117,7 @@ def probability_drop(before: Tensor, label: int) -> Effect:
 
 
 def region_drop(before: Tensor, label: int, region: np.ndarray) -> Effect:
-    """Return how much the probability of a class falls, as the mean over the pixels of a region.
+    """Return an effect: how much the mean probability of a class falls in a region.
 
     Pixels of the region under the patch count too.
 
@@ -131,7 +131,7 @@ def region_drop(before: Tensor, label: int, region: np.ndarray) -> Effect:
 
 
 def changed_share(model: nn.Module, labels: np.ndarray) -> Effect:
-    """Return the share of the pixels outside the patch whose class changes.
+    """Return an effect: the share of the pixels outside the patch whose class changes.
 
     Args:
         model: The segmentor.

@@ -1,8 +1,9 @@
-"""Receptive fields after each block of any network of convolutions.
+"""Receptive fields after each block of any convolutional network.
 
-Two ways. The paper's (Figure 2): all weights are ones, all biases zeros, norms are left out, and
-one pixel of a blank image is high; what a map holds is what that pixel reaches. And the effective
-receptive field (Luo et al., 2016): the gradient of the middle of a map with respect to real images.
+`impulse_fields` shows the positions that one high pixel of a blank image reaches if all weights are
+ones, all biases zeros, and norms are left out (Figure 2 of the paper). `gradient_fields` computes
+the effective receptive field (Luo et al., 2016): the gradient of the middle of a map with respect
+to real images.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _NORM = re.compile(r"(Norm|Norm[123]d)$")
 
 @dataclass
 class Field:
-    """What one block sees of an image, or what one pixel reaches.
+    """Receptive field of one block, or the positions that one pixel reaches.
 
     Attributes:
         block: Name of the block in the network.
@@ -35,7 +36,7 @@ class Field:
     energy: np.ndarray
 
     def side(self, share: float = 0.95) -> int:
-        """Return the side of the smallest square, anywhere in the image, with that energy."""
+        """Return the side of the smallest square with that share of the energy."""
         height, width = self.energy.shape
         sums = np.zeros((height + 1, width + 1))
         sums[1:, 1:] = self.energy.cumsum(0).cumsum(1)
@@ -50,12 +51,12 @@ class Field:
         return sides[bisect.bisect_left(sides, share - 1e-9, key=largest)]
 
     def support(self) -> tuple[int, int]:
-        """Return height and width of the smallest rectangle around all energy."""
+        """Return height and width of the smallest rectangle that holds all energy."""
         rows, columns = (np.flatnonzero(self.energy.any(axis)) for axis in (1, 0))
         return int(rows[-1] - rows[0] + 1), int(columns[-1] - columns[0] + 1)
 
     def reaches_border(self) -> bool:
-        """Whether the image is too small to show the whole field."""
+        """Return whether the image is too small to show the whole field."""
         edge = self.energy[[0, -1]].any(), self.energy[:, [0, -1]].any()
         return any(edge)
 
@@ -66,12 +67,12 @@ def find_blocks(network: nn.Module, pattern: str | None = None) -> list[str]:
     Args:
         network: A backbone.
         pattern: Regular expression for the full names of the blocks. Without one, the blocks are
-            the network's children and the children of its lists, if they hold a convolution below
-            them: the stem and ``blocks.0`` of WaveMix, ``layer1.0`` of a ResNet, ``stages.0``
+            the network's children and the children of its lists, if they contain a convolution:
+            the stem and ``blocks.0`` of WaveMix, ``layer1.0`` of a ResNet, ``stages.0``
             of ConvMixer.
 
     Raises:
-        UserInputError: If there is none.
+        UserInputError: If there is no block.
     """
     if pattern is not None:
         names = [name for name, _ in network.named_modules() if re.fullmatch(pattern, name)]
@@ -94,15 +95,15 @@ def find_blocks(network: nn.Module, pattern: str | None = None) -> list[str]:
 def impulse_fields(
     network: nn.Module, blocks: list[str], size: tuple[int, int], in_channels: int = 3
 ) -> list[Field]:
-    """Return what a high pixel in the middle of a blank image reaches, the paper's way.
+    """Return the positions that a high pixel in the middle of a blank image reaches.
 
     The network is changed: its weights become ones, its biases zeros, and its norms return their
-    input. It computes in float64. A map's energy is the sum of its squared channels, less what the
-    blank image alone has; each position stands for the pixels of its stride.
+    input. It computes in float64. The energy of a map is the squared difference to the map of the
+    blank image, summed over the channels; each position is spread over the pixels of its stride.
 
     Args:
         network: A backbone.
-        blocks: Names of blocks, of `find_blocks`.
+        blocks: Names of blocks, from `find_blocks`.
         size: Height and width of the image.
         in_channels: Channels of the image.
     """
@@ -136,7 +137,7 @@ def gradient_fields(
 
     Args:
         network: A backbone.
-        blocks: Names of blocks, of `find_blocks`.
+        blocks: Names of blocks, from `find_blocks`.
         images: Each (1, in_channels, H, W), normalized, of one size.
         on_step: Receives the number of finished images.
     """

@@ -1,4 +1,4 @@
-"""The sub-bands inside WaveMix's blocks: their energy, and what the model loses without one."""
+"""The sub-bands inside WaveMix's blocks: record them, or remove one."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def mixing_blocks(model: nn.Module) -> list[nn.Module]:
     """Return the blocks of a model that mix tokens, in order.
 
     Raises:
-        UserInputError: If there is none.
+        UserInputError: If there is no such block.
     """
     blocks = [module for module in model.modules() if hasattr(module, "token_mixer")]
     if not blocks:
@@ -51,7 +51,7 @@ def mixing_blocks(model: nn.Module) -> list[nn.Module]:
 
 @contextlib.contextmanager
 def recorded(model: nn.Module) -> Iterator[list[Coefficients]]:
-    """Record the sub-bands of each forward pass, also of levels that no MLP reads."""
+    """Record the sub-bands of each forward pass, also for levels that no MLP reads."""
     found: list[Coefficients] = []
 
     def record(block: int, level: int, mixed: Tensor) -> None:
@@ -66,10 +66,9 @@ def recorded(model: nn.Module) -> Iterator[list[Coefficients]]:
 
 @contextlib.contextmanager
 def without_band(model: nn.Module, band: str, level: int) -> Iterator[None]:
-    """Let the MLPs of a level read zeros in place of a sub-band, in all blocks.
+    """Let the MLPs of a level read zeros instead of a sub-band, in all blocks.
 
-    The next level's transform still gets the approximation, so that LL can be taken from one level
-    alone.
+    The next level's transform still gets the approximation, so LL is removed from one level only.
 
     Args:
         model: A model with WaveMix.
@@ -89,7 +88,7 @@ def without_band(model: nn.Module, band: str, level: int) -> Iterator[None]:
 
 
 def band_channels(channels: int, band: str) -> slice:
-    """Return where a band is among 4C channels: C of LL, then LH, HL, HH of each channel in turn.
+    """Return the slice of a band in 4C channels: C of LL, then LH, HL, HH of each channel in turn.
 
     Args:
         channels: C.

@@ -1,7 +1,7 @@
 """The command `wavemix-mm`, which is also `python -m wavemix_mm`.
 
-Each verb is a function of the same name in the module of the same name here. `--help` imports all
-these modules, so that they import torch and OpenMMLab inside of the function.
+Each verb is a function in a module of the same name here. `--help` imports all these modules, so
+they import torch and OpenMMLab only inside of the function.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class _Verbs(TyperGroup):
 app = typer.Typer(
     name="wavemix-mm",
     cls=_Verbs,
-    help="WaveMix for segmentation, classification and detection: try, train, test, use models.",
+    help="Train, test and use WaveMix models for segmentation, classification and detection.",
     epilog="WAVEMIX_MM_TRACEBACK=1 in the environment shows the traceback of an error.",
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
@@ -77,10 +77,11 @@ def _show_version(is_asked: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Take the options that stand before the verb."""
+    """Parse the options before the verb."""
 
 
 for _verb, _settings in VERBS.items():

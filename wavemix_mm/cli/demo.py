@@ -11,5 +11,5 @@ _FOLDERS += ["--out=demo_output"]
 
 
 def demo(context: typer.Context) -> None:
-    """Draw street scenes, train on them, evaluate, and paint predictions, in two minutes."""
+    """Train on drawn street scenes and paint predictions (2 min)."""
     run_tool("demo", [*_FOLDERS, *context.args])

@@ -10,16 +10,17 @@ import typer
 def doctor(
     context: typer.Context,
     config: Annotated[
-        str | None, typer.Argument(help="Config to check for contradictions.", metavar="[CONFIG]")
+        str | None, typer.Argument(help="Config to check, with its data.", metavar="CONFIG")
     ] = None,
     cfg_options: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE...", help="Override the config."),
+        typer.Option(metavar="KEY=VALUE...", help="Override values of the config."),
     ] = None,
 ) -> int:
-    """Print the installed versions, the problems, and the commands that fix them.
+    """Check the installed packages, or a config and its data.
 
-    With a config: check it and its data. The exit status is 1 if something is wrong.
+    Without a config: print the versions, the problems, and the commands that fix them. The exit
+    status is 1 if something is wrong.
     """
     from wavemix_mm import connect
     from wavemix_mm.host.doctor import diagnose, diagnose_config

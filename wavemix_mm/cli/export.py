@@ -8,5 +8,5 @@ from wavemix_mm.cli.tools import run_tool
 
 
 def export(context: typer.Context) -> None:
-    """Write a model as ONNX, OpenVINO or PyTorch file; `export --help` lists the options."""
+    """Write a model as an ONNX, OpenVINO or PyTorch file."""
     run_tool("export", context.args)

@@ -9,12 +9,12 @@ import typer
 
 def models(
     shipped: Annotated[
-        bool, typer.Option("--shipped", help="Only the models whose weights come with it.")
+        bool, typer.Option("--shipped", help="Only models that come with weights.")
     ] = False,
 ) -> None:
-    """List the models: task, training data, parameters, figure, and whether weights come along.
+    """List the models with task, data, parameters, accuracy, weights.
 
-    "(published)" is the paper's figure, "(converted)" the figure of the authors' weights here.
+    "(published)" marks the paper's accuracy, "(converted)" the accuracy of the authors' weights.
     """
     from wavemix_mm.host.model_index import read_models
 

@@ -1,4 +1,4 @@
-"""`wavemix-mm new CONFIG`: a config for a data set of someone's own."""
+"""`wavemix-mm new CONFIG`: write a config for your own data."""
 
 from __future__ import annotations
 
@@ -20,36 +20,38 @@ def new(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder of images; for classification with a folder for each class. If it holds "
-            "train/ and val/, these are the split.",
+            help="Folder of images; for classification, it holds one folder for each class. "
+            "Folders train/ and val/ in it are the split.",
         ),
     ] = None,
     labels: Annotated[
         Path | None,
         typer.Option(
             metavar="PATH",
-            help="Segmentation: folder of label maps, PNG. Detection: COCO's annotation file.",
+            help="Segmentation: folder of label maps (PNG). Detection: annotation file in COCO's "
+            "format.",
         ),
     ] = None,
     classes: Annotated[
         str | None,
         typer.Option(
-            metavar="A,B,...", help="Names of the classes, by default of the folders or categories."
+            metavar="A,B,...", help="Names of the classes; default: the folders or categories."
         ),
     ] = None,
     values: Annotated[
         str | None,
         typer.Option(
             metavar="V,W,...",
-            help="Segmentation: values of the classes in the labels, if they are no indices: "
-            "'0,255' or colors, '#000000,#ff0000'.",
+            help="Segmentation: value of each class in the labels, if it is not the index: numbers "
+            "('0,255') or colors ('#000000,#ff0000').",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
 ) -> None:
-    """Write a config that trains on images of your own; ask for missing options.
+    """Write a config for your own images.
 
-    It checks the files first, and starts from the weights of camvid_64-6.
+    It asks for missing options and checks the files. The training will start from the weights of
+    camvid_64-6.
     """
     task = _ask(task, "--task", "segmentation, classification or detection?")
     if task not in ("segmentation", "classification", "detection"):

@@ -1,4 +1,4 @@
-"""`wavemix-mm predict NAME|CONFIG [CKPT] INPUT...`: write what a model sees in images."""
+"""`wavemix-mm predict NAME|CONFIG [CKPT] INPUT...`: write predictions on images."""
 
 from __future__ import annotations
 
@@ -21,39 +21,46 @@ def predict(
             metavar="NAME|CONFIG [CKPT] INPUT...",
             autocompletion=complete_model,
             show_default=False,
-            help="A model that comes with the package (`wavemix-mm models`), or a config and its "
-            "checkpoint; then images, folders, patterns, videos, or - for a list on stdin.",
+            help="A model that comes with weights (`wavemix-mm models --shipped`), or a config and "
+            "its checkpoint; then images, folders, patterns, videos, or - for a list on stdin.",
         ),
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write.")] = Path(
-        "predictions"
-    ),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Output folder.")] = Path("predictions"),
     device: Annotated[
-        str | None, typer.Option(help="E.g. cpu or cuda:1; the accelerator if there is one.")
+        str | None,
+        typer.Option(help="E.g. cpu or cuda:1. Default: the accelerator if there is one."),
     ] = None,
-    optimize: Annotated[bool, typer.Option("--optimize", help="Make the model fast.")] = False,
-    batch: Annotated[int, typer.Option(min=1, help="Most images of one forward pass.")] = 1,
+    optimize: Annotated[
+        bool, typer.Option("--optimize", help="Make the model fast (docs/gpu.md).")
+    ] = False,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Largest number of images in a forward pass.")
+    ] = 1,
     threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Least score of a detector's objects.")
+        float, typer.Option(min=0, max=1, help="Detectors: lowest score of an object.")
     ] = 0.3,
-    tta: Annotated[bool, typer.Option("--tta", help="Test-time augmentation.")] = False,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Test-time augmentation; not for detectors.")
+    ] = False,
     trust_checkpoint: Annotated[
         bool,
         typer.Option(
             "--trust-checkpoint",
-            help="Load a checkpoint of someone you trust even if that runs code in it.",
+            help="Load a checkpoint of someone you trust, even if it runs code.",
         ),
     ] = False,
     cfg_options: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Override the config.")
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Override one value of the config."),
     ] = None,
 ) -> int:
     """Predict on images, and write overlays, label maps and JSON.
 
-    Segmentation writes X_overlay.png, X_labels.png (indices with a palette) and X.json (the share
-    of each class) for the image X.jpg, and one overlay for a video. A detector writes
-    X_overlay.png with boxes or masks, and X.json with the objects. Classification writes X.json
-    with the five most probable classes. The exit status is 3 if an input could not be read.
+    For an image X.jpg, segmentation writes X_overlay.png, X_labels.png (indices with a palette) and
+    X.json (the share of each class). Detection writes X_overlay.png with boxes or masks, and X.json
+    with the objects. Classification writes X.json with the five most probable classes. For a
+    video, the folder X/ gets these files for each frame, and X_overlay.mp4 shows all overlays. The
+    exit status is 3 if an input could not be read.
     """
     config, checkpoint, inputs = split_model(words)
     if not inputs:

@@ -16,19 +16,33 @@ def serve(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAME|CONFIG [CKPT]", help="The model.", autocompletion=complete_model
+            metavar="NAME|CONFIG [CKPT]",
+            help="A model that comes with weights (`wavemix-mm models --shipped`), or a config and "
+            "its checkpoint.",
+            autocompletion=complete_model,
         ),
     ],
     host: Annotated[
-        str, typer.Option(help="Address to listen at; 0.0.0.0 for other machines too.")
+        str, typer.Option(help="Address of the page; 0.0.0.0 lets other machines reach it.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free one.")] = 7860,
-    device: Annotated[str | None, typer.Option(help="Default: a GPU if there is one.")] = None,
-    optimize: Annotated[bool, typer.Option("--optimize", help="Make the model fast.")] = False,
-    max_megabytes: Annotated[float, typer.Option(min=0, help="Largest file.")] = 20,
-    max_megapixels: Annotated[float, typer.Option(min=0, help="Largest image.")] = 16,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port; 0 means any free port.")
+    ] = 7860,
+    device: Annotated[
+        str | None, typer.Option(help="Default: the accelerator if there is one.")
+    ] = None,
+    optimize: Annotated[
+        bool, typer.Option("--optimize", help="Make the model fast (docs/gpu.md).")
+    ] = False,
+    max_megabytes: Annotated[float, typer.Option(min=0, help="Largest file, in MB.")] = 20,
+    max_megapixels: Annotated[
+        float, typer.Option(min=0, help="Largest image, in millions of pixels.")
+    ] = 16,
 ) -> None:
-    """Serve a web page: drop an image, see what the model predicts. Nothing leaves this machine."""
+    """Serve a web page that shows predictions on dropped images.
+
+    Nothing is sent elsewhere. Detectors are not supported: use `wavemix-mm predict`.
+    """
     from wavemix_mm.apis import init_model
 
     if find_spec("gradio") is None:

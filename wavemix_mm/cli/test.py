@@ -8,5 +8,5 @@ from wavemix_mm.cli.tools import run_tool
 
 
 def test(context: typer.Context) -> None:
-    """Evaluate a checkpoint; `test --help` lists the options of tools/test.py."""
+    """Evaluate a checkpoint; `test --help` lists the options."""
     run_tool("test", context.args)

@@ -12,10 +12,10 @@ TOOLS = {"export": "deployment/export_onnx"}
 
 
 def run_tool(name: str, arguments: Sequence[str]) -> None:
-    """Run the tool of a verb in this process: ``tools/<name>.py``, or as `TOOLS` says.
+    """Run the tool of a verb in this process: ``tools/<name>.py``, or the file in `TOOLS`.
 
-    The first argument may also name a config that comes with the package. If weights come with it,
-    too, the tool 'test' needs no checkpoint.
+    The first argument may also be the name of a config that comes with the package. If weights
+    come with it too, the tool 'test' needs no checkpoint.
 
     Args:
         name: 'demo', 'train', 'test' or 'export'.

@@ -8,5 +8,5 @@ from wavemix_mm.cli.tools import run_tool
 
 
 def train(context: typer.Context) -> None:
-    """Train a model; `train --help` lists the options of tools/train.py."""
+    """Train a model; `train --help` lists the options."""
     run_tool("train", context.args)

@@ -1,4 +1,4 @@
-"""Detectors of mmdet: which can be exported, their outputs, and how to get boxes from them."""
+"""Export of mmdet's detectors: which are possible, names of outputs, metadata for the boxes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def output_names(head: Any, outputs: Sequence[Maps]) -> Iterator[str]:
 
 
 def strides(head: Any) -> list[int]:
-    """Return the stride of each level of a head; none if its priors have no strides."""
+    """Return the stride of each level of a head; an empty list if its priors have no strides."""
     return [int(width) for width, _ in getattr(_priors(head), "strides", ())]
 
 
@@ -68,13 +68,13 @@ def describe_boxes(model: Any) -> dict[str, Any]:
 
     Returns:
         strides: Stride of each level.
-        anchors: For each level its boxes (x1, y1, x2, y2) around the corner of a cell; of a head
-            with anchors.
-        point_offset: Place of a point in its cell, in strides; of a head without anchors.
+        anchors: For each level its boxes (x1, y1, x2, y2) around the corner of a cell; only for a
+            head with anchors.
+        point_offset: Place of a point in its cell, in strides; only for a head without anchors.
         bbox_coder: Type and numbers of the coder.
         scores: 'sigmoid' or 'softmax'.
         test_cfg: The config's thresholds for NMS.
-        pad_size_divisor: Sides are padded, after normalization, to multiples of it.
+        pad_size_divisor: After normalization, sides are padded to multiples of it.
     """
     head, priors = model.bbox_head, _priors(model.bbox_head)
     values: dict[str, Any] = {"strides": strides(head)}

@@ -30,11 +30,11 @@ def evaluate(
     Args:
         cfg: The config.
         model: The model; its `test_step` is called.
-        number: Test the first images only.
+        number: Number of images to test, from the first; None for all.
         on_step: Receives the finished fraction.
 
     Raises:
-        UserInputError: If data set or metric cannot be built.
+        UserInputError: If the data set or the metric cannot be built.
     """
     loader = copy.deepcopy(cfg.test_dataloader)
     loader.update(num_workers=0, persistent_workers=False)
@@ -54,11 +54,11 @@ def evaluate(
 
 
 def with_network(model: nn.Module, graph: Graph, run: Run) -> nn.Module:
-    """Return a copy of a model whose networks are an exported file.
+    """Return a copy of a model that computes by an exported file.
 
     Args:
         model: A segmentor, a classifier or a one-stage detector.
-        graph: What was exported of it.
+        graph: The graph that was exported.
         run: The exported file.
     """
 

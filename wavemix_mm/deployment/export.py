@@ -1,4 +1,4 @@
-"""Export a model, and keep the file only if it computes what the model computes."""
+"""Export a model, and keep the file only if its outputs equal the model's."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ class ExportOptions:
     Attributes:
         format: 'onnx', 'openvino', 'torch' (torch.export) or 'aoti' (AOTInductor). None decides by
             the suffix of the file: .onnx, .xml, .pt2 for 'torch'.
-        preprocess: Put the normalization into the file: it takes 8-bit RGB images.
+        preprocess: Put the normalization into the file, which then takes 8-bit RGB images.
         deploy: Fold norms and the transform.
-        size: Height and width of the images of 'aoti'; another size to compare at otherwise.
+        size: Height and width of the images for 'aoti'. Otherwise another size to compare at.
         opset: Version of ONNX's operators; None for the exporter's.
         int8: None, 'dynamic' or 'static', by onnxruntime.
-        calibration: Folder of images for 'static'. None uses the config's training images.
+        calibration: Folder of images for 'static'. None means the config's training images.
         calibration_images: Number of these images.
         accuracy: With `int8`, measure the accuracy on the config's test set before and after.
-        accuracy_images: Test the first images only; None for all.
+        accuracy_images: Number of images to test, from the first; None for all.
     """
 
     format: str | None = None
@@ -60,11 +60,11 @@ class ExportOptions:
 
 @dataclass
 class Report:
-    """What was found on an exported model.
+    """Results of an export.
 
     Attributes:
-        differences: Relative difference to PyTorch by batch, height and width; without int8.
-        metrics: By 'float32' and 'int8' the metrics on the test set, if they were measured.
+        differences: Relative difference to PyTorch by batch, height and width, before int8.
+        metrics: Metrics on the test set for 'float32' and 'int8', if they were measured.
         metadata: The metadata in the file.
     """
 
@@ -83,7 +83,7 @@ def export(
 ) -> Report:
     """Export a model of `wavemix_mm.apis.init_model`, and compare the file with the model.
 
-    Nothing is at `out` unless the file was loaded by its runtime and its output was equal.
+    `out` is written only if the runtime loads the file and the outputs are equal.
 
     Args:
         model: The model, in evaluation mode on the CPU.
@@ -91,7 +91,7 @@ def export(
         out: The file to write.
         options: How to export.
         name: Name of the model in the file. Defaults to the config's.
-        say: Receives one line for each result.
+        say: Function that receives one line for each result.
 
     Raises:
         UserInputError: If an option is wrong, a package or data is missing, the model cannot be
@@ -140,17 +140,17 @@ def export_model(
     options: ExportOptions,
     cfg_options: list[str] | None = None,
 ) -> Report:
-    """Export the model of a config and a checkpoint: what the commands do.
+    """Export the model of a config and a checkpoint, as the commands do.
 
     Args:
         config: Path of the config.
         checkpoint: Any source of `wavemix_mm.apis.init_model`.
         out: The file to write.
         options: How to export.
-        cfg_options: 'KEY=VALUE', which override the config.
+        cfg_options: Words 'KEY=VALUE' that override the config.
 
     Raises:
-        UserInputError: As `export`, and `init_model`.
+        UserInputError: As in `export` and `init_model`.
     """
     cfg = load_config(config, parse_options(cfg_options))
     # errors in the options come before the model is built
@@ -162,7 +162,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     """Return height and width of 'HxW'.
 
     Raises:
-        UserInputError: If the text is another one.
+        UserInputError: If the text has another form.
     """
     if text is None:
         return None

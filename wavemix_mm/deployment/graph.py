@@ -1,4 +1,4 @@
-"""The network of a model as one function of a tensor of images, which is what gets exported."""
+"""The network of a model as one function of a tensor of images, for the export."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from wavemix_mm.models.backbones.wavemix import WaveMix
 
 DYNAMIC = torch.export.Dim.DYNAMIC
 LOGITS = "logits"
-_SIDE = 32  # least side of images for networks that are no WaveMix
+_SIDE = 32  # least side of images for networks other than WaveMix
 
 
 class Graph(nn.Module):
@@ -90,7 +90,7 @@ class Graph(nn.Module):
     def example(self) -> Tensor:
         """Return images to export with.
 
-        With a batch of 1, or with equal sides, torch.export would take them for constants.
+        With a batch of 1 or equal sides, torch.export would treat them as constants.
         """
         return self.random_images(2, *self.example_size)
 
@@ -109,7 +109,7 @@ class Graph(nn.Module):
 
 
 class Normalize(nn.Module):
-    """The part of a model's data preprocessor that images of any program need.
+    """The normalization of a model's data preprocessor.
 
     Args:
         model: A model with a `data_preprocessor` of mmseg, mmpretrain or mmdet.
@@ -172,7 +172,7 @@ def least_side(model: nn.Module) -> int:
 
 @contextlib.contextmanager
 def exporting(what: str) -> Iterator[None]:
-    """Hide the remarks of PyTorch's exporters, and turn their errors into a message.
+    """Hide the log of PyTorch's exporters, and turn their errors into a message.
 
     Args:
         what: Start of the message.

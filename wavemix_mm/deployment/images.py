@@ -1,4 +1,4 @@
-"""Images as a model takes them: from the config's data set, or from a folder."""
+"""Read images for calibration, from the config's data set or from a folder."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def folder_images(folder: Path, model: nn.Module, number: int) -> list[Tensor]:
     Args:
         folder: The folder; subfolders count.
         model: A model of `wavemix_mm.apis.init_model`.
-        number: Most images to read, evenly chosen.
+        number: Largest number of images, spread evenly.
 
     Raises:
-        UserInputError: If there is no image.
+        UserInputError: If the folder has no image.
     """
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
@@ -43,7 +43,7 @@ def training_images(cfg: Config, number: int) -> list[Tensor]:
 
     Args:
         cfg: The config.
-        number: Most images to read, evenly chosen.
+        number: Largest number of images, spread evenly.
 
     Raises:
         UserInputError: If the data is missing.

@@ -1,4 +1,4 @@
-"""What a program has to know of an exported model, written into the file."""
+"""Metadata of an exported model, written into its file."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def describe(graph: Graph, model: nn.Module, cfg: Config, name: str) -> dict[str
     """Return the metadata of a model. Values that are no text are JSON.
 
     Args:
-        graph: What is exported.
-        model: The model of `wavemix_mm.apis.init_model` in it.
+        graph: The exported graph.
+        model: Its model, of `wavemix_mm.apis.init_model`.
         cfg: Its config.
         name: Name of the model.
 
@@ -36,11 +36,11 @@ def describe(graph: Graph, model: nn.Module, cfg: Config, name: str) -> dict[str
         palette: List of RGB colors, for a segmentor and a detector.
         input: Format of the images.
         channel_order: 'RGB', 'BGR' or 'gray': order of normalized images.
-        mean, std: Of 8-bit values, in that order.
+        mean, std: For 8-bit values, in the order of the channels.
         size_rule: Steps of the test pipeline that change the size, in order.
         least_side: Least height and width of images.
 
-        For a detector also what `detectors.describe_boxes` returns.
+        For a detector, also the values of `detectors.describe_boxes`.
     """
     meta = dataset_meta(model)
     normalize = graph.normalize

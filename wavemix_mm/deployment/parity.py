@@ -17,7 +17,7 @@ TOLERANCE = 1e-4
 
 
 def shapes(graph: Graph) -> list[tuple[int, int, int]]:
-    """Return batches, heights and widths to compare at: odd sides and the least one among them."""
+    """Return batches, heights and widths to compare at, with odd sides and the least side."""
     least, (height, width) = graph.least_side, graph.example_size
     return [(1, height, width), (3, width, height), (2, least + 1, least + 17), (1, least, least)]
 
@@ -34,8 +34,8 @@ def compare(
         shapes: Batch, height and width of the images, which are random.
 
     Returns:
-        For each shape the largest difference, over the largest value of the model's output. Of
-        several outputs, the worst one counts.
+        For each shape the largest difference, divided by the largest value of the model's output.
+        With several outputs, the largest result counts.
 
     Raises:
         UserInputError: If the file fails at a shape, or its output has another shape.

@@ -16,14 +16,14 @@ METHODS = ("dynamic", "static")
 def quantize(
     source: Path, target: Path, method: str, batches: Iterable[Tensor], work_dir: Path
 ) -> None:
-    """Write an ONNX file with weights, and for convolutions inputs too, in int8.
+    """Quantize an ONNX file: weights, and inputs of convolutions, become int8.
 
     Args:
         source: The file in float32.
         target: The file to write.
-        method: 'dynamic' finds the range of each activation anew in each call; 'static' uses the
-            ranges in the calibration images.
-        batches: Calibration images of 'static'.
+        method: 'dynamic' computes the ranges of activations in each call; 'static' takes them from
+            the calibration images.
+        batches: Calibration images for 'static'.
         work_dir: Folder for intermediate files.
     """
     from onnxruntime import quantization

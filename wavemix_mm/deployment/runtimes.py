@@ -1,4 +1,4 @@
-"""Exported files as functions of a batch of images."""
+"""Load exported files as functions of a batch of images."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def load(path: Path, kind: str, threads: int | None = None, precision: str = "f3
         precision: Type that OpenVINO computes in. Its own default is bfloat16 if the CPU has it.
 
     Returns:
-        A function that maps a batch of images to logits; of a detector to a tuple of maps.
+        A function that maps a batch of images to logits, or, for a detector, to a tuple of maps.
 
     Raises:
-        UserInputError: If the runtime is not installed, or does not read the file.
+        UserInputError: If the runtime is not installed, or cannot read the file.
     """
     with building(f"{path} cannot be loaded"):
         try:

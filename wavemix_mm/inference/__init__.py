@@ -1,1 +1,1 @@
-"""Predictions on images of any kind; `wavemix_mm.apis` is the front."""
+"""Predict on images of any kind; `wavemix_mm.apis.predict` is the public function."""

@@ -14,7 +14,7 @@ _MAX_TEXTS = 60  # with more objects, only boxes that are wider than their text 
 def overlay(
     image: np.ndarray, result: SegmentationResult | DetectionResult, opacity: float = 0.5
 ) -> np.ndarray:
-    """Paint classes over an image: the pixels of each class, or masks, boxes, names and scores.
+    """Paint a prediction over an image: the pixels of each class, or masks, boxes and scores.
 
     Args:
         image: (H, W, 3) or (H, W), uint8, BGR.

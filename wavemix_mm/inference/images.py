@@ -1,4 +1,4 @@
-"""Turn what a caller calls an image into the array that the transforms of the toolboxes take."""
+"""Read images of any kind as the arrays that the toolboxes' transforms take."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ ImageInput = str | os.PathLike | np.ndarray | Image.Image
 def read_image(image: ImageInput, color_type: str = "color", backend: str = "cv2") -> np.ndarray:
     """Return the pixels of an image.
 
-    A file is decoded as the datasets do in training, its orientation (EXIF) included. An alpha
-    channel is dropped. 16-bit values are divided by 256, as OpenCV divides those of files.
+    A file is decoded as in training, with its EXIF orientation. An alpha channel is dropped. 16-bit
+    values are divided by 256, as OpenCV does for files.
 
     Args:
         image: Path of a file; (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA array, uint8 or
@@ -31,7 +31,7 @@ def read_image(image: ImageInput, color_type: str = "color", backend: str = "cv2
         uint8, (H, W, 3) in BGR, or (H, W) for 'grayscale'.
 
     Raises:
-        BadSampleError: If a file cannot be read, or an array or image is of another kind.
+        BadSampleError: If a file cannot be read, or an array or image has another type or shape.
     """
     if isinstance(image, str | os.PathLike):
         path = os.fspath(image)

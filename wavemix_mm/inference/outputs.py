@@ -29,7 +29,7 @@ def check_outputs(folder: Path, sources: Iterable[Source]) -> None:
     """Check that no output would replace an input or the output of another input.
 
     Raises:
-        UserInputError: If one would.
+        UserInputError: If an output would do so.
     """
     inputs = {Path(os.path.realpath(source.path)) for source in sources}
     frames = {(folder / source.name).resolve() for source in sources if source.is_video}
@@ -50,17 +50,16 @@ def check_outputs(folder: Path, sources: Iterable[Source]) -> None:
 
 
 def write_result(folder: Path, name: str, origin: str, image: np.ndarray, result: Result) -> None:
-    """Write ``<name>.json``, but for a classification ``<name>_overlay.png``, and a label map.
+    """Write ``<name>.json``, and except for classification ``<name>_overlay.png``.
 
-    The label map ``<name>_labels.png`` of a segmentation is a PNG of indices with the palette of
-    the classes. The JSON file holds the share of the pixels of each class, the five most probable
-    classes, or the objects. An object's mask is a run-length code as in COCO's files, which
-    `pycocotools.mask.decode` reads.
+    A segmentation also gets the label map ``<name>_labels.png``, a PNG of indices with the palette
+    of the classes. The JSON file holds the share of each class, the five most probable classes, or
+    the objects. An object's mask is a run-length code for `pycocotools.mask.decode`.
 
     Args:
         folder: The output folder.
         name: Start of the names, relative to the folder.
-        origin: The input, as the JSON file names it.
+        origin: Name of the input in the JSON file.
         image: (H, W, 3) or (H, W), uint8, BGR.
         result: The prediction.
 

@@ -34,11 +34,13 @@ def predict_each(
 ) -> Iterator[Result]:
     """Yield the prediction on each image; `wavemix_mm.apis.predict` describes the arguments.
 
-    Images are read when they are needed. Neighbors that have one size after the pipeline make a
-    batch.
+    Images are read only when they are needed. Neighbors that have the same size after the pipeline
+    form a batch.
     """
     if tta and is_detector(model):
-        raise UserInputError("tta is not for detectors here; tools/test.py --tta evaluates it.")
+        raise UserInputError(
+            "tta is not for detectors here; tools/test.py --tta evaluates detectors with it."
+        )
     for output in outputs_of_each(model, images, batch_size, tta):
         yield make_result(model, output) if isinstance(output, Tensor) else output
 
@@ -77,10 +79,10 @@ def input_reader(model: nn.Module) -> Callable[[ImageInput], Tensor]:
 
 
 def test_steps(cfg: Config) -> list[dict[str, Any]]:
-    """Return the steps of a config's test pipeline: those of the test dataset.
+    """Return the steps of the test pipeline in a config.
 
-    A config on top of another one may have inherited a `test_pipeline` that its own dataset does
-    not use, so that key comes second.
+    The pipeline of the test dataset comes first, because a config may inherit a `test_pipeline`
+    that its own dataset does not use.
     """
     dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
     return dataset.get("pipeline") or cfg.get("test_pipeline") or []
@@ -211,7 +213,7 @@ def _detections(model: nn.Module, sample: Any) -> DetectionResult:
 
 
 def make_result(model: nn.Module, probabilities: Tensor) -> Result:
-    """Return the prediction that (classes,) or (classes, H, W) probabilities mean."""
+    """Return the prediction for probabilities (classes,) or (classes, H, W)."""
     meta = dataset_meta(model)
     names = meta.get("classes") or ()
     classes = tuple(

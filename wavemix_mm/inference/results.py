@@ -1,4 +1,4 @@
-"""What a model predicts for one image."""
+"""Predictions of a model for one image."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SegmentationResult:
         return _percent(dict(list(self.shares().items())[:3]))
 
     def shares(self) -> dict[str, float]:
-        """Return the share of the pixels of each class that occurs, the greatest first."""
+        """Return the share of pixels of each class that occurs, the largest first."""
         counts = np.bincount(self.labels.ravel(), minlength=len(self.classes))
         order = np.argsort(-counts, kind="stable")
         return {self.classes[i]: float(counts[i] / counts.sum()) for i in order if counts[i]}
@@ -55,20 +55,20 @@ class ClassificationResult:
         return _percent(self.top(3))
 
     def top(self, number: int = 5) -> dict[str, float]:
-        """Return the most probable classes with their probabilities, the greatest first."""
+        """Return the most probable classes with their probabilities, the largest first."""
         order = np.argsort(-self.probabilities, kind="stable")[:number]
         return {self.classes[i]: float(self.probabilities[i]) for i in order}
 
 
 @dataclass
 class DetectionResult:
-    """Prediction of a detector or an instance segmenter; the most certain object comes first.
+    """Prediction of a detector, with or without masks; the highest score comes first.
 
     Attributes:
         boxes: (N, 4), float32: left, top, right and bottom in pixels of the image.
         scores: (N,), float32.
         labels: (N,), int64: index of each object's class.
-        masks: (N, H, W), bool, at the size of the image; None of a detector without masks.
+        masks: (N, H, W), bool, at the size of the image; None if the detector has no masks.
         classes: Names of the classes.
         palette: RGB color of each class.
     """
@@ -93,7 +93,7 @@ class DetectionResult:
         )
 
     def counts(self) -> dict[str, int]:
-        """Return the number of objects of each class that occurs, the greatest first."""
+        """Return the number of objects of each class that occurs, the largest first."""
         numbers = np.bincount(self.labels, minlength=len(self.classes))
         order = np.argsort(-numbers, kind="stable")
         return {self.classes[i]: int(numbers[i]) for i in order if numbers[i]}

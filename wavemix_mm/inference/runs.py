@@ -1,4 +1,4 @@
-"""Predict on many files, with a progress bar; a file that cannot be read stops nothing."""
+"""Predict on many files, with a progress bar. A bad file does not stop the others."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def predict_files(
     report: Callable[[str, Result], None],
     threshold: float = 0.0,
 ) -> tuple[int, list[str]]:
-    """Write the predictions on files, as `write_result` says.
+    """Predict on files, and write each prediction by `write_result`.
 
     Args:
         model: A model as for `wavemix_mm.apis.predict`.
         sources: The files.
-        folder: The output folder, which is made.
-        batch_size: Most images of one forward pass.
+        folder: The output folder, which is created.
+        batch_size: Largest number of images in a forward pass.
         tta: Whether to use test-time augmentation.
         report: Function that is called with the name of each image and its prediction.
-        threshold: Least score of a detector's objects.
+        threshold: Lowest score of a detector's objects.
 
     Returns:
         The number of images and frames that were written, and a message for each file that could

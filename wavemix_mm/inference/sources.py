@@ -26,8 +26,7 @@ class Source:
 
     Attributes:
         path: The file.
-        name: Start of the names of its outputs, relative to the output folder; no other source has
-            it.
+        name: Start of the names of its outputs, relative to the output folder; unique.
         is_video: Whether the file is a video.
     """
 
@@ -37,11 +36,11 @@ class Source:
 
 
 def find_sources(words: Sequence[str], lines: Iterable[str]) -> list[Source]:
-    """Return the inputs that words name, each file once.
+    """Return the inputs named by words, each file once.
 
     Args:
-        words: Files; folders, of which all images and videos inside are taken; patterns such as
-            ``*.jpg`` or ``**/*.png``; '-' for the lines of the standard input, each such a word.
+        words: Files; folders, with all images and videos inside; patterns such as ``*.jpg`` or
+            ``**/*.png``; '-' for words on the standard input, one a line.
         lines: The lines of the standard input.
 
     Raises:

@@ -40,7 +40,7 @@ footer { display: none !important }
 
 
 class Seen(NamedTuple):
-    """What a visitor of the page looks at."""
+    """The image that a visitor of the page sees, and its prediction."""
 
     image: np.ndarray
     result: Result
@@ -65,8 +65,8 @@ def make_page(
     """
     if hasattr(model, "bbox_head") or hasattr(model, "roi_head"):
         raise UserInputError(
-            f"the page shows no detectors such as {type(model).__name__}: `wavemix-mm predict` "
-            "draws boxes and masks."
+            f"the page does not support detectors such as {type(model).__name__}: use "
+            "`wavemix-mm predict`, which draws boxes and masks."
         )
     is_segmentor = hasattr(model, "decode_head")
     read = image_reader(model)
@@ -172,9 +172,9 @@ def launch_page(
     """Serve a page.
 
     Args:
-        page: Of `make_page`.
-        host: Address to listen at, '127.0.0.1' for this machine alone.
-        port: Port; 0 for any free one.
+        page: Result of `make_page`.
+        host: Address of the page; only this machine reaches '127.0.0.1'.
+        port: Port; 0 means any free port.
         max_megabytes: Largest file, in 1e6 bytes.
         wait: Block until Ctrl+C.
 
@@ -214,10 +214,10 @@ def launch_page(
 def explain_prediction(
     model: nn.Module, image: np.ndarray, result: Result, on_step: Callable[[float], object]
 ) -> OcclusionMap:
-    """Cover each of about 8x8 cells of an image.
+    """Cover the cells of an image (at most 8x8) one after the other.
 
-    The effect is the drop of the probability of the predicted class, or the share of the pixels
-    outside the cell whose class changes.
+    The effect of a cell is the drop of the predicted class's probability, or the share of the
+    pixels outside the cell whose class changes.
     """
     height, width = image.shape[:2]
     cell = -(-height // CELLS), -(-width // CELLS)

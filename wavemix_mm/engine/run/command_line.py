@@ -67,7 +67,7 @@ class RunParser(argparse.ArgumentParser):
         self.add_argument(
             "--trust-checkpoint",
             action="store_true",
-            help="load a checkpoint of someone you trust even if that runs code in it",
+            help="load a checkpoint of someone you trust, even if it runs code",
         )
         self.add_argument(
             "--cfg-options",
@@ -77,8 +77,11 @@ class RunParser(argparse.ArgumentParser):
             help=f'override the config, e.g. {example} key="[a,b]"',
         )
         choices = ["none", "pytorch", "slurm", "mpi"]
-        self.add_argument("--launcher", choices=choices, default="none")
-        self.add_argument("--local_rank", "--local-rank", type=int, default=0)
+        self.add_argument(
+            "--launcher", choices=choices, default="none", help="program that starts the processes"
+        )
+        rank = "number of the process on its machine; torchrun sets it"
+        self.add_argument("--local_rank", "--local-rank", type=int, default=0, help=rank)
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2; a restart by torchrun does not try again."""

@@ -17,7 +17,7 @@ from wavemix_mm.registry import MODELS
 
 @MODELS.register_module()
 class WaveletPyramid(BaseModule):
-    """Feature pyramid of a backbone whose maps have one stride, as WaveMix's.
+    """Feature pyramid from the last map of a backbone such as WaveMix.
 
     ::
 
@@ -26,18 +26,18 @@ class WaveletPyramid(BaseModule):
         p_l = z_l + p_{l+1} at twice its sides                   from the highest level down
         out = conv3x3(p_l)                                       one convolution for all levels
 
-    The Haar approximation of a constant is twice the constant. It is halved, so that the mean of
-    the map stays from level to level. An odd side repeats its last row or column before a level.
-    The levels share the 3x3 convolution, as they share the head of a detector. So the neck has
-    fewer parameters than an FPN, which has a convolution for each level.
+    The Haar approximation of a constant is twice the constant. The neck halves it, so all levels
+    have the same mean. Before a level, an odd side repeats its last row or column. The levels share
+    the 3x3 convolution, so the neck has fewer parameters than an FPN, which has a convolution for
+    each level.
 
     Args:
-        in_channels: Channels of the map; of a sequence, as FPN takes it, the last one.
+        in_channels: Channels of the last map, or a sequence that ends with them, as for FPN.
         out_channels: Output channels.
         num_outs: Number of output maps.
-        first_level: Level of the first output map: 0 is the stride of the input, 1 twice of it.
-        norm_cfg: Normalization after each convolution, for each level its own. None for none.
-        act_cfg: Activation after each normalization. None for none.
+        first_level: Level of the first map: 0 has the stride of the input, 1 twice that stride.
+        norm_cfg: Normalization after each convolution, separate for each level; None for none.
+        act_cfg: Activation after each normalization; None for none.
         init_cfg: Initialization config. Defaults to the one of mmdet's FPN.
 
     Raises:
@@ -45,8 +45,11 @@ class WaveletPyramid(BaseModule):
 
     Example:
         >>> import torch
-        >>> [tuple(x.shape) for x in WaveletPyramid(8, 4, num_outs=3)([torch.rand(1, 8, 9, 5)])]
-        [(1, 4, 9, 5), (1, 4, 5, 3), (1, 4, 3, 2)]
+        >>> for x in WaveletPyramid(8, 4, num_outs=3)([torch.rand(1, 8, 9, 5)]):
+        ...     print(tuple(x.shape))
+        (1, 4, 9, 5)
+        (1, 4, 5, 3)
+        (1, 4, 3, 2)
     """
 
     def __init__(
