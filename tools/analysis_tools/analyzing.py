@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from measuring.report import choose_device, progress_bar, write_csv
@@ -32,8 +31,6 @@ from wavemix_mm.engine.run.data_check import check_data_paths
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.inference.images import ImageInput
 from wavemix_mm.inference.predicting import image_reader
-
-matplotlib.use("Agg")
 
 METRICS = {"accuracy/top1": "accuracy, %", "mIoU": "mIoU, %"}
 
