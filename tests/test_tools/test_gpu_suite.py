@@ -11,7 +11,8 @@ from pathlib import Path
 import gpu_suite
 import pytest
 import torch
-from gpu_suite import Settings, list_parts
+from gpu_parts import Settings
+from gpu_suite import list_parts
 
 
 def read(folder):
@@ -61,11 +62,11 @@ def test_runs_to_its_end(tmp_path, capsys, monkeypatch):
 
 
 def test_goes_on_past_a_part_that_fails(tmp_path, monkeypatch, capfd):
-    def fail(part):
-        yield dict(part=part, way="first", value="1")
+    def fail(settings):
+        yield dict(way="first", value="1")
         raise RuntimeError("no kernel")
 
-    parts = dict(bad=(1, fail), good=(1, lambda part: [dict(part=part, way="all", value="2")]))
+    parts = dict(bad=(1, fail), good=(1, lambda settings, way: [dict(way=way, value="2")], "all"))
     monkeypatch.setattr(gpu_suite, "list_parts", lambda settings: parts)
     gpu_suite.run_parts([*parts], Settings("cpu", True, tmp_path))
     assert [(row["part"], row["way"]) for row in read(tmp_path)] == [
