@@ -13,7 +13,9 @@ import sys
 from itertools import groupby
 from pathlib import Path
 
-from arguments import ROOT
+from arguments import ROOT, make_parser, run_tool
+
+from wavemix_mm.errors import UserInputError
 
 ROWS = ROOT / "configs" / "wavemix" / "paper_rows.csv"
 README = ROOT / "configs" / "wavemix" / "README.md"
@@ -117,8 +119,6 @@ def updated(readme: str, block: str) -> str:
     Raises:
         UserInputError: If the README does not hold each marker once, in order.
     """
-    from wavemix_mm.errors import UserInputError
-
     head, begin, rest = readme.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end or BEGIN in rest or END in tail:
@@ -126,31 +126,25 @@ def updated(readme: str, block: str) -> str:
     return head + block + tail
 
 
+def run(args: argparse.Namespace) -> None:
+    """Compare the README with the table, or write it."""
+    old = README.read_text(encoding="utf-8")
+    new = updated(old, render(read_rows()))
+    if new == old:
+        print(f"{README} is up to date.")
+    elif args.check:
+        sys.exit(f"error: {README} is out of date: run python tools/analysis_tools/paper_table.py")
+    else:
+        README.write_text(new, encoding="utf-8")
+        print(f"wrote {README}")
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--check",
-        action="store_true",
-        help="write nothing; exit with 1 if the README is out of date",
-    )
-    args = parser.parse_args(argv)
-
-    import wavemix_mm  # noqa: F401  (connects the plugin to mmengine)
-    from wavemix_mm.engine.run.command_line import cli_errors
-
-    with cli_errors():
-        old = README.read_text(encoding="utf-8")
-        new = updated(old, render(read_rows()))
-        if new == old:
-            print(f"{README} is up to date.")
-        elif args.check:
-            sys.exit(
-                f"error: {README} is out of date: run python tools/analysis_tools/paper_table.py"
-            )
-        else:
-            README.write_text(new, encoding="utf-8")
-            print(f"wrote {README}")
+    parser = make_parser(__doc__)
+    check = "write nothing; exit with 1 if the README is out of date"
+    parser.add_argument("--check", action="store_true", help=check)
+    run_tool(run, parser, argv)
 
 
 if __name__ == "__main__":
