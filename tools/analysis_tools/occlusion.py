@@ -48,13 +48,7 @@ def find_class(classes: tuple[str, ...], name: str) -> int:
 
 
 def find_region(labels, label: int, name: str, corners: tuple[int, int, int, int] | None):
-    """Return the region as (H, W) bool.
-
-    Args:
-        labels: (H, W), the predicted classes.
-        label: Index of the class.
-        name: Name of the class.
-        corners: Of `parse_region`; None for the pixels that are predicted as the class.
+    """Return the region, (H, W) bool: between corners, or of one class in (H, W) labels.
 
     Raises:
         UserInputError: If no pixel of the image is inside.
@@ -72,14 +66,9 @@ def find_region(labels, label: int, name: str, corners: tuple[int, int, int, int
 
 
 def draw(image, pixels, title: str, label: str, region=None) -> Figure:
-    """Return a figure: the image, with the outline of the region, beside the heat map over it.
+    """Draw an image, (H, W, 3) RGB, with the outline of a region, beside the heat map over it.
 
-    Args:
-        image: (H, W, 3), RGB.
-        pixels: (H, W), the drop of the probability.
-        title: Of the image.
-        label: Of the scale.
-        region: (H, W), bool, or None.
+    `pixels` is (H, W), the drop of the probability; `label` names its scale.
     """
     height, width = image.shape[:2]
     figure = Figure(figsize=(10, 1.0 + 4.4 * height / width))

@@ -101,12 +101,7 @@ def pick(blocks: list[str], positions: list[int] | None) -> list[str]:
 
 
 def draw(fields: dict, way: str) -> Figure:
-    """Return a grid of pictures: a row for each network, a column for each block.
-
-    Args:
-        fields: Name of a network -> its fields.
-        way: Title.
-    """
+    """Draw the fields of each network, by its name: a row for a network, a column for a block."""
     columns = max(map(len, fields.values()))
     size = (1.75 * columns + 1.6, 2.2 * len(fields) + 0.7)
     figure = Figure(figsize=size, layout="compressed")
@@ -174,16 +169,12 @@ def run(args: argparse.Namespace) -> None:
         arrays = {f"{name}/{f.block}": f.energy for name, fs in fields.items() for f in fs}
         write_outputs(args.out, f"receptive_field_{way}", draw(fields, title), arrays=arrays)
         for name, field in ((name, field) for name, fs in fields.items() for field in fs):
-            side, (height, width), is_cut_off = (
-                field.side(),
-                field.support(),
-                field.reaches_border(),
-            )
+            side, (height, width), is_cut = field.side(), field.support(), field.reaches_border()
             row = dict(way=way, network=name, block=field.block, side_95=side)
-            rows.append(row | dict(height=height, width=width, is_cut_off=is_cut_off))
+            rows.append(row | dict(height=height, width=width, is_cut_off=is_cut))
             print(
                 f"{way}, {name}, {field.block}: 95 % within {side} pixels, all within "
-                f"{height}x{width}{', cut off by the border' if is_cut_off else ''}"
+                f"{height}x{width}{', cut off by the border' if is_cut else ''}"
             )
     write_csv(rows, args.out / "receptive_field.csv")
 

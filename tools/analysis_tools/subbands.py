@@ -65,12 +65,7 @@ def draw_energies(rows: list[dict]) -> Figure:
 
 
 def draw_block(image, chosen) -> Figure:
-    """Return a figure: the image, and a row for each level of one block with its four bands.
-
-    Args:
-        image: (H, W, 3), RGB.
-        chosen: The block's `Coefficients`.
-    """
+    """Draw an image, (H, W, 3) RGB, and a row for each `Coefficients` of a block with its bands."""
     from wavemix_mm.analysis.subbands import BANDS
 
     ratio = image.shape[0] / image.shape[1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import importlib
 import importlib.util
 import logging
 import shlex
@@ -185,9 +184,9 @@ def _without_pretrained(node: Any) -> Any:
 
 def _build_from_library(package: str, name: str, options: dict[str, Any]) -> nn.Module:
     if package == "timm":
-        if importlib.util.find_spec(package) is None:
-            raise UserInputError(f"model {name} needs the package timm: pip install timm.")
-        return importlib.import_module("timm").create_model(name, pretrained=False, **options)
+        import timm
+
+        return timm.create_model(name, pretrained=False, **options)
     from torchvision.models import get_model, get_model_builder
 
     arguments = get_model_builder(name).__annotations__
