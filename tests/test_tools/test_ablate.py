@@ -6,7 +6,7 @@ import ablate
 import compare
 import cv2
 from comparing import runs
-from comparing.ablation import Ablation
+from comparing.report import Ablation
 from mmengine.config import Config
 from test_compare import OPTIONS, start_here
 from test_measuring import read_rows

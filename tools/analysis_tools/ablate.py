@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.set_defaults(out=Path("work_dirs", "ablate"), seeds=[0, 1, 2])
 
     def run(args: argparse.Namespace) -> None:
-        from comparing.ablation import Ablation
+        from comparing.report import Ablation
 
         if not args.configs:
             # haar.py is the first by its name, too
