@@ -1,20 +1,15 @@
 """tools/analysis_tools/ablate.py: a report beside a reference."""
 
-import csv
 from pathlib import Path
 
 import ablate
 import compare
 import cv2
 from comparing import runs
-from comparing.ablation import Ablation
+from comparing.report import Ablation
 from mmengine.config import Config
 from test_compare import OPTIONS, start_here
-
-
-def read(file):
-    with open(file, newline="") as lines:
-        return list(csv.DictReader(lines))
+from test_measuring import read_rows
 
 
 def test_an_ablation_from_start_to_end(tmp_path, config_text, monkeypatch, capfd):
@@ -26,12 +21,12 @@ def test_an_ablation_from_start_to_end(tmp_path, config_text, monkeypatch, capfd
     arguments = [str(first), str(second), "--out", str(out), "--seeds", "0", "--epochs", "2"]
     ablate.main([*arguments, *OPTIONS])
     assert "[2/2] mixer_pool, seed 0: training 2 epochs" in capfd.readouterr().out
-    haar, pool = read(out / "summary.csv")
+    haar, pool = read_rows(out / "summary.csv")
     assert (haar["model"], haar["seeds"], haar["difference"]) == ("haar", "1", "0")
     assert (haar["time_ratio"], haar.get("deviation", "")) == ("1", "")
     assert float(pool["epoch_s"]) > 0 and float(pool["time_ratio"]) > 0
     assert int(pool["parameters"]) == int(haar["parameters"]) + 8 * 6 + 6  # Eq. 1 to 8, not 2
-    assert [row["model"] for row in read(out / "results.csv")] == ["haar", "mixer_pool"]
+    assert [row["model"] for row in read_rows(out / "results.csv")] == ["haar", "mixer_pool"]
     assert "- budget: 2 epochs each" in (out / "results.md").read_text()
 
 
@@ -72,7 +67,7 @@ def test_report(tmp_path):
         "| mixer_none | - | 0 | - | 1,000 | - | - | - | - |",
     ]
     assert "- mixer_none, seed 0: no room" in lines and "- command: ablate.py" in lines
-    db2 = read(tmp_path / "summary.csv")[1]
+    db2 = read_rows(tmp_path / "summary.csv")[1]
     assert [float(db2[key]) for key in ("mean", "difference", "epoch_s", "time_ratio")] == [
         *(49.5, -2.5, 0.25, 2.5)
     ]

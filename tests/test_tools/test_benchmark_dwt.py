@@ -1,30 +1,11 @@
 """tools/analysis_tools/benchmark_dwt.py."""
 
-import csv
-
 import benchmark_dwt
-import numpy as np
 import pytest
-import pywt
-import torch
-from benchmark_dwt import DTYPES, TOLERANCES, Transform, check, find_transforms
+from benchmark_dwt import Transform, find_transforms
+from test_measuring import read_rows
 
 FAST = ["--rounds", "2", "--round-seconds", "0", "--device", "cpu", "--channels", "4"]
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_transforms_compute_the_sub_bands_of_pywavelets(dtype):
-    x = torch.randn(2, 3, 8, 12).to(DTYPES[dtype])
-    low, details = pywt.dwt2(x.double().numpy(), "haar")
-    expected = np.stack((low, *details), axis=2)
-    transforms = find_transforms("cpu", dtype)
-    assert {"wavemix_mm", "wavemix_mm, NCHW input", "pytorch-wavelets"} <= set(transforms)
-    for name, transform in transforms.items():
-        if name == "ptwt" and dtype == "bfloat16":
-            continue  # it has no half precision
-        check(transform, "cpu", dtype)
-        bands = transform.unpack(transform.run(x)).double().numpy()
-        assert np.abs(bands - expected).max() < TOLERANCES[dtype] * np.abs(expected).max()
 
 
 def test_rows_and_files(tmp_path, capsys, monkeypatch):
@@ -38,8 +19,7 @@ def test_rows_and_files(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(benchmark_dwt.PACKAGES, "no-such-package", "no_such_module")
     arguments = [*FAST, "--sizes", "8x16", "6", "--out", str(tmp_path)]
     benchmark_dwt.main(arguments)
-    with open(tmp_path / "dwt.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(tmp_path / "dwt.csv")
     shapes = {(row["batch"], row["channels"], row["height"], row["width"]) for row in rows}
     assert shapes == {("1", "4", "8", "16"), ("1", "4", "6", "6")}
     assert {row["dtype"] for row in rows} == {"float32", "bfloat16"}

@@ -1,6 +1,5 @@
 """tools/analysis_tools/compare.py, as a user runs it: stopped on its way, and started again."""
 
-import csv
 import json
 import os
 import signal
@@ -17,6 +16,7 @@ import pytest
 import torch
 from comparing import runs
 from test_classification import CONFIG
+from test_measuring import read_rows
 from test_train import run_main
 
 from wavemix_mm.engine.checkpoints.loading import read_state_dict
@@ -86,8 +86,7 @@ def test_the_result_is_the_same_as_without_the_stop(finished, tmp_path):
     assert all(torch.equal(expected[key], resumed[key]) for key in expected)
     lines = next(tmp_path.glob("*/vis_data/scalars.json")).read_text().splitlines()
     validation = next(line for line in map(json.loads, lines) if "mIoU" in line)
-    with open(finished.folder / "results.csv", newline="") as file:
-        (good,) = csv.DictReader(file)
+    (good,) = read_rows(finished.folder / "results.csv")
     assert float(good["mIoU"]) == pytest.approx(validation["mIoU"]) and validation["mIoU"] > 0
     assert (good["model"], good["seed"], good["note"]) == ("good", "0", "")
     assert (int(good["epochs"]), int(good["iterations"])) == (EPOCHS, 2 * EPOCHS)

@@ -1,7 +1,6 @@
 """tools/analysis_tools/gpu_suite.py, on a CPU in tiny mode."""
 
 import contextlib
-import csv
 import io
 import subprocess
 import sys
@@ -11,12 +10,9 @@ from pathlib import Path
 import gpu_suite
 import pytest
 import torch
-from gpu_suite import Settings, list_parts
-
-
-def read(folder):
-    with (folder / "results.csv").open(newline="") as file:
-        return [*csv.DictReader(file)]
+from gpu_parts import Settings
+from gpu_suite import list_parts
+from test_measuring import read_rows
 
 
 class InProcess:
@@ -44,7 +40,7 @@ def test_runs_to_its_end(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     monkeypatch.setattr("wavemix_mm.models.fast.optimize._ROUND_SECONDS", 0)
     gpu_suite.main(["--device", "cpu", "--tiny", "--out", str(folder)])
-    rows = read(folder)
+    rows = read_rows(folder / "results.csv")
     log = (folder / "suite.log").read_text()
     assert not [row for row in rows if row["way"] in ("failed", "not run")], log
     parts = [*list_parts(Settings("cpu", True, folder))]
@@ -61,17 +57,17 @@ def test_runs_to_its_end(tmp_path, capsys, monkeypatch):
 
 
 def test_goes_on_past_a_part_that_fails(tmp_path, monkeypatch, capfd):
-    def fail(part):
-        yield dict(part=part, way="first", value="1")
+    def fail(settings):
+        yield dict(way="first", value="1")
         raise RuntimeError("no kernel")
 
-    parts = dict(bad=(1, fail), good=(1, lambda part: [dict(part=part, way="all", value="2")]))
+    parts = dict(bad=(1, fail), good=(1, lambda settings, way: [dict(way=way, value="2")], "all"))
     monkeypatch.setattr(gpu_suite, "list_parts", lambda settings: parts)
     gpu_suite.run_parts([*parts], Settings("cpu", True, tmp_path))
-    assert [(row["part"], row["way"]) for row in read(tmp_path)] == [
+    assert [(row["part"], row["way"]) for row in read_rows(tmp_path / "results.csv")] == [
         *(("bad", "first"), ("bad", "failed"), ("good", "all"))
     ]
-    assert read(tmp_path)[1]["note"] == "RuntimeError: no kernel."
+    assert read_rows(tmp_path / "results.csv")[1]["note"] == "RuntimeError: no kernel."
     assert "in fail" in capfd.readouterr().err  # the traceback
 
 
@@ -90,7 +86,7 @@ def test_a_part_without_time(limit, way, note, tmp_path, monkeypatch):
         subprocess.Popen, "wait", lambda self, timeout=None: wait(self, timeout and 0.5)
     )
     gpu_suite.run_child(["haar"], Settings("cpu", True, tmp_path), limit)
-    (row,) = read(tmp_path)
+    (row,) = read_rows(tmp_path / "results.csv")
     assert (row["part"], row["way"], row["note"]) == ("haar", way, note)
     if way == "failed":
         command = Path("/proc", number.read_text().strip(), "cmdline")
@@ -101,7 +97,7 @@ def test_a_part_without_time(limit, way, note, tmp_path, monkeypatch):
 def test_a_process_that_dies_and_an_unknown_part(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(gpu_suite.sys, "executable", "/bin/false")
     gpu_suite.run_child(["haar"], Settings("cpu", True, tmp_path), 60)
-    assert read(tmp_path)[0]["note"] == "exit status 1"
+    assert read_rows(tmp_path / "results.csv")[0]["note"] == "exit status 1"
     with pytest.raises(SystemExit):
         gpu_suite.main(["--out", str(tmp_path), "--parts", "hair"])
     assert "the parts are ceilings" in capsys.readouterr().err

@@ -87,12 +87,6 @@ def test_other_packages(text, shape):
     assert logits(torch.rand(1, 3, 32, 32)).shape == shape
 
 
-def test_without_timm(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserInputError, match="needs the package timm: pip install timm"):
-        build_model(["timm:x"])
-
-
 def test_the_first_output_counts():
     class Two(nn.Module):
         def forward(self, x):

@@ -20,10 +20,11 @@ example:
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import compare
-from arguments import ROOT, make_parser
+from arguments import ROOT, make_parser, run_tool
 
 CONFIGS = ROOT / "configs" / "wavemix" / "ablation"
 
@@ -34,15 +35,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("configs", nargs="*", metavar="CONFIG", help="configs, the reference first")
     compare.add_arguments(parser)
     parser.set_defaults(out=Path("work_dirs", "ablate"), seeds=[0, 1, 2])
-    args = parser.parse_args(argv)
 
-    from comparing.ablation import Ablation
+    def run(args: argparse.Namespace) -> None:
+        from comparing.report import Ablation
 
-    if not args.configs:
-        # haar.py is the first by its name, too
-        args.configs = sorted(map(str, CONFIGS.glob("*.py")))
-        args.size = args.size or (32, 32)  # of CIFAR-10
-    compare.run(args, argv, Ablation)
+        if not args.configs:
+            # haar.py is the first by its name, too
+            args.configs = sorted(map(str, CONFIGS.glob("*.py")))
+            args.size = args.size or (32, 32)  # of CIFAR-10
+        compare.run(args, argv, Ablation)
+
+    run_tool(run, parser, argv)
 
 
 if __name__ == "__main__":

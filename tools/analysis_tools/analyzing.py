@@ -8,11 +8,9 @@ import io
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from measuring.report import choose_device, progress_bar, write_csv
@@ -33,13 +31,10 @@ from wavemix_mm.errors import UserInputError
 from wavemix_mm.inference.images import ImageInput
 from wavemix_mm.inference.predicting import image_reader
 
-matplotlib.use("Agg")
-
 METRICS = {"accuracy/top1": "accuracy, %", "mIoU": "mIoU, %"}
 
 
-@dataclass
-class Opened:
+class Opened(NamedTuple):
     """A model that the command line names."""
 
     name: str
@@ -115,31 +110,30 @@ def choose_test_images(cfg: Config, number: int | None, batch_size: int) -> int:
     return chosen
 
 
-def score(cfg: Config, model: nn.Module, on_step: Callable[[float], object]) -> tuple[str, float]:
-    """Return name and value of the main metric on the config's test set: accuracy or mIoU, in %.
-
-    Raises:
-        UserInputError: If the config's evaluator has neither.
-    """
-    metrics = evaluate(cfg, model, on_step=on_step)
-    for key, name in METRICS.items():
-        if key in metrics:
-            return name, metrics[key]
-    raise UserInputError(
-        f"config {cfg.filename}: test_evaluator returns none of {', '.join(METRICS)}, but "
-        f"{', '.join(metrics)}."
-    )
-
-
 def score_each(
     jobs: Sequence[tuple[Config, nn.Module, AbstractContextManager]],
 ) -> Iterator[tuple[str, float]]:
-    """Yield the `score` of each config and model, inside of its context, and show a bar."""
+    """Test each model on its config's test set, inside of its context, and show a bar.
+
+    Yields:
+        Name and value of the main metric: accuracy or mIoU, in %.
+
+    Raises:
+        UserInputError: If a config's evaluator has neither.
+    """
     with progress("test sets") as on_step:
         for done, (cfg, model, context) in enumerate(jobs):
             with context:
-                found = score(cfg, model, lambda part, d=done: on_step((d + part) / len(jobs)))
-            yield found
+                metrics = evaluate(
+                    cfg, model, on_step=lambda part, d=done: on_step((d + part) / len(jobs))
+                )
+            key = next((key for key in METRICS if key in metrics), None)
+            if key is None:
+                raise UserInputError(
+                    f"config {cfg.filename}: test_evaluator returns none of {', '.join(METRICS)}, "
+                    f"but {', '.join(metrics)}."
+                )
+            yield METRICS[key], metrics[key]
 
 
 def to_rgb(image: np.ndarray) -> np.ndarray:

@@ -17,6 +17,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from output import cli_output
+
 
 def make_parser(description: str | None, **kwargs: Any) -> argparse.ArgumentParser:
     """Return a parser whose help shows a module's docstring as it is written."""
@@ -34,8 +36,6 @@ def run_tool(
     args = parser.parse_args(argv)
     if getattr(args, "threads", None):  # OpenMP reads it when torch is imported
         os.environ.setdefault("OMP_NUM_THREADS", str(args.threads))
-
-    from output import cli_output  # which imports torch: help and mistakes need not wait for it
 
     with cli_output():
         run(args)

@@ -138,12 +138,7 @@ def check(transform: Transform, device: str, dtype: str) -> None:
 
 
 def measure(shape: tuple[int, ...], dtype: str, args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Time every transform in turns.
-
-    Args:
-        shape: (N, C, H, W), H and W even.
-        dtype: A key of DTYPES.
-        args: The command line, with the device.
+    """Time every transform of (N, C, H, W) in turns, H and W even.
 
     Returns:
         A row for each transform; one that fails, or whose result is wrong, has a note and no times.

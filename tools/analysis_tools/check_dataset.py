@@ -16,6 +16,8 @@ import sys
 
 from arguments import at_least, make_parser, run_tool
 
+from wavemix_mm.errors import UserInputError
+
 MAX_ROWS = 100
 
 
@@ -60,9 +62,7 @@ def run(args: argparse.Namespace) -> None:
     """Check the datasets and print the reports."""
     from dataset_report import check_config
 
-    import wavemix_mm  # noqa: F401  (connects the plugin to mmengine)
     from wavemix_mm.engine.run.config import load_config, parse_options
-    from wavemix_mm.errors import UserInputError
 
     cfg = load_config(args.config, parse_options(args.cfg_options))
     found, names = 0, []

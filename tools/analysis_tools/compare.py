@@ -21,7 +21,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arguments import add_timing_arguments, at_least, make_parser, parse_size, positive
+from arguments import add_timing_arguments, at_least, make_parser, parse_size, positive, run_tool
+
+from wavemix_mm.errors import UserInputError
 
 if TYPE_CHECKING:
     from comparing.report import Comparison
@@ -59,16 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def compare(args: argparse.Namespace, argv: list[str] | None, kind: type[Comparison]) -> list[str]:
     """Train and measure networks, and return a message for each thing that failed.
 
-    Args:
-        args: The configs, and what `add_arguments` adds.
-        argv: The command line for the report. None for the arguments of the process.
-        kind: Class of the report.
+    `argv` is the command line for the report, as for argparse; `kind` is the class of the report.
     """
     from comparing import configs, runs
     from measuring import candidates, memory, report
     from measuring.session import Settings
-
-    from wavemix_mm.errors import UserInputError
 
     if len(set(args.seeds)) < len(args.seeds):
         raise UserInputError("--seeds names one twice.")
@@ -119,21 +116,18 @@ def run(
 ) -> None:
     """Run `compare` as a command: a stop, and what failed, become messages and an exit status."""
     from comparing.report import Comparison
-    from output import cli_output
 
-    import wavemix_mm  # noqa: F401  (connects the plugin to mmengine)
     from wavemix_mm.engine.guard.stopping import EXIT_STOPPED
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with cli_output():
-        try:
-            failed = compare(args, argv, kind or Comparison)
-        except KeyboardInterrupt:
-            print("stopped: run the same command again to go on.", file=sys.stderr)
-            sys.exit(EXIT_STOPPED)
-        print(f"wrote results.csv, results.md and results.png in {args.out}")
-        if failed:
-            sys.exit("\n  ".join(["error: not done:", *failed]))
+    try:
+        failed = compare(args, argv, kind or Comparison)
+    except KeyboardInterrupt:
+        print("stopped: run the same command again to go on.", file=sys.stderr)
+        sys.exit(EXIT_STOPPED)
+    print(f"wrote results.csv, results.md and results.png in {args.out}")
+    if failed:
+        sys.exit("\n  ".join(["error: not done:", *failed]))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -141,7 +135,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument("configs", nargs="+", metavar="CONFIG", help="config to train")
     add_arguments(parser)
-    run(parser.parse_args(argv), argv)
+    run_tool(lambda args: run(args, argv), parser, argv)
 
 
 if __name__ == "__main__":

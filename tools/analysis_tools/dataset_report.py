@@ -77,7 +77,7 @@ def check_config(cfg: Config, read_images: bool = True, workers: int = 4) -> Ite
             report = Report(name, type_name(dataset_cfg) or "", unit)
             if unit == "boxes":
                 report.problems += _annotation_problems(cfg, dataset_cfg)
-            if dataset := _build(cfg, dataset_cfg, report):
+            if (dataset := _build(cfg, dataset_cfg, report)) is not None:
                 _read(kind(cfg, dataset_cfg, dataset, report, read_images), report, workers)
             if report.classes:
                 first = first or report

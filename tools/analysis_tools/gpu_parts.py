@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import copy
+import json
+import re
+import runpy
+import subprocess
+import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
-from gpu_runs import Rows, Settings, cifar_epoch, run_tests
+from arguments import ROOT
 from measuring.candidates import matmul_ceiling
 from measuring.models import Logits, build_model
-from measuring.timing import Timing
+from measuring.timing import Timing, interleave
 from mmengine.logging import MMLogger
 
 from wavemix_mm.apis import optimize
@@ -21,6 +29,7 @@ from wavemix_mm.models.fast.compiled_training import compile_networks
 from wavemix_mm.models.layers.wavelet import haar_dwt2d
 from wavemix_mm.official import networks
 
+Rows = Iterator[dict[str, Any]]
 TINY = "model.backbone.embed_dims=8 model.backbone.depth=1 model.backbone.levels=1"
 TINY_HEADS = {
     "imagenet": "model.neck.in_channels=8",
@@ -29,17 +38,45 @@ TINY_HEADS = {
 }
 
 
+class Settings(NamedTuple):
+    """How the parts run."""
+
+    device: str
+    tiny: bool
+    out: Path
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether the targets of a GPU are meant; else those of a CPU without bfloat16."""
+        return self.device == "cuda"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of autocast and of `optimize`."""
+        return torch.bfloat16 if self.is_cuda else torch.float32
+
+    @property
+    def compile(self) -> dict[str, Any]:
+        """Arguments of torch.compile."""
+        return dict(backend="eager") if self.tiny else {}
+
+    def time(self, functions: dict[str, Callable[[], Any]]) -> dict[str, Timing]:
+        """Time functions in turns."""
+        rounds, seconds = (2, 0.0) if self.tiny else (7, 0.25)
+        return interleave(functions, self.device, rounds, seconds)
+
+
 def build(name: str, settings: Settings) -> Logits:
     """Build the network of a config, or with 'official:' before it the authors' network."""
     tiny = f"{TINY} {TINY_HEADS[name.removeprefix('official:')]}".split() * settings.tiny
     return build_model([name, *tiny]).to(settings.device)
 
 
-def rows(part: str, timings: dict[str, Timing], batch: int, target: str, notes: dict) -> Rows:
+def rows(timings: dict[str, Timing], batch: int, target: str, notes: dict) -> Rows:
     """Report images a second of each way; the target is that of the last one."""
     authors = timings.get("authors, float32")
     for way, timing in timings.items():
-        row = dict(part=part, way=way, unit="images/s", note=timing.error or notes.get(way, ""))
+        row = dict(way=way, unit="images/s", note=timing.error or notes.get(way, ""))
         if not timing.error:
             row["value"] = f"{batch / timing.median:.1f}"
             row["note"] = f"{1e3 * timing.median:.2f} ms; {row['note']}".rstrip("; ")
@@ -60,19 +97,13 @@ def with_authors(name: str, settings: Settings, prepare: Callable[[Logits], Call
 
 
 def inference(
-    part: str, settings: Settings, name: str, size: tuple[int, int], batch: int, target: str
+    settings: Settings, name: str, size: tuple[int, int], batch: int, target: str
 ) -> Rows:
     """Compare the authors' network, the plain model and `optimize`."""
     images = torch.randn(batch, 3, *size, device=settings.device)
 
     def prepare(network: Logits) -> Callable[[], Any]:
-        network.eval()
-
-        def run() -> Any:
-            with torch.inference_mode():
-                return network(images)
-
-        return run
+        return partial(torch.inference_mode()(network.eval()), images)
 
     functions = with_authors(name, settings, prepare)
     plain = build(name, settings)
@@ -87,11 +118,10 @@ def inference(
     difference = ((output - expected).abs().max() / expected.abs().max()).item()
     ways = getattr(vars(fast.network.backbone).get("forward"), "ways", "the plain model")
     note = f"{ways}; difference to plain {difference:.1e}"
-    yield from rows(part, settings.time(functions), batch, target, {"optimize()": note})
+    yield from rows(settings.time(functions), batch, target, {"optimize()": note})
 
 
 def training(
-    part: str,
     settings: Settings,
     name: str,
     size: tuple[int, int],
@@ -136,7 +166,7 @@ def training(
     for way in ways if settings.is_cuda else ():
         if not timings[way].error:
             notes[way] = peak_memory(functions[way])
-    yield from rows(part, timings, batch, target, notes)
+    yield from rows(timings, batch, target, notes)
 
 
 def peak_memory(function: Callable[[], Any]) -> str:
@@ -148,14 +178,14 @@ def peak_memory(function: Callable[[], Any]) -> str:
     return f"{peak / 2**30:.1f} GiB beside weights and CUDA graphs"
 
 
-def ceilings(part: str, settings: Settings) -> Rows:
+def ceilings(settings: Settings) -> Rows:
     """Measure what the device can do at best."""
     for dtype in ("float32", "bfloat16"):
         rate = 2e-12 * matmul_ceiling(settings.device, dtype, 64 if settings.tiny else None)
-        yield dict(part=part, way=f"matrix product, {dtype}", value=f"{rate:.1f}", unit="TFLOP/s")
+        yield dict(way=f"matrix product, {dtype}", value=f"{rate:.1f}", unit="TFLOP/s")
 
 
-def haar(part: str, settings: Settings, target: str) -> Rows:
+def haar(settings: Settings, target: str) -> Rows:
     """Compare the Haar transform, forward and backward, with copies of the same bytes."""
     shape = (1, 4, 8, 8) if settings.tiny else (4, 64, 256, 512)
     x = torch.randn(shape, device=settings.device, dtype=settings.dtype)
@@ -175,13 +205,13 @@ def haar(part: str, settings: Settings, target: str) -> Rows:
         functions["Triton"] = lambda: torch.autograd.grad(haar_concat(y, None), y, grad)
     timings = settings.time(functions)
     for way in [*functions][1:]:
-        row = dict(part=part, way=way, unit="% of a copy's rate", note=timings[way].error)
+        row = dict(way=way, unit="% of a copy's rate", note=timings[way].error)
         if not timings[way].error:
             row["value"] = f"{100 * timings['two copies'].median / timings[way].median:.0f}"
         yield row | dict(target=target if way == [*functions][-1] else "")
 
 
-def matrix_products(part: str, settings: Settings, name: str, size: tuple[int, int]) -> Rows:
+def matrix_products(settings: Settings, name: str, size: tuple[int, int]) -> Rows:
     """Compare convolutions of cuDNN with 1x1 ones as Triton products that apply what follows."""
     images = torch.randn(64 if settings.is_cuda else 2, 3, *size, device=settings.device)
     products = dict(conv_1x1_as_mm=True, max_autotune_gemm=True)
@@ -194,51 +224,63 @@ def matrix_products(part: str, settings: Settings, name: str, size: tuple[int, i
         functions[way] = partial(torch.no_grad()(network), images)
         for _ in range(3):
             functions[way]()
-    yield from rows(part, settings.time(functions), len(images), "5 % more", {})
+    yield from rows(settings.time(functions), len(images), "5 % more", {})
 
 
-def list_parts(settings: Settings) -> dict[str, tuple[int, Callable[[str], Rows]]]:
-    """Return the parts, the most important first: seconds that each may take, and its function."""
-    scene, square = ((32, 64), (32, 32)) if settings.tiny else ((1024, 2048), (224, 224))
+def run_tests(settings: Settings) -> Rows:
+    """Run the tests that are skipped without a GPU."""
+    files = [p for p in (ROOT / "tests").rglob("test_*.py") if "needs a GPU" in p.read_text()]
+    if settings.tiny:  # one file, in which nothing else than the tests for a GPU is selected
+        files = [path for path in files if path.name == "test_fast_forward.py"]
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-k", "gpu or cuda"]
+    command += map(str, sorted(files))
+    text = ""
+    pipe = dict(stdout=subprocess.PIPE, text=True, errors="replace")
+    with subprocess.Popen(command, cwd=ROOT, **pipe) as process:
+        for line in process.stdout:  # the log has them, even if the part is stopped
+            print(line, end="", flush=True)
+            text += line
+    counts = re.findall(
+        r"\d+ (?:passed|failed|skipped|error)\w*", text.rstrip().rpartition("\n")[2]
+    )
+    failed = re.findall(r"^(?:FAILED|ERROR) \S+::(\S+)", text, re.MULTILINE)
+    yield dict(way="pytest", value=", ".join(counts), target="0 failed",
+               note=" ".join(failed) or f"exit status {process.returncode}")  # fmt: skip
 
-    def measure(function: Callable[..., Rows], *args: Any) -> Callable[[str], Rows]:
-        return lambda part: function(part, settings, *args)
 
-    plain: dict[str, Any] = {"ours": None}
-    if not settings.is_cuda and not settings.tiny:
-        return {
-            "inference-imagenet": (900, measure(inference, "imagenet", square, 4, "2.0 x authors")),
-            "training-imagenet": (
-                900,
-                measure(training, "imagenet", square, 4, "1.6 x authors", plain),
-            ),
-        }
-    compiled = {"blocks compiled": {}}
-    fast = {"optimize=True": dict(only_blocks=True, try_graphs=not settings.tiny)}
-    kernel = {"blocks compiled, Haar kernel": dict(options=dict(haar_kernel=True))}
-    less = {"blocks compiled, recompute": dict(options=dict(recompute=True))}
-    images = 2 if settings.tiny else 64
-    return {
-        "ceilings": (30, measure(ceilings)),
-        "inference-cityscapes": (
-            150, measure(inference, "cityscapes", scene, 1, "120, then 190 images/s")),
-        "training-imagenet": (
-            150, measure(training, "imagenet", square, images, "1,280 images/s (50 ms)",
-                         plain | compiled | fast)),
-        "inference-imagenet": (
-            100, measure(inference, "imagenet", square, images, "7,500 images/s")),
-        "tests": (120, measure(run_tests)),
-        "training-cityscapes-2": (
-            120, measure(training, "cityscapes", scene, 2, "25 images/s (80 ms)", plain | fast)),
-        "cifar10-epoch": (120, measure(cifar_epoch, "2.5 s")),
-        "haar": (60, measure(haar, "60 % of a copy's rate")),
-        "haar-kernel": (
-            120, measure(training, "imagenet", square, images, "5 % more", compiled | kernel,
-                         False)),
-        "training-cityscapes-5": (
-            120, measure(training, "cityscapes", scene, 5, "31.3 images/s (160 ms)", fast, False)),
-        # compiled code is shared in a process: so this is a part of its own
-        "recompute": (
-            120, measure(training, "cityscapes", scene, 5, "less memory", less, False)),
-        "matrix-products": (120, measure(matrix_products, "imagenet", square)),
-    }  # fmt: skip
+def cifar_epoch(settings: Settings, target: str) -> Rows:
+    """Train on random images in the number and layout of CIFAR-10, by tools/train.py."""
+    count, batch, epochs = (1, 4, 1) if settings.tiny else (5000, 256, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    image = cv2.imencode(".jpg", pixels)[1].tobytes()
+    data = settings.out / "cifar10"
+    for split, number in (("train", count), ("test", 1)):
+        for label in range(10):
+            folder = data / split / str(label)
+            folder.mkdir(parents=True, exist_ok=True)
+            for i in range(number):
+                (folder / f"{i}.jpg").write_bytes(image)
+    dims = 8 if settings.tiny else 144
+    options = [f"model.backbone.arch=lite-{dims}/{1 if settings.tiny else 7}",
+               f"model.head.in_channels={dims}", f"train_dataloader.batch_size={batch}",
+               f"train_cfg.max_epochs={epochs}",
+               # one size of batches, so that one compilation is enough
+               "train_dataloader.drop_last=True",
+               f"train_dataloader.dataset.data_root={data}",
+               f"val_dataloader.dataset.data_root={data}",
+               "optimize=True",
+               f"default_hooks.logger.interval={1 if settings.tiny else 49}"]  # fmt: skip
+    options += ["train_dataloader.num_workers=0"] * settings.tiny
+    work_dir = settings.out / "cifar10_run"
+    config = str(ROOT / "configs" / "wavemix" / "cifar10_32-7_folder.py")
+    train_main = runpy.run_path(str(ROOT / "tools" / "train.py"))["main"]
+    train_main([config, "--work-dir", str(work_dir), "--no-validate", "--cfg-options", *options])
+    entries = [json.loads(line) for path in work_dir.glob("*/vis_data/scalars.json")
+               for line in path.read_text().splitlines()]  # fmt: skip
+    last = [entry for entry in entries if entry.get("epoch") == epochs]
+    steps = 10 * count // batch
+    seconds, waits = (
+        steps * float(np.mean([entry[key] for entry in last])) for key in ("time", "data_time")
+    )
+    yield dict(way="tools/train.py", value=f"{seconds:.2f}", unit="s", target=target,
+               note=f"{waits:.2f} s of it waiting for images")  # fmt: skip

@@ -20,9 +20,9 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import gpu_parts as measure
 import torch
 from arguments import make_parser
-from gpu_parts import Settings, list_parts
 from measuring import report
 
 from wavemix_mm.engine.messages import error_message
@@ -31,14 +31,56 @@ from wavemix_mm.errors import UserInputError
 COLUMNS = ("part", "way", "value", "unit", "target", "times authors", "note")
 
 
-def run_parts(names: list[str], settings: Settings) -> None:
+def list_parts(settings: measure.Settings) -> dict[str, tuple[Any, ...]]:
+    """Return the parts, the most important first: seconds that each may take, function, arguments.
+
+    The function takes the settings first, and yields rows.
+    """
+    scene, square = ((32, 64), (32, 32)) if settings.tiny else ((1024, 2048), (224, 224))
+    images = 2 if settings.tiny else 64 if settings.is_cuda else 4
+    imagenet, cityscapes = ("imagenet", square, images), ("cityscapes", scene)
+    plain: dict[str, Any] = {"ours": None}
+    if not settings.is_cuda and not settings.tiny:
+        return {
+            "inference-imagenet": (900, measure.inference, *imagenet, "2.0 x authors"),
+            "training-imagenet": (900, measure.training, *imagenet, "1.6 x authors", plain),
+        }
+    compiled = {"blocks compiled": {}}
+    fast = {"optimize=True": dict(only_blocks=True, try_graphs=not settings.tiny)}
+    kernel = {"blocks compiled, Haar kernel": dict(options=dict(haar_kernel=True))}
+    less = {"blocks compiled, recompute": dict(options=dict(recompute=True))}
+    return {
+        "ceilings": (30, measure.ceilings),
+        "inference-cityscapes": (150, measure.inference, *cityscapes, 1, "120, then 190 images/s"),
+        "training-imagenet": (
+            *(150, measure.training, *imagenet, "1,280 images/s (50 ms)", plain | compiled | fast),
+        ),
+        "inference-imagenet": (100, measure.inference, *imagenet, "7,500 images/s"),
+        "tests": (120, measure.run_tests),
+        "training-cityscapes-2": (
+            *(120, measure.training, *cityscapes, 2, "25 images/s (80 ms)", plain | fast),
+        ),
+        "cifar10-epoch": (120, measure.cifar_epoch, "2.5 s"),
+        "haar": (60, measure.haar, "60 % of a copy's rate"),
+        "haar-kernel": (120, measure.training, *imagenet, "5 % more", compiled | kernel, False),
+        "training-cityscapes-5": (
+            *(120, measure.training, *cityscapes, 5, "31.3 images/s (160 ms)", fast, False),
+        ),
+        # compiled code is shared in a process: so this is a part of its own
+        "recompute": (120, measure.training, *cityscapes, 5, "less memory", less, False),
+        "matrix-products": (120, measure.matrix_products, "imagenet", square),
+    }
+
+
+def run_parts(names: list[str], settings: measure.Settings) -> None:
     """Run parts in this process; a part that fails leaves a row and its traceback."""
     parts = list_parts(settings)
     for name in names:
         print(f"=== {name}", flush=True)
         try:
-            for row in parts[name][1](name):
-                append(settings.out, row)
+            _, function, *arguments = parts[name]
+            for row in function(settings, *arguments):
+                append(settings.out, dict(part=name) | row)
         except Exception as error:
             traceback.print_exc()
             append(settings.out, dict(part=name, way="failed", note=error_message(error)))
@@ -78,7 +120,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--parts", nargs="+", metavar="NAME", help="run only these parts")
     add("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    settings = Settings(args.device, args.tiny, args.out.resolve())
+    settings = measure.Settings(args.device, args.tiny, args.out.resolve())
     parts = list_parts(settings)
     names = args.parts or [*parts]
     if unknown := set(names) - set(parts):
@@ -100,7 +142,7 @@ def main(argv: list[str] | None = None) -> None:
     write_table(settings, argv)
 
 
-def run_child(names: list[str], settings: Settings, limit: float) -> None:
+def run_child(names: list[str], settings: measure.Settings, limit: float) -> None:
     """Run parts in another process, and stop it after `limit` seconds."""
     if limit < 10:
         append(settings.out, dict(part=names[0], way="not run", note="no time left"))
@@ -122,7 +164,7 @@ def run_child(names: list[str], settings: Settings, limit: float) -> None:
         append(settings.out, dict(part=names[0], way="failed", note=note))
 
 
-def write_table(settings: Settings, argv: list[str] | None) -> None:
+def write_table(settings: measure.Settings, argv: list[str] | None) -> None:
     """Print all results, and write them to results.md."""
     facts = report.describe_machine(settings.device, argv)
     with (settings.out / "results.csv").open(newline="", encoding="utf-8") as file:

@@ -16,7 +16,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
 from arguments import add_model_arguments, make_parser, parse_size, run_tool
+from matplotlib.figure import Figure
+
+from wavemix_mm.errors import UserInputError
 
 
 def parse_region(text: str) -> tuple[int, int, int, int]:
@@ -36,8 +40,6 @@ def find_class(classes: tuple[str, ...], name: str) -> int:
     Raises:
         UserInputError: If there is no such class.
     """
-    from wavemix_mm.errors import UserInputError
-
     if name in classes:
         return classes.index(name)
     if name.isdigit() and int(name) < len(classes):
@@ -46,21 +48,11 @@ def find_class(classes: tuple[str, ...], name: str) -> int:
 
 
 def find_region(labels, label: int, name: str, corners: tuple[int, int, int, int] | None):
-    """Return the region as (H, W) bool.
-
-    Args:
-        labels: (H, W), the predicted classes.
-        label: Index of the class.
-        name: Name of the class.
-        corners: Of `parse_region`; None for the pixels that are predicted as the class.
+    """Return the region, (H, W) bool: between corners, or of one class in (H, W) labels.
 
     Raises:
         UserInputError: If no pixel of the image is inside.
     """
-    import numpy as np
-
-    from wavemix_mm.errors import UserInputError
-
     region = labels == label
     problem = f"no pixel is predicted as {name}: name another --class, or a --region."
     if corners is not None:
@@ -73,29 +65,23 @@ def find_region(labels, label: int, name: str, corners: tuple[int, int, int, int
     return region
 
 
-def draw(image, pixels, title: str, label: str, region=None):
-    """Return a figure: the image, with the outline of the region, beside the heat map over it.
+def draw(image, pixels, title: str, label: str, region=None) -> Figure:
+    """Draw an image, (H, W, 3) RGB, with the outline of a region, beside the heat map over it.
 
-    Args:
-        image: (H, W, 3), RGB.
-        pixels: (H, W), the drop of the probability.
-        title: Of the image.
-        label: Of the scale.
-        region: (H, W), bool, or None.
+    `pixels` is (H, W), the drop of the probability; `label` names its scale.
     """
-    import matplotlib.pyplot as plt
-
     height, width = image.shape[:2]
-    figure, axes = plt.subplots(1, 2, figsize=(10, 1.0 + 4.4 * height / width), squeeze=False)
-    for axis in axes[0]:
+    figure = Figure(figsize=(10, 1.0 + 4.4 * height / width))
+    axes = figure.subplots(1, 2)
+    for axis in axes:
         axis.imshow(image)
         axis.set(xticks=[], yticks=[])
         if region is not None:
             axis.contour(region, levels=[0.5], colors="white", linewidths=1.5)
-    heat = axes[0][1].imshow(pixels, cmap="viridis", alpha=0.75)
-    axes[0][0].set_title(title)
-    axes[0][1].set_title("patches that matter")
-    figure.colorbar(heat, ax=list(axes[0]), label=label, shrink=0.85)
+    heat = axes[1].imshow(pixels, cmap="viridis", alpha=0.75)
+    axes[0].set_title(title)
+    axes[1].set_title("patches that matter")
+    figure.colorbar(heat, ax=list(axes), label=label, shrink=0.85)
     return figure
 
 
@@ -125,7 +111,6 @@ def run(args: argparse.Namespace) -> None:
     from measuring.report import make_folder
 
     from wavemix_mm.analysis.occlusion import occlusion_map, probability_drop, region_drop
-    from wavemix_mm.errors import UserInputError
     from wavemix_mm.inference.predicting import make_result, outputs_of_each
     from wavemix_mm.inference.results import DetectionResult, SegmentationResult
 

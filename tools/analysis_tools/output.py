@@ -9,11 +9,13 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from wavemix_mm.engine.run.command_line import cli_errors
 from wavemix_mm.errors import UserInputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Errors of a device that is full or gone; others would be faults of the tool.
 _LOST_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EPIPE)

@@ -2,7 +2,7 @@
 
 The rows are in configs/wavemix/paper_rows.csv. The columns `config`, `overrides` and `measured` are
 not from the paper: they hold the config of the row, its --cfg-options, and the result measured
-here, if any. The tool counts parameters on the built model.
+here, if any. A test compares `params_computed` with the built model.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import sys
 from itertools import groupby
 from pathlib import Path
 
-from arguments import ROOT
+from arguments import ROOT, make_parser, run_tool
+
+from wavemix_mm.errors import UserInputError
 
 ROWS = ROOT / "configs" / "wavemix" / "paper_rows.csv"
 README = ROOT / "configs" / "wavemix" / "README.md"
@@ -42,24 +44,6 @@ def read_rows(path: Path = ROWS) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def build_model(row: dict[str, str]):
-    """Build a row's model from its config and overrides, without memory for its parameters.
-
-    Cityscapes models are built with 20 classes, as the paper counts; mmseg's Cityscapes has 19.
-    """
-    import torch
-    from mmengine.registry import MODELS, DefaultScope
-
-    from wavemix_mm.engine.run.config import load_config, parse_options
-
-    options = parse_options(row["overrides"].split())
-    if row["task"] == "seg":
-        options["model.decode_head.num_classes"] = int(row["num_classes"])
-    cfg = load_config(str(ROOT / row["config"]), options)
-    with torch.device("meta"), DefaultScope.overwrite_default_scope(cfg.default_scope):
-        return MODELS.build(cfg.model)
-
-
 def render(rows: list[dict[str, str]]) -> str:
     """Return the generated part of the README, markers included."""
     lines = [BEGIN]
@@ -79,14 +63,13 @@ def render(rows: list[dict[str, str]]) -> str:
 def render_row(row: dict[str, str]) -> str:
     """Return one row of a table."""
     config = Path(row["config"])
-    parameters = sum(parameter.numel() for parameter in build_model(row).parameters())
     cells = [
         row["id"],
         row["model"].replace("*", r"\*"),
         f"{row['dataset']}, {row['resolution'].split(' ')[0]}",
         f"[{config.name}]({config.name})",
         f"`{row['overrides']}`" if row["overrides"] else "-",
-        f"{parameters:,}",
+        f"{int(row['params_computed']):,}",
         published_parameters(row),
         published_accuracy(row),
         row["measured"] or "-",
@@ -117,8 +100,6 @@ def updated(readme: str, block: str) -> str:
     Raises:
         UserInputError: If the README does not hold each marker once, in order.
     """
-    from wavemix_mm.errors import UserInputError
-
     head, begin, rest = readme.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end or BEGIN in rest or END in tail:
@@ -126,31 +107,25 @@ def updated(readme: str, block: str) -> str:
     return head + block + tail
 
 
+def run(args: argparse.Namespace) -> None:
+    """Compare the README with the table, or write it."""
+    old = README.read_text(encoding="utf-8")
+    new = updated(old, render(read_rows()))
+    if new == old:
+        print(f"{README} is up to date.")
+    elif args.check:
+        sys.exit(f"error: {README} is out of date: run python tools/analysis_tools/paper_table.py")
+    else:
+        README.write_text(new, encoding="utf-8")
+        print(f"wrote {README}")
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--check",
-        action="store_true",
-        help="write nothing; exit with 1 if the README is out of date",
-    )
-    args = parser.parse_args(argv)
-
-    import wavemix_mm  # noqa: F401  (connects the plugin to mmengine)
-    from wavemix_mm.engine.run.command_line import cli_errors
-
-    with cli_errors():
-        old = README.read_text(encoding="utf-8")
-        new = updated(old, render(read_rows()))
-        if new == old:
-            print(f"{README} is up to date.")
-        elif args.check:
-            sys.exit(
-                f"error: {README} is out of date: run python tools/analysis_tools/paper_table.py"
-            )
-        else:
-            README.write_text(new, encoding="utf-8")
-            print(f"wrote {README}")
+    parser = make_parser(__doc__)
+    check = "write nothing; exit with 1 if the README is out of date"
+    parser.add_argument("--check", action="store_true", help=check)
+    run_tool(run, parser, argv)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,15 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
+import numpy as np
 from arguments import at_least, make_parser, parse_size, run_tool
+from matplotlib import colormaps
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from wavemix_mm.errors import UserInputError
+from wavemix_mm.inference.sources import find_sources
 
 DECADES = 6  # of the color scale
 
@@ -60,12 +68,9 @@ def read_images(words: Sequence[str], size: tuple[int, int], number: int) -> lis
         UserInputError: If there is no image.
         BadSampleError: If an image cannot be read.
     """
-    import cv2
-    import numpy as np
     import torch
 
     from wavemix_mm.inference.images import read_image
-    from wavemix_mm.inference.sources import find_sources
 
     files = [source.path for source in find_sources(words, ()) if not source.is_video]
     chosen = np.linspace(0, len(files) - 1, min(number, len(files))).round().astype(int)
@@ -84,8 +89,6 @@ def pick(blocks: list[str], positions: list[int] | None) -> list[str]:
     Raises:
         UserInputError: If there is no such block.
     """
-    from wavemix_mm.errors import UserInputError
-
     if positions is None:
         return blocks
     try:
@@ -97,25 +100,13 @@ def pick(blocks: list[str], positions: list[int] | None) -> list[str]:
         ) from error
 
 
-def draw(fields: dict, way: str):
-    """Return a grid of pictures: a row for each network, a column for each block.
-
-    Args:
-        fields: Name of a network -> its fields.
-        way: Title.
-    """
-    import matplotlib.pyplot as plt
-    from matplotlib.colors import LogNorm
-
+def draw(fields: dict, way: str) -> Figure:
+    """Draw the fields of each network, by its name: a row for a network, a column for a block."""
     columns = max(map(len, fields.values()))
-    figure, axes = plt.subplots(
-        len(fields),
-        columns,
-        figsize=(1.75 * columns + 1.6, 2.2 * len(fields) + 0.7),
-        squeeze=False,
-        layout="compressed",
-    )
-    colors = plt.get_cmap("viridis").with_extremes(bad="black", under="black")
+    size = (1.75 * columns + 1.6, 2.2 * len(fields) + 0.7)
+    figure = Figure(figsize=size, layout="compressed")
+    axes = figure.subplots(len(fields), columns, squeeze=False)
+    colors = colormaps["viridis"].with_extremes(bad="black", under="black")
     for axis in axes.flat:
         axis.set_axis_off()
     for row, (name, found) in zip(axes, fields.items(), strict=True):
@@ -142,7 +133,6 @@ def run(args: argparse.Namespace) -> None:
     from torch.optim.swa_utils import update_bn
 
     from wavemix_mm.analysis.receptive_field import find_blocks, gradient_fields, impulse_fields
-    from wavemix_mm.errors import UserInputError
 
     if "gradient" in args.ways and not args.images:
         raise UserInputError("the way 'gradient' needs --images; or choose --ways impulse.")
@@ -179,16 +169,12 @@ def run(args: argparse.Namespace) -> None:
         arrays = {f"{name}/{f.block}": f.energy for name, fs in fields.items() for f in fs}
         write_outputs(args.out, f"receptive_field_{way}", draw(fields, title), arrays=arrays)
         for name, field in ((name, field) for name, fs in fields.items() for field in fs):
-            side, (height, width), is_cut_off = (
-                field.side(),
-                field.support(),
-                field.reaches_border(),
-            )
+            side, (height, width), is_cut = field.side(), field.support(), field.reaches_border()
             row = dict(way=way, network=name, block=field.block, side_95=side)
-            rows.append(row | dict(height=height, width=width, is_cut_off=is_cut_off))
+            rows.append(row | dict(height=height, width=width, is_cut_off=is_cut))
             print(
                 f"{way}, {name}, {field.block}: 95 % within {side} pixels, all within "
-                f"{height}x{width}{', cut off by the border' if is_cut_off else ''}"
+                f"{height}x{width}{', cut off by the border' if is_cut else ''}"
             )
     write_csv(rows, args.out / "receptive_field.csv")
 

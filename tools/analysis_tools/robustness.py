@@ -27,6 +27,10 @@ from contextlib import nullcontext
 from operator import itemgetter
 
 from arguments import add_model_arguments, at_least, make_parser, run_tool
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+from wavemix_mm.errors import UserInputError
 
 
 def parse_corruption(text: str) -> tuple[str, list[float]]:
@@ -45,7 +49,6 @@ def find_cells(corruptions: list[tuple[str, list[float]]]) -> list[tuple[str, fl
         UserInputError: If a kind is unknown.
     """
     from wavemix_mm.analysis.corruptions import CORRUPTIONS
-    from wavemix_mm.errors import UserInputError
 
     cells = []
     for kind, strengths in corruptions or [(kind, []) for kind in CORRUPTIONS]:
@@ -94,27 +97,24 @@ def make_table(rows: list[dict]) -> list[str]:
     return table([*lines.values()], {name: itemgetter(name) for name in names})
 
 
-def draw(rows: list[dict]):
+def draw(rows: list[dict]) -> Figure:
     """Return a figure with a panel for each corruption, and a line for each model."""
-    import matplotlib.pyplot as plt
-
     from wavemix_mm.analysis.corruptions import CORRUPTIONS
 
     kinds = [k for k in dict.fromkeys(row["corruption"] for row in rows) if k != "clean"]
     names = list(dict.fromkeys(row["model"] for row in rows))
-    figure, axes = plt.subplots(
-        1, len(kinds), figsize=(2.9 * len(kinds) + 0.6, 3.4), sharey=True, squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
-    colors = plt.get_cmap("cividis")
-    for axis, kind in zip(axes[0], kinds, strict=True):
+    figure = Figure(figsize=(2.9 * len(kinds) + 0.6, 3.4), layout="constrained")
+    (axes,) = figure.subplots(1, len(kinds), sharey=True, squeeze=False)
+    for axis, kind in zip(axes, kinds, strict=True):
         for i, name in enumerate(names):
             own = [row for row in rows if row["model"] == name]
             points = {row["strength"]: row["value"] for row in own if row["corruption"] == kind}
             if (clean := CORRUPTIONS[kind].clean) is not None:
                 points[clean] = own[0]["value"]
             x, y = zip(*sorted(points.items()), strict=True)
-            style = dict(color=colors(i / max(len(names) - 1, 1) * 0.9), marker="osD^v"[i % 5])
+            style = dict(
+                color=colormaps["cividis"](i / max(len(names) - 1, 1) * 0.9), marker="osD^v"[i % 5]
+            )
             label = f"{name}, {own[0]['metric']}"
             axis.plot(x, y, label=label, markersize=4, linestyle=["-", "--", ":"][i % 3], **style)
             axis.axhline(own[0]["value"], color=style["color"], linewidth=0.6, alpha=0.6)
@@ -122,8 +122,8 @@ def draw(rows: list[dict]):
         axis.grid(alpha=0.3)
         if kind == "jpeg":
             axis.invert_xaxis()  # severe to the right, as in the other panels
-    axes[0][0].set(ylabel="test metric, %", ylim=(0, None))
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    axes[0].set(ylabel="test metric, %", ylim=(0, None))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
@@ -131,8 +131,6 @@ def run(args: argparse.Namespace) -> None:
     """Measure and write the table."""
     from analyzing import choose_test_images, open_models, write_outputs
     from measuring.report import make_folder
-
-    from wavemix_mm.errors import UserInputError
 
     cells = find_cells(args.corruptions)
     make_folder(args.out, "robustness.csv")

@@ -19,7 +19,12 @@ import argparse
 from contextlib import nullcontext
 from operator import itemgetter
 
+import numpy as np
 from arguments import add_model_arguments, at_least, make_parser, run_tool
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+from wavemix_mm.errors import UserInputError
 
 
 def energy_rows(found) -> list[dict]:
@@ -37,18 +42,13 @@ def energy_rows(found) -> list[dict]:
     return rows
 
 
-def draw_energies(rows: list[dict]):
+def draw_energies(rows: list[dict]) -> Figure:
     """Return a figure: for each band, its share of the level's energy by block and level."""
-    import matplotlib.pyplot as plt
-    import numpy as np
-
     bands = list(dict.fromkeys(row["band"] for row in rows))
     blocks, levels = (max(row[key] for row in rows) for key in ("block", "level"))
-    figure, axes = plt.subplots(
-        1, len(bands), figsize=(3.0 * len(bands), 1.3 + 0.55 * levels), squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
-    for axis, band in zip(axes[0], bands, strict=True):
+    figure = Figure(figsize=(3.0 * len(bands), 1.3 + 0.55 * levels), layout="constrained")
+    axes = figure.subplots(1, len(bands))
+    for axis, band in zip(axes, bands, strict=True):
         shares = np.full((levels, blocks + 1), np.nan)
         for row in rows:
             if row["band"] == band:
@@ -59,27 +59,18 @@ def draw_energies(rows: list[dict]):
             axis.text(k, i, f"{share:.0f}", ha="center", va="center", color=color, fontsize=8)
         axis.set(title=band, xlabel="block", xticks=range(blocks + 1))
         axis.set_yticks(range(levels), range(1, levels + 1))
-    axes[0][0].set_ylabel("level")
-    figure.colorbar(picture, ax=list(axes[0]), label="share of the level's energy, %")
+    axes[0].set_ylabel("level")
+    figure.colorbar(picture, ax=list(axes), label="share of the level's energy, %")
     return figure
 
 
-def draw_block(image, chosen):
-    """Return a figure: the image, and a row for each level of one block with its four bands.
-
-    Args:
-        image: (H, W, 3), RGB.
-        chosen: The block's `Coefficients`.
-    """
-    import matplotlib.pyplot as plt
-
+def draw_block(image, chosen) -> Figure:
+    """Draw an image, (H, W, 3) RGB, and a row for each `Coefficients` of a block with its bands."""
     from wavemix_mm.analysis.subbands import BANDS
 
     ratio = image.shape[0] / image.shape[1]
-    figure, axes = plt.subplots(
-        len(chosen), 5, figsize=(11, 0.5 + 2.1 * ratio * len(chosen)), squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
+    figure = Figure(figsize=(11, 0.5 + 2.1 * ratio * len(chosen)), layout="constrained")
+    axes = figure.subplots(len(chosen), 5, squeeze=False)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
     for row, one in zip(axes, chosen, strict=True):
@@ -124,18 +115,15 @@ def ablation_table(rows: list[dict]) -> list[str]:
     return [f"With all bands: {rows[0]['value']:.2f}.", "", *table([*levels.values()], columns)]
 
 
-def draw_ablation(rows: list[dict]):
+def draw_ablation(rows: list[dict]) -> Figure:
     """Return a figure: a group of bars for each level."""
-    import matplotlib.pyplot as plt
-
-    from wavemix_mm.analysis.subbands import BANDS
-
-    levels = list(dict.fromkeys(row["level"] for row in rows[1:]))
-    figure, axis = plt.subplots(figsize=(2.2 + 1.6 * len(levels), 3.2), layout="constrained")
-    for i, band in enumerate(BANDS):
+    levels, bands = (list(dict.fromkeys(r[key] for r in rows[1:])) for key in ("level", "band"))
+    figure = Figure(figsize=(2.2 + 1.6 * len(levels), 3.2), layout="constrained")
+    axis = figure.subplots()
+    for i, band in enumerate(bands):
         values = [row["value"] for row in rows if row["band"] == band]
         places = [k + (i - 1.5) * 0.2 for k in range(len(levels))]
-        color = plt.get_cmap("cividis")(i / 3)
+        color = colormaps["cividis"](i / 3)
         axis.bar(places, values, 0.2, label=f"without {band}", color=color, edgecolor="black")
     axis.axhline(rows[0]["value"], color="black", linestyle="--", label="all bands")
     axis.set_xticks(range(len(levels)), [f"level {level}" for level in levels])
@@ -151,7 +139,6 @@ def run(args: argparse.Namespace) -> None:
 
     from wavemix_mm.analysis.subbands import mixing_blocks, recorded
     from wavemix_mm.apis import predict
-    from wavemix_mm.errors import UserInputError
 
     make_folder(args.out, "subbands.csv")
     opened, _, image = open_with_image(args.words, args)

@@ -160,8 +160,7 @@ def _start(arguments: Sequence[Any], lock: IO, threads: int | None) -> None:
 def find_epochs(probe: Run, minutes: float, start: Callable[[Run], None]) -> int:
     """Return how many epochs of a network fit into the minutes, but at least 1.
 
-    Args:
-        probe: A run of one epoch; `start` trains it, if that has not been done.
+    `start` trains the probe, a run of one epoch, if that has not been done.
 
     Raises:
         ChildError: If the training fails.

@@ -37,7 +37,7 @@ def check_memory(device: str, budget: int | None = None) -> None:
     elif not Path("/proc/meminfo").exists():
         raise UserInputError("peak memory on a CPU needs Linux's /proc: add --no-memory.")
     else:
-        total = _read_bytes("/proc/meminfo", "MemAvailable")
+        total = read_size("meminfo", "MemAvailable")
     if budget is not None and budget > total:
         raise UserInputError(
             f"--memory-budget {budget / 2**30:g}: only {total / 2**30:.1f} GiB are available."
@@ -110,12 +110,12 @@ def _measure_peak(
     if on_gpu:
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated()
-    return resident("VmHWM") - before
+    return read_size("self/status", "VmHWM") - before
 
 
 def _guard(limit: int) -> None:
     """End the process as soon as its resident set exceeds a limit, before it fills the machine."""
-    while resident("VmHWM") <= limit:
+    while read_size("self/status", "VmHWM") <= limit:
         time.sleep(_POLL_SECONDS)
     os._exit(1)
 
@@ -129,17 +129,13 @@ def reset_peak() -> int:
     with contextlib.suppress(OSError, AttributeError):  # another C library has no such function
         ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
-    return resident("VmRSS")
+    return read_size("self/status", "VmRSS")
 
 
-def resident(field: str) -> int:
-    """Return the bytes of the resident set: 'VmRSS', now, or 'VmHWM', at its peak.
+def read_size(file: str, field: str) -> int:
+    """Return the bytes that a file in /proc states, e.g. VmHWM, the peak of the resident set.
 
     The peak of `resource.getrusage` does not serve: a process inherits it from its parent.
     """
-    return _read_bytes("/proc/self/status", field)
-
-
-def _read_bytes(path: str, field: str) -> int:
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    lines = Path("/proc", file).read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) * 1024

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import importlib
 import importlib.util
 import logging
 import shlex
@@ -15,7 +14,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.config import ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
@@ -23,7 +21,7 @@ from torch import Tensor, nn
 
 import wavemix_mm  # noqa: F401  (connects the plugin to mmengine)
 from wavemix_mm.engine.messages import building
-from wavemix_mm.engine.run.config import load_config, parse_options
+from wavemix_mm.engine.run.config import dicts, load_config, parse_options
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.official import networks
 
@@ -167,27 +165,19 @@ def _build_from_config(path: str, options: dict[str, Any]) -> tuple[nn.Module, t
     if "model" not in cfg:
         raise UserInputError(f"config {path} has no model.")
     preprocessor = cfg.model.get("data_preprocessor") or cfg.get("data_preprocessor") or {}
+    for node in dicts(cfg.model):
+        node.pop("pretrained", None)  # by which some backbones download weights when they are built
     # Weights named by an init_cfg are loaded by `init_weights`, which is not called.
     with DefaultScope.overwrite_default_scope(cfg.get("default_scope", "mmengine")):
-        # detectors read their configs by attributes
-        network = MODELS.build(ConfigDict(_without_pretrained(cfg.model.to_dict())))
+        network = MODELS.build(cfg.model)
     return revert_sync_batchnorm(network), tuple(preprocessor.get("size") or (224, 224))
-
-
-def _without_pretrained(node: Any) -> Any:
-    """Remove each `pretrained`, by which some backbones download weights when they are built."""
-    if isinstance(node, dict):
-        return {k: _without_pretrained(v) for k, v in node.items() if k != "pretrained"}
-    if isinstance(node, list | tuple):
-        return type(node)(map(_without_pretrained, node))
-    return node
 
 
 def _build_from_library(package: str, name: str, options: dict[str, Any]) -> nn.Module:
     if package == "timm":
-        if importlib.util.find_spec(package) is None:
-            raise UserInputError(f"model {name} needs the package timm: pip install timm.")
-        return importlib.import_module("timm").create_model(name, pretrained=False, **options)
+        import timm
+
+        return timm.create_model(name, pretrained=False, **options)
     from torchvision.models import get_model, get_model_builder
 
     arguments = get_model_builder(name).__annotations__
