@@ -1,13 +1,14 @@
-"""Loaders of images and labels; an error names the file and its fault."""
+"""Loaders whose errors name the file and its fault, and noise for training."""
 
 from importlib.util import find_spec
 
 __all__: list[str] = []
 
 if find_spec("mmcv") is not None:
+    from wavemix_mm.datasets.transforms.gaussian_noise import GaussianNoise
     from wavemix_mm.datasets.transforms.load_image import LoadImageFromFile
 
-    __all__ += ["LoadImageFromFile"]
+    __all__ += ["GaussianNoise", "LoadImageFromFile"]
 
 if find_spec("mmseg") is not None:
     from wavemix_mm.datasets.transforms.load_annotations import LoadAnnotations
