@@ -10,10 +10,12 @@ VENV_OPENMMLAB ?= .venv-openmmlab
 FIND_LINKS ?=
 # Further arguments for pip, for example an index with the CPU builds of torch.
 PIP_ARGS ?=
-# One process per core. The tests of a file run in one process, because they share fixtures. The
-# files come in the order of tests/conftest.py: xdist would start with those of many short tests.
+# One process more than processors: some tests wait for other processes. The tests of a file run in
+# one process, because they share fixtures. The files come in the order of tests/conftest.py: xdist
+# would start with those of many short tests.
 PYTEST_ARGS ?=
-PYTEST = -m pytest -n auto --dist loadfile --no-loadscope-reorder
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+PYTEST = -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 CONSTRAINTS := requirements/constraints.txt
 CONSTRAINTS_OPENMMLAB := requirements/constraints-openmmlab.txt
