@@ -24,19 +24,19 @@ def street(camvid_folder):
 
 
 def test_receptive_field(trained, street, tmp_path, capsys):
-    """The checkpoint decides the gradients, and not the impulse."""
+    """The checkpoint decides the gradients, and not the impulse; random weights have a seed."""
     config, checkpoint = trained
     out = tmp_path / "out"
     run(
         "receptive_field", config, "name='with a name'", f"checkpoint={checkpoint}", config,
-        "--images", street.parent, "--number", 1, "--size", "32x48", "--blocks", 0, -1,
-        "--out", out,
+        f"{config} name=again", "--images", street.parent, "--number", 1, "--size", "32x48",
+        "--blocks", 0, -1, "--out", out,
     )  # fmt: skip
     table = read_rows(out / "receptive_field.csv")
     assert [(row["way"], row["network"], row["block"]) for row in table] == [
         (way, name, block)
         for way in ("impulse", "gradient")
-        for name in ("with a name", "tiny")
+        for name in ("with a name", "tiny", "again")
         for block in ("stem", "blocks.0")
     ]
     # 3x3 twice, then a patch of 4
@@ -45,6 +45,7 @@ def test_receptive_field(trained, street, tmp_path, capsys):
     for way, found in fields.items():
         one, other = found["with a name/blocks.0"], found["tiny/blocks.0"]
         assert one.shape == (32, 48) and np.allclose(one, other) == (way == "impulse")
+        assert (other == found["again/blocks.0"]).all()
         assert cv2.imread(str(out / f"receptive_field_{way}.png")) is not None
     assert "impulse, tiny, stem: 95 % within 8 pixels, all within 8x8" in capsys.readouterr().out
 

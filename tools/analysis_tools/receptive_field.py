@@ -1,8 +1,8 @@
 """Draw receptive fields after each block of several networks (Figure 2).
 
 A MODEL is a config (path or name), timm:NAME, torchvision:NAME or official:NAME, then KEY=VALUE of
-the config, name=LABEL and checkpoint=PATH. Without a checkpoint its weights are random, and its
-batch norms get the statistics of the images.
+the config, name=LABEL and checkpoint=PATH. Without a checkpoint its weights are random (seed 0),
+and its batch norms get the statistics of the images.
 
 impulse: the positions that one high pixel in the middle of a blank image reaches, as in the paper.
   All weights are ones, all biases zeros, and norms are left out. With such weights, only the top
@@ -47,6 +47,7 @@ def open_network(words: Sequence[str]):
     Raises:
         UserInputError: If it cannot be built, or its checkpoint does not fit.
     """
+    import torch
     from measuring.models import build_model
 
     from wavemix_mm.engine.checkpoints.fit import load_fitting
@@ -54,6 +55,7 @@ def open_network(words: Sequence[str]):
 
     # with the spaces of a name, which an option would lose
     own = dict(word.split("=", 1) for word in words if word.startswith(("checkpoint=", "name=")))
+    torch.manual_seed(0)  # the same command draws the same picture
     built = build_model([word for word in words if word.partition("=")[0] not in own])
     if path := own.get("checkpoint"):
         load_fitting(built.network, get_state_dict(read_checkpoint(path), path), path, 1.0)
