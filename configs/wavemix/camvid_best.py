@@ -1,5 +1,5 @@
 # camvid_64-12.py with noise on half of the training images: it begins with that model's weights, so
-# train that first. 24 more epochs, 20 minutes on a CPU core.
+# train that first. 24 more epochs, 36 minutes on a busy CPU core.
 _base_ = "./camvid_64-12.py"
 load_from = "work_dirs/camvid_64-12/epoch_160.pth"
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
