@@ -64,6 +64,8 @@ EXTRAS = {
         # class activation maps as docs/analysis.md shows them
         "grad-cam>=1.5.5",
         "tensorboard",
+        # images of more than four channels as docs/own-data.md reads them
+        "tifffile",
     ],
     # tools/analysis_tools/benchmark.py and benchmark_dwt.py compare with these.
     "benchmark": [*WAVELETS, *AUTHORS, *TIMM, "ptwt"],

@@ -13,6 +13,9 @@ from torch.utils.data import _utils
 import wavemix_mm
 from wavemix_mm.official import networks
 
+# Tests are so small that threads cost more than they save. Now, since fixtures of a session come
+# before `fresh_state`: a run on other threads is not the same to the bit.
+torch.set_num_threads(1)
 wavemix_mm.connect()  # some tests import mmpretrain after wavemix_mm, and ask it for our models
 
 # An error leaves an iterator over a data loader in a reference cycle. The garbage collector closes
@@ -45,7 +48,7 @@ def fresh_state():
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
-    torch.set_num_threads(1)  # tests are so small that threads cost more than they save
+    torch.set_num_threads(1)  # a test may have changed it
     deterministic = torch.are_deterministic_algorithms_enabled()
     for owner in _global_classes():
         owner._instance_dict.clear()

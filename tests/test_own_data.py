@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
 from documents import ROOT, blocks
 from mmengine.config import Config
@@ -19,7 +20,7 @@ from typer.testing import CliRunner
 from wavemix_mm.cli import app
 
 DOCUMENT = ROOT / "docs" / "own-data.md"
-SEGMENTATION, POLYGONS, CLASSIFICATION = (
+SEGMENTATION, POLYGONS, CLASSIFICATION, BANDS = (
     block.text for block in blocks("python") if block.document == DOCUMENT
 )
 COMMANDS = [
@@ -160,6 +161,25 @@ def test_class_folders_and_csv(pets, tmp_path):
     run([*predict[:2], "work_dirs/pets/epoch_2.pth", *predict[3:]], *given, "--device", "cpu")
     content = json.loads((tmp_path / "out/cat/0.json").read_text())
     assert set(content["probabilities"]) == {"cat", "dog"}
+
+
+def test_five_bands_of_16_bits(shapes, tmp_path):
+    rng = np.random.default_rng(0)
+    for name, label in shapes.items():
+        bands = rng.integers(0, 9000, (*label.shape, 5)).astype(np.uint16)
+        tifffile.imwrite(f"data/mine/images/{name}.tif", bands)
+        Path(f"data/mine/images/{name}.jpg").unlink()
+    write_labels(shapes)
+    run(command("new"))
+    Path("bands.py").write_text(BANDS)
+    head = [f"model.decode_head.{key}" for key in ("in_channels=8", "mid_channels=4", "channels=4")]
+    options = [*TINY, *head, *SMALL_CROPS]
+    run(["train", "bands.py"], "--cfg-options", *options, "train_cfg.max_epochs=1")
+    given = [word for option in options for word in ("--cfg-options", option)]
+    model = ["bands.py", "work_dirs/bands/epoch_1.pth"]
+    run(["predict", *model, "data/mine/images", "--out", "out"], *given, "--device", "cpu")
+    for name, label in shapes.items():
+        assert cv2.imread(f"out/{name}_overlay.png").shape == (*label.shape, 3)
 
 
 def test_weights_for_rare_classes(shapes, capsys):

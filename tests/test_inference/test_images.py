@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from wavemix_mm.errors import BadSampleError
@@ -55,6 +56,14 @@ def test_16_bits_are_divided_by_256_as_opencv_does(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), deep)
     for image in (tmp_path / "a.png", deep, Image.open(tmp_path / "a.png")):
         assert np.array_equal(read_image(image, "grayscale"), deep // 256)
+
+
+def test_unchanged_keeps_channels_and_type(tmp_path):
+    bands = np.random.default_rng(0).integers(0, 65536, (3, 4, 5)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", bands)
+    for image in (tmp_path / "a.tif", bands):
+        pixels = read_image(image, "unchanged", "tifffile")
+        assert pixels.dtype == np.uint16 and np.array_equal(pixels, bands)
 
 
 @pytest.mark.parametrize(

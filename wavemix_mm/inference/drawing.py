@@ -17,19 +17,29 @@ def overlay(
     """Paint a prediction over an image: the pixels of each class, or masks, boxes and scores.
 
     Args:
-        image: (H, W, 3) or (H, W), uint8, BGR.
+        image: (H, W, 3) or (H, W), uint8, BGR. Of other images, the first three channels are shown,
+            or the first one, each scaled from its least to its greatest value.
         result: The prediction.
         opacity: Weight of the colors of pixels and masks.
 
     Returns:
         (H, W, 3), uint8, BGR.
     """
-    background = image if image.ndim == 3 else np.dstack([image] * 3)
+    background = _visible(image)
     if isinstance(result, SegmentationResult):
         colors = np.zeros((256, 3), np.uint8)
         colors[: len(result.palette)] = np.array(result.palette, np.uint8)[:, ::-1]
         return cv2.addWeighted(background, 1 - opacity, colors[result.labels], opacity, 0)
-    return _draw_objects(background.copy(), result, opacity)
+    return _draw_objects(background, result, opacity)
+
+
+def _visible(image: np.ndarray) -> np.ndarray:
+    image = image.reshape(*image.shape[:2], -1)
+    if image.dtype != np.uint8 or image.shape[2] not in (1, 3):
+        image = image[..., : 3 if image.shape[2] > 2 else 1].astype(np.float32)
+        low, high = image.min((0, 1)), image.max((0, 1))
+        image = ((image - low) * (255 / np.maximum(high - low, 1e-6))).astype(np.uint8)
+    return np.broadcast_to(image, (*image.shape[:2], 3)).copy()
 
 
 def _draw_objects(picture: np.ndarray, result: DetectionResult, opacity: float) -> np.ndarray:

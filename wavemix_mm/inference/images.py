@@ -24,11 +24,12 @@ def read_image(image: ImageInput, color_type: str = "color", backend: str = "cv2
     Args:
         image: Path of a file; (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA array, uint8 or
             uint16; or an image of Pillow, whose EXIF orientation counts too.
-        color_type: mmcv's flag for decoding. 'grayscale' makes any image gray.
+        color_type: mmcv's flag for decoding. 'grayscale' makes any image gray; 'unchanged' keeps
+            the channels and the type of a file or an array, e.g. (H, W, 5) of uint16.
         backend: mmcv's decoder of files.
 
     Returns:
-        uint8, (H, W, 3) in BGR, or (H, W) for 'grayscale'.
+        uint8, (H, W, 3) in BGR, or (H, W) for 'grayscale'; anything for 'unchanged'.
 
     Raises:
         BadSampleError: If a file cannot be read, or an array or image has another type or shape.
@@ -37,6 +38,8 @@ def read_image(image: ImageInput, color_type: str = "color", backend: str = "cv2
         path = os.fspath(image)
         return decode_image(read_bytes(path, "image"), path, color_type, backend)
     pixels: Any = image
+    if color_type == "unchanged" and isinstance(pixels, np.ndarray) and pixels.ndim in (2, 3):
+        return pixels
     if isinstance(image, Image.Image):
         image = ImageOps.exif_transpose(image)
         is_deep = image.mode.startswith("I")  # Pillow has 16-bit images of one channel alone

@@ -7,6 +7,7 @@ from mmengine.config import Config
 
 from wavemix_mm.engine.run import config
 from wavemix_mm.engine.run.config_check import find_contradictions
+from wavemix_mm.errors import BadSampleError
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIGS = sorted([*ROOT.glob("configs/wavemix/*.py"), *ROOT.glob("configs/baselines/*.py")])
@@ -26,6 +27,9 @@ class Data:
 
     def __len__(self):
         return self.length
+
+    def __getitem__(self, index):
+        raise BadSampleError("which a training reports or replaces")
 
 
 def texts(options, name="camvid", **datasets):

@@ -6,7 +6,6 @@ import random
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from test_config_check import Data, texts
 
 from wavemix_mm.engine.run.dry_run import build, is_local, same_random_state
@@ -51,20 +50,36 @@ def test_levels_that_the_images_just_allow():
     assert texts({"model.data_preprocessor.size": (8, 20)}, train=Images((3, 8, 20))) == []
 
 
-def test_error_of_the_first_sample():
-    (text,) = texts({}, train=Images(error=OSError("no disk")))
-    assert text == "train_dataloader: the first sample makes no batch: OSError: no disk."
-    assert texts({}, train=Images(error=BadSampleError("a.png is empty."))) == []
+@pytest.mark.parametrize("name", ["train", "val", "test"])
+def test_error_of_the_first_sample(name):
+    datasets = dict(train=Images((3, 320, 320))) | {name: Images(error=OSError("no disk"))}
+    (text,) = texts({}, **datasets)
+    assert text == f"{name}_dataloader: the first sample makes no batch: OSError: no disk."
+    datasets[name].error = BadSampleError("a.png is empty.")
+    assert texts({}, **datasets) == []
+
+
+def test_validation_without_the_last_step_of_its_pipeline():
+    class Unpacked(Images):
+        def __getitem__(self, index):
+            return dict(img=np.zeros((9, 9, 3)), img_path="a.png")
+
+    (text,) = texts({}, train=Images((3, 320, 320)), val=Unpacked())
+    assert (
+        text
+        == "val_dataloader: the first sample makes no batch: KeyError: the key 'inputs' is missing."
+    )
 
 
 def test_remote_data_is_not_read():
     step = dict(type="LoadImageFromFile", backend_args=dict(backend="lmdb", db_path="a"))
     dataset = dict(type="Some", dataset=dict(pipeline=[step]))
-    assert not is_local(Config(dict(train_dataloader=dict(dataset=dataset))))
+    assert not is_local(dict(dataset=dataset))
     step["backend_args"] = dict(backend="local")
-    assert is_local(Config(dict(train_dataloader=dict(dataset=dataset))))
-    options = {"train_dataloader.dataset.pipeline.0.backend_args": dict(backend="lmdb")}
-    assert texts(options, train=Images(error=OSError("no disk"))) == []
+    assert is_local(dict(dataset=dataset))
+    for name in ("train", "val"):
+        options = {f"{name}_dataloader.dataset.pipeline.0.backend_args": dict(backend="lmdb")}
+        assert texts(options, **{name: Images(error=OSError("no disk"))}) == []
 
 
 def test_modules_are_imported_outside_of_the_meta_device(tmp_path, monkeypatch):

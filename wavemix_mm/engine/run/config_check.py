@@ -59,11 +59,10 @@ def find_contradictions(
         yield from _check_slide(cfg)
         schedule = list(find_schedule_errors(cfg, None if train is None else len(train)))
         yield from schedule
-        if train is not None and not dry_run.is_local(cfg):
-            train = None  # it must not be read in this process
         if not any(finding.is_error for finding in schedule):
-            yield from dry_run.find_errors(cfg, model, model_cfg, train)
-        yield from find_absent_classes(train)
+            yield from dry_run.find_errors(cfg, model, model_cfg, datasets)
+        if dry_run.is_local(cfg.get("train_dataloader") or {}):
+            yield from find_absent_classes(train)
 
 
 def check_config(cfg: Config, datasets: Mapping[str, Any], logger: Any, config_path: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -42,24 +42,32 @@ def in_channels(cfg: Config) -> int:
     return channels if isinstance(channels, int) else 3
 
 
-def find_errors(cfg: Config, model: nn.Module, model_cfg: dict, dataset: Any) -> Iterator[Finding]:
-    """Pass one batch through the model, which is on the meta device.
+def find_errors(
+    cfg: Config, model: nn.Module, model_cfg: dict, datasets: Mapping[str, Any]
+) -> Iterator[Finding]:
+    """Make a batch of the first sample of each dataset; pass one through the model.
 
-    The batch has the size of the first sample of the training dataset, or, if that is None because
-    it is missing or must not be read here, the size in the config. Yield the first step that fails,
-    and levels that are too deep for the images.
+    The model is on the meta device. The batch that it gets has the size of the first sample of the
+    training dataset, or, if that is missing or must not be read here, the size in the config. Yield
+    the datasets that make no batch, the first step that fails, and levels that are too deep for the
+    images.
     """
     shape: tuple[int, ...] | None = None
-    if dataset is not None:
+    for name, dataset in datasets.items():
+        loader = cfg.get(f"{name}_dataloader") or {}
+        if not is_local(loader):
+            continue
         try:
-            shape = _shape_of_sample(cfg, model_cfg, dataset)
+            found = _shape_of_sample(loader, model_cfg, dataset, is_training=name == "train")
         except BadSampleError:
-            pass  # the training reports or replaces it
+            continue  # the training reports or replaces it
         # A pipeline may raise anything.
         except Exception as error:
             text = error_message(error)
-            yield Finding(f"train_dataloader: the first sample makes no batch: {text}")
+            yield Finding(f"{name}_dataloader: the first sample makes no batch: {text}")
             return
+        if name == "train":
+            shape = found
     if shape is None:
         pre = getattr(model, "data_preprocessor", None)
         shape = (in_channels(cfg), *(getattr(pre, "size", None) or _SIZE))
@@ -110,12 +118,12 @@ def _check_levels(name: str, findings: list[Finding], module: Any, inputs: tuple
         findings.append(Finding(text, is_error=False))
 
 
-def is_local(cfg: Config) -> bool:
-    """Tell whether the training data may be read in the main process.
+def is_local(loader: Mapping[str, Any]) -> bool:
+    """Tell whether the data of a dataloader's config may be read in the main process.
 
     A client of a database must not be opened before the workers are forked.
     """
-    backends = (node.get("backend_args") or {} for node in dicts(cfg.get("train_dataloader")))
+    backends = (node.get("backend_args") or {} for node in dicts(loader))
     return all(args.get("backend", "local") in ("local", "disk") for args in backends)
 
 
@@ -140,10 +148,12 @@ def _check_channels(head: Any, features: Any) -> None:
             raise ValueError(f"in_channels={expected}, but it gets {found.shape[1]} channels")
 
 
-def _shape_of_sample(cfg: Config, model_cfg: dict, dataset: Any) -> tuple[int, ...] | None:
-    """Return the shape of an image in a training batch, None if the batch has another form."""
+def _shape_of_sample(
+    loader: Mapping[str, Any], model_cfg: dict, dataset: Any, is_training: bool
+) -> tuple[int, ...] | None:
+    """Return the shape of an image in a batch, None if the batch has another form."""
     pre_cfg = model_cfg.get("data_preprocessor")
-    collate_cfg = (cfg.get("train_dataloader") or {}).get("collate_fn")
+    collate_cfg = loader.get("collate_fn")
     with same_random_state():
         sample = dataset[0]
         if pre_cfg is None:
@@ -151,6 +161,6 @@ def _shape_of_sample(cfg: Config, model_cfg: dict, dataset: Any) -> tuple[int, .
         collate = pseudo_collate
         if isinstance(collate_cfg, dict):
             collate = FUNCTIONS.get(collate_cfg["type"]) or collate
-        batch = MODELS.build(pre_cfg)(collate([sample, sample]), training=True)
+        batch = MODELS.build(pre_cfg)(collate([sample, sample]), training=is_training)
     inputs = batch.get("inputs") if isinstance(batch, dict) else None
     return tuple(inputs.shape[1:]) if isinstance(inputs, torch.Tensor) else None
