@@ -13,7 +13,7 @@ from typing import Any
 from mmengine.dist import get_rank, get_world_size
 from torch import distributed as torch_dist
 
-from wavemix_mm.errors import LostProcessError, UserInputError
+from wavemix_mm.errors import LostProcessError, UserInputError, visible
 
 # Advice in messages of mmengine, which the user does not need.
 _ADVICE = (" Please check whether", ", the current sys.path is")
@@ -72,7 +72,7 @@ def error_message(error: Exception) -> str:
 def warn(message: str) -> None:
     """Print a warning, once for all processes."""
     if os.environ.get("RANK", "0") == "0":
-        print(f"warning: {message}", file=sys.stderr)
+        print(f"warning: {visible(message)}", file=sys.stderr)
 
 
 def check_integers(owner: object, minimum: int, **values: Any) -> None:
