@@ -197,14 +197,23 @@ def test_no_coco_file(folder, text, expected):
         (set_annotation(segmentation=[[float("nan"), 1, 5, 5, 9, 1]]), True, "is no point"),
         (set_annotation(segmentation=[["1", 1, 5, 5, 9, 1]]), True, "is no point"),
         (set_annotation(segmentation=[[1, 1, 5, 5, 1e9, 1]]), True, "is no point"),
+        (set_annotation(segmentation=[[0.1, 0.1, 0.5, 0.1, 0.3, 0.4]]), True,
+         r"polygons from x=0.1, y=0.1 to x=0.5, y=0.4, which lie outside of its bbox="),
         (set_annotation(segmentation=5), True, "neither polygons nor RLE"),
     ],
-)
+)  # fmt: skip
 def test_bad_mask(folder, function, poly2mask, expected):
     change(folder, function)
     build(folder)  # which loads no masks
     with pytest.raises(UserInputError, match=expected):
         build(folder, pipeline=with_masks(poly2mask), on_bad_sample="skip")
+
+
+def test_flat_polygons_are_passed_over_with_their_box(folder):
+    """COCO's own training file has an object without height."""
+    flat = dict(bbox=[5, 5, 9, 0], segmentation=[[5, 5, 14, 5, 9, 5]])
+    change(folder, set_annotation(**flat))
+    build(folder, pipeline=with_masks(True), on_bad_sample="skip")
 
 
 def test_classes_of_a_subset(folder, capfd):

@@ -13,7 +13,7 @@ from wavemix_mm.datasets.decode import naming
 from wavemix_mm.errors import BadSampleError
 
 _FAR = 1e6  # pixels
-_SLACK = 1.0  # pixels by which a box may pass the edge: annotation tools round
+_SLACK = 1.0  # pixels by which a box may pass an edge: annotation tools round
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,10 @@ def _mask_fault(annotation: Mapping, image: Mapping, masks: str) -> str | None:
         good = [p for p in mask if isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0]
         if not good:
             return "no polygon of three points or more, so that mmdet ignores it."
-        return None if all(map(_is_near, good)) else "a polygon with a corner that is no point."
+        if not all(map(_is_near, good)):
+            return "a polygon with a corner that is no point."
+        xs, ys = ([value for p in good for value in p[start::2]] for start in (0, 1))
+        return _place_fault(annotation["bbox"], xs, ys)
     if masks == "polygons" and not annotation.get("iscrowd"):  # crowds are ignored in any case
         return (
             "an RLE mask, and mmdet ignores each object with an RLE mask if LoadAnnotations has "
@@ -226,6 +229,21 @@ def _mask_fault(annotation: Mapping, image: Mapping, masks: str) -> str | None:
     if not all(isinstance(n, int) and n >= 0 for n in runs) or sum(runs) != height * width:
         return f"an RLE mask with counts that are not those of {height * width} pixels."
     return None
+
+
+def _place_fault(box: list, xs: list, ys: list) -> str | None:
+    """Compare the corners of an object's polygons with its box: mmdet trains on both."""
+    if len(box) != 4 or not _is_near(box):  # a fault of its own
+        return None
+    x, y, width, height = box
+    left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
+    gap = max(x - right, left - (x + width), y - bottom, top - (y + height))
+    if gap <= _SLACK:
+        return None
+    return (
+        f"polygons from x={left:g}, y={top:g} to x={right:g}, y={bottom:g}, which lie outside of "
+        f"its bbox={box} (corners are pixels, not parts of the image)."
+    )
 
 
 def _is_near(values: list) -> bool:
