@@ -13,6 +13,8 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+# The parts of a segmentor or classifier that are networks and nothing else.
+NETWORKS = ("backbone", "neck", "decode_head", "auxiliary_head", "head")
 # Sizes that are compiled and captured; each takes seconds and memory.
 MAX_SIZES = 8
 # Held while compiled code runs: TorchDynamo's cache is one for all blocks of all models.

@@ -20,6 +20,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from wavemix_mm.models.fast.by_size import (
+    NETWORKS,
     BySize,
     can_compile,
     compile_network,
@@ -31,8 +32,6 @@ from wavemix_mm.models.fast.by_size import (
 from wavemix_mm.models.fast.haar_concat import use_haar_kernel
 from wavemix_mm.registry import HOOKS
 
-# The parts of a segmentor or classifier that are networks and nothing else.
-_NETWORKS = ("backbone", "neck", "decode_head", "auxiliary_head", "head")
 _GRAPHS = dict(mode="reduce-overhead")
 # Largest difference between the results with and without CUDA graphs, over their norm: kernels and
 # random numbers are the same.
@@ -110,7 +109,7 @@ def compile_networks(
     """
     options = dict(options)
     haar_kernel = options.pop("haar_kernel", False)
-    for name in _NETWORKS:
+    for name in NETWORKS:
         network = getattr(model, name, None)
         if isinstance(network, nn.Module) and (can_compile(network) or not only_blocks):
             if haar_kernel:

@@ -15,10 +15,9 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from wavemix_mm.errors import UserInputError
+from wavemix_mm.models.fast.by_size import NETWORKS
 from wavemix_mm.models.fast.fast_forward import FastForward, Ways
 
-# The parts of a segmentor or classifier that are networks and nothing else.
-_PARTS = ("backbone", "neck", "decode_head", "auxiliary_head", "head")
 # Largest difference to the plain model's output, over the largest value of that output. On a GPU
 # convolutions in float32 round to TF32.
 TF32_TOLERANCE = 5e-3
@@ -106,7 +105,7 @@ def _unwrap(model: nn.Module) -> nn.Module:
 
 def _named_parts(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     # a bare network may have a head, but no backbone
-    for name in _PARTS if hasattr(model, "backbone") else ():
+    for name in NETWORKS if hasattr(model, "backbone") else ():
         part = getattr(model, name, None)
         if isinstance(part, nn.ModuleList):  # several heads
             yield from ((name, item) for item in part)
