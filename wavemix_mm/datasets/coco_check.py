@@ -210,7 +210,7 @@ def _mask_fault(annotation: Mapping, image: Mapping, masks: str) -> str | None:
         if not all(map(_is_near, good)):
             return "a polygon with a corner that is no point."
         xs, ys = ([value for p in good for value in p[start::2]] for start in (0, 1))
-        return _place_fault(annotation["bbox"], xs, ys)
+        return _place_fault(annotation, image, xs, ys)
     if masks == "polygons" and not annotation.get("iscrowd"):  # crowds are ignored in any case
         return (
             "an RLE mask, and mmdet ignores each object with an RLE mask if LoadAnnotations has "
@@ -231,9 +231,10 @@ def _mask_fault(annotation: Mapping, image: Mapping, masks: str) -> str | None:
     return None
 
 
-def _place_fault(box: list, xs: list, ys: list) -> str | None:
+def _place_fault(annotation: Mapping, image: Mapping, xs: list, ys: list) -> str | None:
     """Compare the corners of an object's polygons with its box: mmdet trains on both."""
-    if len(box) != 4 or not _is_near(box):  # a fault of its own
+    box = annotation["bbox"]
+    if len(box) != 4 or not _is_near(box) or _box_fault(annotation, image):  # a fault of its own
         return None
     x, y, width, height = box
     left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
