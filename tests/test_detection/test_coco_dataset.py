@@ -199,6 +199,9 @@ def test_no_coco_file(folder, text, expected):
         (set_annotation(segmentation=[[1, 1, 5, 5, 1e9, 1]]), True, "is no point"),
         (set_annotation(segmentation=[[0.1, 0.1, 0.5, 0.1, 0.3, 0.4]]), True,
          r"polygons from x=0.1, y=0.1 to x=0.5, y=0.4, which lie outside of its bbox="),
+        *((set_annotation(bbox=[20, 20, 9, 9], segmentation=[corners]), True, "outside of its bbox")
+          for corners in ([2, 21, 18, 21, 9, 25], [31, 21, 40, 21, 35, 25],
+                          [21, 2, 25, 2, 22, 18], [21, 31, 25, 31, 22, 40])),
         (set_annotation(segmentation=5), True, "neither polygons nor RLE"),
     ],
 )  # fmt: skip
@@ -213,6 +216,13 @@ def test_flat_polygons_are_passed_over_with_their_box(folder):
     """COCO's own training file has an object without height."""
     flat = dict(bbox=[5, 5, 9, 0], segmentation=[[5, 5, 14, 5, 9, 5]])
     change(folder, set_annotation(**flat))
+    build(folder, pipeline=with_masks(True), on_bad_sample="skip")
+
+
+def test_polygons_may_miss_their_box_by_a_pixel(folder):
+    """Annotation tools round."""
+    near = dict(bbox=[20, 20, 9, 9], segmentation=[[30, 21, 40, 21, 35, 25]])
+    change(folder, set_annotation(**near))
     build(folder, pipeline=with_masks(True), on_bad_sample="skip")
 
 

@@ -21,8 +21,11 @@ def test_images_of_8_bits_stay_as_they_are(nothing, channels):
     assert np.array_equal(overlay(image, nothing, opacity=0), expected)
 
 
-@pytest.mark.parametrize(("channels", "shown"), [(2, 1), (4, 3), (5, 3)])
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize(
+    ("channels", "shown", "dtype"),
+    [(3, 3, np.uint16), (3, 3, np.float32), (1, 1, np.uint16)]
+    + [(n, shown, kind) for n, shown in ((2, 1), (4, 3), (5, 3)) for kind in (np.uint8, np.uint16)],
+)
 def test_bands_fill_the_range_of_8_bits(nothing, channels, shown, dtype):
     image = np.random.default_rng(0).integers(50, 250, (3, 4, channels)).astype(dtype)
     image[..., 0] = np.arange(12).reshape(3, 4) * 17 + 20  # 20 to 207
