@@ -25,21 +25,21 @@ def overlay(
     Returns:
         (H, W, 3), uint8, BGR.
     """
-    background = _visible(image)
+    background = _as_picture(image)
     if isinstance(result, SegmentationResult):
         colors = np.zeros((256, 3), np.uint8)
         colors[: len(result.palette)] = np.array(result.palette, np.uint8)[:, ::-1]
         return cv2.addWeighted(background, 1 - opacity, colors[result.labels], opacity, 0)
-    return _draw_objects(background, result, opacity)
+    return _draw_objects(background.copy(), result, opacity)
 
 
-def _visible(image: np.ndarray) -> np.ndarray:
+def _as_picture(image: np.ndarray) -> np.ndarray:
     image = image.reshape(*image.shape[:2], -1)
     if image.dtype != np.uint8 or image.shape[2] not in (1, 3):
         image = image[..., : 3 if image.shape[2] > 2 else 1].astype(np.float32)
         low, high = image.min((0, 1)), image.max((0, 1))
         image = ((image - low) * (255 / np.maximum(high - low, 1e-6))).astype(np.uint8)
-    return np.broadcast_to(image, (*image.shape[:2], 3)).copy()
+    return image if image.shape[2] == 3 else np.repeat(image, 3, axis=2)
 
 
 def _draw_objects(picture: np.ndarray, result: DetectionResult, opacity: float) -> np.ndarray:

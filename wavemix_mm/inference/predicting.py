@@ -182,7 +182,7 @@ def _run(model: nn.Module, batch: list[list[dict]]) -> list[Any]:
         data = {key: [view[key] for view in views] for key in ("inputs", "data_samples")}
         probabilities = [_probabilities(sample) for sample in model.test_step(data)]
         totals = list(map(torch.add, totals, probabilities)) if totals else probabilities
-    return [total.div_(len(batch[0])) for total in totals]  # without a copy of large maps
+    return [total / len(batch[0]) for total in totals]
 
 
 def _probabilities(sample: Any) -> Tensor:
