@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from wavemix_mm.cli import app
 
 DOCUMENT = ROOT / "docs" / "own-data.md"
-SEGMENTATION, POLYGONS, CLASSIFICATION, BANDS = (
+SEGMENTATION, POLYGONS, CLASSIFICATION, BANDS, PASTED = (
     block.text for block in blocks("python") if block.document == DOCUMENT
 )
 COMMANDS = [
@@ -180,6 +180,30 @@ def test_five_bands_of_16_bits(shapes, tmp_path):
     run(["predict", *model, "data/mine/images", "--out", "out"], *given, "--device", "cpu")
     for name, label in shapes.items():
         assert cv2.imread(f"out/{name}_overlay.png").shape == (*label.shape, 3)
+
+
+def test_rare_classes_of_a_second_image(shapes):
+    """A pasted square of another image stands where this image has something else."""
+    write_labels(shapes)
+    run(command("new"))
+    Path("pasted.py").write_text(PASTED)
+    inner = [option.replace("dataset.pipeline", "dataset.dataset.pipeline", 1)
+             if option.startswith("train") else option for option in SMALL_CROPS]  # fmt: skip
+    head = [f"model.decode_head.{key}" for key in ("in_channels=8", "mid_channels=4", "channels=4")]
+    run(["train", "pasted.py"], "--cfg-options", *TINY, *head, *inner, "train_cfg.max_epochs=1")
+    dataset = Config.fromfile("pasted.py").train_dataloader.dataset
+    dataset.dataset.pipeline = dataset.dataset.pipeline[:2]  # whole images, not mirrored
+    dataset.pipeline[0].prob = 1
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        samples = list(DATASETS.build(dataset))
+    more = 0
+    for sample in samples:
+        data = sample["data_samples"]
+        label, truth = data.gt_sem_seg.data[0].numpy(), shapes[Path(data.img_path).stem]
+        changed = label != truth
+        assert (label[changed] == 2).all()
+        more += changed.sum()
+    assert more > 0
 
 
 def test_weights_for_rare_classes(shapes, capsys):

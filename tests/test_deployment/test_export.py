@@ -18,6 +18,7 @@ from wavemix_mm.deployment import formats, parity, runtimes
 from wavemix_mm.deployment.evaluate import evaluate, with_network
 from wavemix_mm.deployment.export import ExportOptions, export
 from wavemix_mm.deployment.graph import Graph
+from wavemix_mm.deployment.images import training_images
 from wavemix_mm.deployment.quantize import quantize
 from wavemix_mm.errors import UserInputError
 
@@ -149,6 +150,23 @@ def test_int8_by_calibration_images_and_its_accuracy(segmentor, tmp_path, data):
     options = ExportOptions(int8="static", calibration=data / "ann_dir" / "nothing")
     with pytest.raises(UserInputError, match="has no image"):
         export(model, cfg, path, options)
+
+
+def test_calibration_images_come_from_inside_of_data_set_wrappers(segmentor):
+    """Whole training images, whatever a wrapper repeats and its own pipeline changes."""
+    _, cfg = segmentor
+    plain = training_images(cfg, 2)
+    assert [tuple(image.shape) for image in plain] == [(3, 320, 480)] * 2
+    cfg = cfg.copy()
+    mixed = dict(
+        type="MultiImageMixDataset",
+        dataset=cfg.train_dataloader.dataset,
+        pipeline=[dict(type="wavemix_mm.ClassMix", classes=[2]), dict(type="PackSegInputs")],
+    )
+    for wrapped in (mixed, dict(type="RepeatDataset", times=2, dataset=mixed)):
+        cfg.train_dataloader = dict(cfg.train_dataloader, dataset=wrapped)
+        images = training_images(cfg, 2)
+        assert all(torch.equal(*pair) for pair in zip(images, plain, strict=True))
 
 
 def test_int8_without_calibration(exported, tmp_path):

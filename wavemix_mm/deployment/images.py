@@ -50,7 +50,7 @@ def training_images(cfg: Config, number: int) -> list[Tensor]:
     """
     check_data_paths(cfg, "train_dataloader")
     dataset = copy.deepcopy(cfg.train_dataloader.dataset)
-    while "pipeline" not in dataset and "dataset" in dataset:  # wrappers such as RepeatDataset
+    while "dataset" in dataset:  # wrappers such as RepeatDataset, some with a pipeline of their own
         dataset = dataset.dataset
     dataset.pipeline = test_steps(cfg)
     with (
