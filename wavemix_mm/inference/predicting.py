@@ -190,6 +190,10 @@ def _probabilities(sample: Any) -> Tensor:
     if "pred_score" in sample:
         return sample.pred_score.float()
     logits = sample.seg_logits.data.float()
+    # softmax makes a contiguous copy: without this, both of them and the result, gigabytes for a
+    # large picture, are alive at once
+    del sample.seg_logits
+    logits = logits.contiguous()
     # A model with one channel has two classes; mmseg has applied the sigmoid already.
     return logits.softmax(0) if len(logits) > 1 else torch.cat([1 - logits, logits])
 
