@@ -97,6 +97,7 @@ def test_config_builds_and_is_in_the_metafile(path):
     assert not types & OURS
 
     dataset = cfg.train_dataloader.dataset
+    dataset = dataset.get("dataset", dataset)  # inside of MultiImageMixDataset
     with DATASETS.switch_scope_and_registry(cfg.default_scope) as registry:
         metainfo = dict(registry.get(dataset.type).METAINFO) | dict(dataset.get("metainfo") or {})
     if cfg.default_scope == "mmseg":
