@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from mmseg.registry import DATASETS
-from tiny_files import write_image
+from tiny_files import PAIRED, write_pair
 
 from wavemix_mm.errors import UserInputError
 
@@ -12,13 +12,12 @@ def test_reads_images_and_labels(tmp_path):
     """Training images whose labels hold every class and void."""
     label = np.arange(12, dtype=np.uint8).reshape(3, 4).repeat(4, 0).repeat(4, 1)
     for name in ("0001TP_006690", "0001TP_006720"):
-        write_image(tmp_path / f"img_dir/train/{name}.jpg", np.zeros((12, 16, 3), "uint8"))
-        write_image(tmp_path / f"ann_dir/train/{name}.png", label)
+        write_pair(tmp_path, name, np.zeros((12, 16, 3), "uint8"), label)
     dataset = DATASETS.build(
         dict(
             type="wavemix_mm.CamVidDataset",
             data_root=str(tmp_path),
-            data_prefix=dict(img_path="img_dir/train", seg_map_path="ann_dir/train"),
+            data_prefix=PAIRED,
             pipeline=[
                 dict(type="mmseg.LoadImageFromFile"),
                 dict(type="mmseg.LoadAnnotations"),
@@ -41,13 +40,8 @@ def test_reads_images_and_labels(tmp_path):
 def test_takes_images_of_one_drive(tmp_path):
     """Prefixes of file names select images; one that fits none is an error."""
     for name in ("0001TP_1", "0006R0_1", "0016E5_1", "0016E5_2"):
-        write_image(tmp_path / f"img/{name}.jpg", np.zeros((4, 4, 3), "uint8"))
-        write_image(tmp_path / f"ann/{name}.png", np.zeros((4, 4), "uint8"))
-    kwargs = dict(
-        type="wavemix_mm.CamVidDataset",
-        data_root=str(tmp_path),
-        data_prefix=dict(img_path="img", seg_map_path="ann"),
-    )
+        write_pair(tmp_path, name, np.zeros((4, 4, 3), "uint8"), np.zeros((4, 4), "uint8"))
+    kwargs = dict(type="wavemix_mm.CamVidDataset", data_root=str(tmp_path), data_prefix=PAIRED)
     for prefixes, number in ((None, 4), ("0016E5", 2), (["0001TP", "0016E5"], 3)):
         assert len(DATASETS.build(dict(kwargs, name_prefixes=prefixes))) == number
     with pytest.raises(UserInputError, match=r"starts with '0005VD'; the first one is 0001TP_1"):

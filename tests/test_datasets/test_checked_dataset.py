@@ -3,14 +3,11 @@
 import pickle
 from multiprocessing.reduction import ForkingPickler
 
-import cv2
 import numpy as np
 import pytest
 from mmengine.registry import DefaultScope
+from tiny_files import PAIRED, write_image, write_pair
 from torch.utils.data import DataLoader
-
-pytest.importorskip("mmseg")
-pytest.importorskip("mmpretrain")
 
 from wavemix_mm.datasets import CamVidDataset, CustomDataset, TorchvisionDataset
 from wavemix_mm.engine.exact.samplers import StatelessSampler
@@ -23,30 +20,24 @@ PIPELINE = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")]
 def root(tmp_path):
     """CamVid with six images of 12x8, of a gray that tells which one; labels 0 to 11 in columns."""
     label = np.tile(np.arange(12, dtype=np.uint8), (8, 1))
-    for folder in ("img_dir/train", "ann_dir/train"):
-        (tmp_path / folder).mkdir(parents=True)
     for i in range(6):
-        cv2.imwrite(str(image_file(tmp_path, i)), np.full((8, 12, 3), 40 * i, np.uint8))
-        cv2.imwrite(str(label_file(tmp_path, i)), label)
+        write_pair(tmp_path, i, np.full((8, 12, 3), 40 * i, np.uint8), label)
     return tmp_path
 
 
-def camvid(root, pipeline=PIPELINE, **kwargs):
+def camvid(root, pipeline=PIPELINE, data_prefix=PAIRED, **kwargs):
     with DefaultScope.overwrite_default_scope("mmseg"):
         return CamVidDataset(
-            data_root=str(root),
-            data_prefix=dict(img_path="img_dir/train", seg_map_path="ann_dir/train"),
-            pipeline=pipeline,
-            **kwargs,
+            data_root=str(root), data_prefix=data_prefix, pipeline=pipeline, **kwargs
         )
 
 
 def image_file(root, i):
-    return root / "img_dir" / "train" / f"{i}.jpg"
+    return root / "img" / f"{i}.jpg"
 
 
 def label_file(root, i):
-    return root / "ann_dir" / "train" / f"{i}.png"
+    return root / "ann" / f"{i}.png"
 
 
 def truncate(path):
@@ -64,18 +55,14 @@ def message(root, i=2, **kwargs):
 
 
 def test_a_dataset_without_labels(root):
-    with DefaultScope.overwrite_default_scope("mmseg"):
-        dataset = CamVidDataset(
-            data_root=str(root), data_prefix=dict(img_path="img_dir/train"), pipeline=PIPELINE
-        )
     with pytest.raises(BadSampleError, match=r"0\.jpg has no label: .* seg_map_path"):
-        dataset[0]
+        camvid(root, data_prefix=dict(img_path="img"))[0]
 
 
 def test_sizes_of_image_and_label(root):
     # all of them: nothing stands out
     for i in range(6):
-        cv2.imwrite(str(label_file(root, i)), np.zeros((12, 8), np.uint8))
+        write_image(label_file(root, i), np.zeros((12, 8), np.uint8))
     test_pipeline = [PIPELINE[0], dict(type="Resize", scale=(8, 12)), PIPELINE[1]]
     for pipeline in (PIPELINE, test_pipeline):
         found = message(root, pipeline=pipeline)
@@ -88,14 +75,14 @@ def test_sizes_of_image_and_label(root):
 def test_values_out_of_range(root):
     label = np.zeros((8, 12), np.uint8)
     label[0, :3] = 12, 255, 12
-    cv2.imwrite(str(label_file(root, 2)), label)
+    write_image(label_file(root, 2), label)
     assert message(root) == (
         f"label {label_file(root, 2)} has values 12, 255 (3 pixels), which are neither classes (0 "
         "to 10) nor ignore_index=11."
     )
     assert camvid(root)[1]["gt_seg_map"].max() == 11  # void
     label[:] = np.arange(12) * 20
-    cv2.imwrite(str(label_file(root, 2)), label)
+    write_image(label_file(root, 2), label)
     assert "values 20, 40, 60, 80, 100, 120, 140, 160, ... (88 pixels)" in message(root)
 
 
@@ -105,10 +92,6 @@ def test_values_out_of_range_after_the_mapping(root):
     assert "has values 0 (8 pixels)" in found and "after reduce_zero_label" in found
     mapped = camvid(root, reduce_zero_label=True, ignore_index=255)[2]["gt_seg_map"]
     assert mapped[0].tolist() == [255, *range(11)]
-    some = dict(classes=("sky", "road"))
-    mapped = camvid(root, metainfo=some, ignore_index=255, pipeline=PIPELINE)
-    with pytest.raises(BadSampleError, match=r"has values 11 \(8 pixels\)"):  # void is not mapped
-        mapped[0]
 
 
 def test_reduce_zero_label_in_two_places(root):
@@ -118,7 +101,7 @@ def test_reduce_zero_label_in_two_places(root):
 
 
 def test_no_image_with_the_suffix(root):
-    (root / "img_dir/train/readme.txt").touch()
+    (root / "img/readme.txt").touch()
     with pytest.raises(UserInputError, match=r"img_suffix='\.png'; there are 6 \.jpg, 1 \.txt"):
         camvid(root, img_suffix=".png")
     empty = root / "list.txt"
@@ -139,7 +122,7 @@ def test_the_next_good_sample_replaces_a_bad_one(root, capfd):
     assert log.count("Bad sample 1 of at most 10 is replaced: image") == 1
     assert log.count("Bad sample") == 3  # each is noted once
     assert f"{label_file(root, 3)} does not exist" in dataset.describe_bad_sample(3)
-    cv2.imwrite(str(label_file(root, 3)), np.zeros((8, 12), np.uint8))
+    write_image(label_file(root, 3), np.zeros((8, 12), np.uint8))
     assert "but now it can" in dataset.describe_bad_sample(3)
 
 
@@ -202,10 +185,10 @@ def test_augmentation_of_a_replacement_is_reproducible(root):
 def folder(tmp_path):
     """Two images in each of two folders of classes."""
     for i, name in enumerate(("cat", "dog")):
-        (tmp_path / name).mkdir()
         for j in range(2):
-            image = np.full((8, 8, 3), 50 * (2 * i + j), np.uint8)
-            assert cv2.imwrite(str(tmp_path / name / f"{j}.jpg"), image)
+            write_image(
+                tmp_path / f"{name}/{j}.jpg", np.full((8, 8, 3), 50 * (2 * i + j), np.uint8)
+            )
     return tmp_path
 
 
@@ -221,8 +204,6 @@ def test_classification(folder):
     with pytest.raises(BadSampleError, match=r"cat/1\.jpg is truncated"):
         custom(folder)[1]
     assert custom(folder, on_bad_sample="skip")[1]["gt_label"] == 1
-    with pytest.raises(Exception, match="Found 0 files in subfolders of"):
-        custom(folder, extensions=(".png",))
 
 
 def test_a_class_out_of_range(folder):
@@ -237,7 +218,7 @@ def test_a_class_out_of_range(folder):
     assert [dataset[i]["gt_label"] for i in range(3)] == [0, 0, 0]
 
 
-def test_a_class_out_of_range_where_images_are_in_memory(tiny_data, monkeypatch):
+def test_a_class_out_of_range_where_images_are_in_memory(tiny_data):
     root = tiny_data("mnist")
     with DefaultScope.overwrite_default_scope("mmpretrain"):
         dataset = TorchvisionDataset("MNIST", root, metainfo=dict(classes=tuple("012345678")))
@@ -253,6 +234,5 @@ def test_a_subset_of_the_classes_ignores_the_others(root):
     expected = [1, 11, 11, 2, 11, 11, 11, 11, 0, 11, 11, 11]
     assert dataset[0]["gt_seg_map"][0].tolist() == expected
     assert dataset.metainfo["label_map"][1] == 11
-    ignored_255 = camvid(root, metainfo=dict(classes=("sky",)), ignore_index=255)
-    with pytest.raises(BadSampleError, match=r"has values 11 \(8 pixels\)"):
-        ignored_255[0]
+    with pytest.raises(BadSampleError, match=r"has values 11 \(8 pixels\)"):  # void is not mapped
+        camvid(root, metainfo=dict(classes=("sky",)), ignore_index=255)[0]

@@ -3,17 +3,14 @@
 import copy
 import pickle
 
-import cv2
 import numpy as np
 import pytest
-from mmengine.dataset import Compose
-from mmengine.registry import init_default_scope
-
-pytest.importorskip("mmseg")
-
 from mmcv.transforms import LoadImageFromFile, RandomApply, RandomChoice
 from mmcv.transforms import TestTimeAug as Augmentation
+from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
 from mmseg.datasets.transforms import LoadAnnotations
+from tiny_files import PAIRED, write_image, write_pair
 
 from wavemix_mm.datasets import CheckedSegDataset
 from wavemix_mm.datasets.checked_steps import CheckedLoader, find_steps, put_checks
@@ -89,17 +86,14 @@ PIPELINES = {
 @pytest.fixture
 def root(tmp_path):
     init_default_scope("mmseg")
-    for folder in ("img", "ann"):
-        (tmp_path / folder).mkdir()
-    assert cv2.imwrite(str(tmp_path / "img/0.jpg"), np.full((8, 8, 3), 9, np.uint8))
-    assert cv2.imwrite(str(tmp_path / "ann/0.png"), np.ones((8, 8), np.uint8))
+    write_pair(tmp_path, 0, np.full((8, 8, 3), 9, np.uint8), np.ones((8, 8), np.uint8))
     return tmp_path
 
 
 def dataset(root, pipeline):
     return CheckedSegDataset(
         data_root=str(root),
-        data_prefix=dict(img_path="img", seg_map_path="ann"),
+        data_prefix=PAIRED,
         metainfo=dict(classes=("a", "b")),
         pipeline=pipeline,
     )
@@ -113,7 +107,7 @@ def test_each_spelling(root, how):
     label, image = root / "ann/0.png", root / "img/0.jpg"
     sound, data = label.read_bytes(), image.read_bytes()
     for wrong in WRONG_LABELS:
-        assert cv2.imwrite(str(label), wrong)
+        write_image(label, wrong)
         with pytest.raises(BadSampleError, match="ann/0.png"):
             checked[0]
     label.write_bytes(sound)
@@ -124,11 +118,11 @@ def test_each_spelling(root, how):
 
 
 def test_a_loader_of_ones_own_keeps_its_work(root):
-    assert cv2.imwrite(str(root / "ann/0.png"), np.full((8, 8), 255, np.uint8))
+    write_image(root / "ann/0.png", np.full((8, 8), 255, np.uint8))
     checked = dataset(root, [OwnImage(), BinaryLabel()])
     for found in (checked[0], pickle.loads(pickle.dumps(checked))[0], copy.deepcopy(checked)[0]):
         assert found["img"].max() == 10 and np.unique(found["gt_seg_map"]).tolist() == [1]
-    assert cv2.imwrite(str(root / "ann/0.png"), np.zeros((8, 8, 3), np.uint8))
+    write_image(root / "ann/0.png", np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(BadSampleError, match=r"shape \(8, 8, 3\) after BinaryLabel"):
         checked[0]
     (root / "ann/0.png").unlink()
@@ -178,7 +172,7 @@ def test_what_a_user_built_is_not_changed():
 
 
 def test_a_label_of_another_size_before_a_loader_of_ones_own(root):
-    assert cv2.imwrite(str(root / "ann/0.png"), np.ones((4, 8), np.uint8))
+    write_image(root / "ann/0.png", np.ones((4, 8), np.uint8))
     with pytest.raises(BadSampleError, match="is 8x4 pixels, but its image"):
         dataset(root, PIPELINES["subclasses"]())[0]
 

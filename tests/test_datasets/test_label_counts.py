@@ -1,31 +1,23 @@
 """Classes without a pixel are found by reading few labels."""
 
-import cv2
 import numpy as np
-import pytest
 from mmengine.dataset import ConcatDataset, RepeatDataset
 from mmengine.registry import init_default_scope
-
-pytest.importorskip("mmseg")
-pytest.importorskip("mmpretrain")
-
 from mmseg.datasets.transforms import LoadAnnotations
+from tiny_files import PAIRED, write_image, write_pair
 
 from wavemix_mm.datasets import CheckedSegDataset, CustomDataset
 from wavemix_mm.datasets.label_counts import sample_labels
 
 
-def segmentation(root, labels, classes=("bg", "obj")):
+def segmentation(root, labels):
     init_default_scope("mmseg")
-    for folder in ("img", "ann"):
-        (root / folder).mkdir(parents=True)
     for i, label in enumerate(labels):
-        assert cv2.imwrite(str(root / f"img/{i}.jpg"), np.zeros((4, 4, 3), np.uint8))
-        assert cv2.imwrite(str(root / f"ann/{i}.png"), np.array(label, np.uint8))
+        write_pair(root, i, np.zeros((4, 4, 3), np.uint8), np.array(label, np.uint8))
     return CheckedSegDataset(
         data_root=str(root),
-        data_prefix=dict(img_path="img", seg_map_path="ann"),
-        metainfo=dict(classes=classes),
+        data_prefix=PAIRED,
+        metainfo=dict(classes=("bg", "obj")),
         pipeline=[dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")],
     )
 
@@ -78,6 +70,6 @@ def test_classes_of_images(tmp_path):
     init_default_scope("mmpretrain")
     for name in "abc":
         (tmp_path / name).mkdir()
-    assert cv2.imwrite(str(tmp_path / "a/0.png"), np.zeros((4, 4, 3), np.uint8))
+    write_image(tmp_path / "a/0.png", np.zeros((4, 4, 3), np.uint8))
     message = sample_labels(CustomDataset(data_root=str(tmp_path), pipeline=[])).message()
     assert message == "2 of 3 classes have no image in any of the 1 labels: b, c."

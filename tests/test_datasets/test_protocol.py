@@ -3,17 +3,13 @@
 import copy
 import pickle
 
-import cv2
+import mmpretrain.datasets as pretrain
+import mmseg.datasets as seg
 import numpy as np
 import pytest
 from mmengine.dataset import BaseDataset, ClassBalancedDataset, ConcatDataset, RepeatDataset
 from mmengine.registry import init_default_scope
-
-pytest.importorskip("mmseg")
-pytest.importorskip("mmpretrain")
-
-import mmpretrain.datasets as pretrain
-import mmseg.datasets as seg
+from tiny_files import PAIRED, write_image, write_pair
 
 import wavemix_mm.datasets as ours
 
@@ -30,30 +26,19 @@ SIZE = 6
 def make(request, tmp_path):
     """A function that makes the toolbox's dataset and ours with the same arguments."""
     is_seg = issubclass(request.param[0], seg.BaseSegDataset)
-    for folder in ("img", "ann", "cls/a", "cls/b", "cls/c"):
-        (tmp_path / folder).mkdir(parents=True)
     for i in range(SIZE):
         image = np.full((8, 8, 3), 40 * i, np.uint8)
-        assert cv2.imwrite(str(tmp_path / f"img/{i}.png"), image)
-        assert cv2.imwrite(str(tmp_path / f"ann/{i}.png"), np.full((8, 8), i % 3, np.uint8))
-        assert cv2.imwrite(str(tmp_path / f"cls/{'abc'[i // 2]}/{i}.png"), image)
+        write_pair(tmp_path, i, image, np.full((8, 8), i % 3, np.uint8))
+        write_image(tmp_path / f"cls/{'abc'[i // 2]}/{i}.jpg", image)
     init_default_scope("mmseg" if is_seg else "mmpretrain")
+    kwargs = dict(data_root=str(tmp_path), pipeline=[dict(type="LoadImageFromFile")])
     if is_seg:
-        kwargs = dict(
-            data_root=str(tmp_path),
-            data_prefix=dict(img_path="img", seg_map_path="ann"),
-            img_suffix=".png",
-            seg_map_suffix=".png",
-            pipeline=[dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")],
-        )
-        if request.param[0] is seg.BaseSegDataset:
-            kwargs["metainfo"] = dict(classes=("a", "b", "c"))
+        kwargs |= dict(data_prefix=PAIRED, img_suffix=".jpg", seg_map_suffix=".png")
+        kwargs["pipeline"] += [dict(type="LoadAnnotations")]
     else:
-        kwargs = dict(
-            data_root=str(tmp_path), data_prefix="cls", pipeline=[dict(type="LoadImageFromFile")]
-        )
-        if request.param[0] is pretrain.ImageNet:
-            kwargs["metainfo"] = dict(classes=("a", "b", "c"))
+        kwargs["data_prefix"] = "cls"
+    if request.param[0] in (seg.BaseSegDataset, pretrain.ImageNet):
+        kwargs["metainfo"] = dict(classes=("a", "b", "c"))
 
     def make_both(kinds=request.param, **more):
         return [kind(**(copy.deepcopy(kwargs) | more)) for kind in kinds]
@@ -204,7 +189,7 @@ def test_a_pipeline_that_refuses_a_sample(make):
 def test_replacements_of_a_subset(make, tmp_path):
     """A subset counts its own samples; a bad one from before does not stay bad."""
     dataset = make.ours(on_bad_sample="skip")
-    for path in (*tmp_path.glob("img/2.png"), *tmp_path.glob("cls/*/2.png")):
+    for path in (*tmp_path.glob("img/2.jpg"), *tmp_path.glob("cls/*/2.jpg")):
         path.write_bytes(b"")
     list(dataset)
     assert dataset.bad_samples() == [2]

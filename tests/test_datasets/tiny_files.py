@@ -20,6 +20,16 @@ def write_image(path: Path, image: np.ndarray) -> None:
     assert cv2.imwrite(str(path), image)
 
 
+# The folders of `write_pair`, as data_prefix of mmseg's datasets.
+PAIRED = dict(img_path="img", seg_map_path="ann")
+
+
+def write_pair(root: Path, name: object, image: np.ndarray, label: np.ndarray) -> None:
+    """An image for segmentation and its label."""
+    write_image(root / f"img/{name}.jpg", image)
+    write_image(root / f"ann/{name}.png", label)
+
+
 def random_images(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
