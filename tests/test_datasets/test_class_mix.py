@@ -2,11 +2,8 @@
 
 import numpy as np
 import pytest
-from mmengine.registry import DefaultScope
-
-pytest.importorskip("mmseg")
-
 from mmcv.transforms import BaseTransform
+from mmengine.registry import DefaultScope
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS, TRANSFORMS
 
@@ -71,9 +68,7 @@ def test_in_the_wrapper_each_sample_meets_each_other_one(tmp_path):
     )
     mix = dict(type="wavemix_mm.ClassMix", classes=[0, 1, 2, 3], prob=1)
     with DefaultScope.overwrite_default_scope("mmseg"):
-        dataset = DATASETS.build(
-            dict(type="MultiImageMixDataset", dataset=inner, pipeline=[mix]),
-        )
+        dataset = DATASETS.build(dict(type="MultiImageMixDataset", dataset=inner, pipeline=[mix]))
     np.random.seed(0)
     pairs = set()
     for _ in range(40):

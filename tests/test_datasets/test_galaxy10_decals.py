@@ -5,7 +5,6 @@ import h5py
 import numpy as np
 import pytest
 from tiny_files import random_images
-from torch.utils.data import DataLoader
 
 from wavemix_mm.datasets.galaxy10_decals import Galaxy10DECaLS, split_indices
 from wavemix_mm.errors import UserInputError
@@ -35,14 +34,6 @@ def test_images_are_bgr_and_labels_those_of_the_file(tiny_data):
         np.testing.assert_array_equal(item["img"], rgb[..., ::-1])
         assert item["img_shape"] == (16, 16)
     assert len(train.metainfo["classes"]) == 10
-
-
-def test_workers_open_the_file_themselves(tiny_data):
-    dataset = Galaxy10DECaLS(tiny_data("galaxy10"), "train")
-    expected = [dataset[i]["img"] for i in range(len(dataset))]  # opens it in this process
-    loader = DataLoader(dataset, num_workers=2, batch_size=None, collate_fn=lambda item: item)
-    for item, reference in zip(loader, expected, strict=True):
-        np.testing.assert_array_equal(item["img"], reference)
 
 
 h5py_file = h5py.File

@@ -70,9 +70,8 @@ def test_config_trains(config, data, options, tiny_data, tmp_path):
     assert runner.epoch == 2
     assert all(torch.isfinite(value).all() for value in runner.model.parameters())
     assert all(not torch.equal(before[name], v) for name, v in runner.model.named_parameters())
-    assert (
-        len(runner.train_loop.dataloader.dataset.metainfo["classes"]) == cfg.model.head.num_classes
-    )
+    dataset = runner.train_dataloader.dataset
+    assert len(dataset.metainfo["classes"]) == cfg.model.head.num_classes
     assert 0 <= runner.message_hub.get_scalar("val/accuracy/top1").current() <= 100
     expected = "AdamW" if config == "imagenet" else "SGD"
     assert type(runner.optim_wrapper.optimizer).__name__ == expected
