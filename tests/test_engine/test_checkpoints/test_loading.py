@@ -14,6 +14,7 @@ from mmengine.infer import BaseInferencer
 from mmengine.runner import load_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 from tiny_run import config, train
+from torch.nn import Linear
 
 from wavemix_mm.engine.checkpoints import loading
 from wavemix_mm.engine.checkpoints.loading import read_checkpoint
@@ -31,12 +32,6 @@ class Payload:
         return builtins.exec, (f"open({self.marker!r}, 'w').close()",)
 
 
-class Line(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.linear = torch.nn.Linear(2, 1)
-
-
 @pytest.fixture
 def marker(tmp_path):
     return tmp_path / "marker"
@@ -44,9 +39,9 @@ def marker(tmp_path):
 
 @pytest.fixture
 def forged(tmp_path, marker):
-    """A checkpoint that fits Line, with a payload in it."""
+    """A checkpoint that fits Linear(2, 1), with a payload in it."""
     path = tmp_path / "forged.pth"
-    torch.save(dict(state_dict=Line().state_dict(), meta=dict(x=Payload(marker))), path)
+    torch.save(dict(state_dict=Linear(2, 1).state_dict(), meta=dict(x=Payload(marker))), path)
     torch.load(path, weights_only=False)
     assert marker.exists()  # it would work
     marker.unlink()
@@ -57,27 +52,27 @@ REFUSAL = r"forged\.pth cannot be read: it holds exec, which is not on the list"
 
 
 def test_trust_loads_in_full_and_says_why(tmp_path, forged, marker, capsys):
-    torch.save(Line().state_dict(), tmp_path / "plain.pth")
+    torch.save(Linear(2, 1).state_dict(), tmp_path / "plain.pth")
     for trust in (False, True, False):  # and the trust ends there
         with loading.allow_unsafe_pickle(trust):
             read_checkpoint(str(tmp_path / "plain.pth"))
             assert capsys.readouterr().err == ""
             if trust:
-                load_checkpoint(Line(), str(forged))
+                load_checkpoint(Linear(2, 1), str(forged))
                 message = capsys.readouterr().err
                 assert f"warning: checkpoint {forged} is unpickled in full" in message
                 assert "it holds exec" in message
                 marker.unlink()
             else:
                 with pytest.raises(UserInputError, match=REFUSAL):
-                    load_checkpoint(Line(), str(forged))
+                    load_checkpoint(Linear(2, 1), str(forged))
                 assert not marker.exists()
 
 
 def test_what_was_read_ahead_is_loaded_once_if_nothing_has_changed(tmp_path, forged, marker):
     paths = [str(tmp_path / name) for name in ("a.pth", "b.pth")]
     for path in paths:
-        torch.save(dict(state_dict=Line().state_dict()), path)
+        torch.save(dict(state_dict=Linear(2, 1).state_dict()), path)
     content = loading.read_ahead(paths[0])
     assert loading.read_ahead(paths[0]) is content
     assert CheckpointLoader.load_checkpoint(paths[1]) is not content
@@ -150,7 +145,7 @@ def test_other_files(tmp_path, content, message, trust):
     path = tmp_path / "bad.pth"
     path.write_bytes(content)
     with loading.allow_unsafe_pickle(trust), pytest.raises(UserInputError) as caught:
-        load_checkpoint(Line(), str(path))
+        load_checkpoint(Linear(2, 1), str(path))
     assert f"checkpoint {path} cannot be read: {message}" in str(caught.value)
 
 
@@ -192,10 +187,10 @@ def test_folder_and_missing_file_are_no_checkpoints(tmp_path, monkeypatch):
         loading.check_file(str(tmp_path))
     for name in ("no.pth", "no.safetensors"):
         with pytest.raises(UserInputError, match=rf"{name} does not exist"):
-            load_checkpoint(Line(), str(tmp_path / name))
+            load_checkpoint(Linear(2, 1), str(tmp_path / name))
     monkeypatch.setenv("HOME", str(tmp_path))
-    torch.save(Line().state_dict(), tmp_path / "home.pth")
-    assert set(loading.read_state_dict("~/home.pth")) == {"linear.weight", "linear.bias"}
+    torch.save(Linear(2, 1).state_dict(), tmp_path / "home.pth")
+    assert set(loading.read_state_dict("~/home.pth")) == {"weight", "bias"}
 
 
 @pytest.fixture
@@ -213,13 +208,13 @@ def server(tmp_path, monkeypatch):
 
 
 def test_address(tmp_path, server):
-    model, source = Line(), Line()
+    model, source = Linear(2, 1), Linear(2, 1)
     torch.save(source.state_dict(), tmp_path / "a.pth")
     write_safetensors(tmp_path / "b.safetensors", source.state_dict(), dict(cfg="text", epoch=3))
     for name in ("b.safetensors", "a.pth", "a.pth"):  # the last one from the copy
         content = load_checkpoint(model, f"{server}/{name}")
         torch.testing.assert_close(model.state_dict(), source.state_dict())
-        torch.nn.init.zeros_(model.linear.weight)
+        torch.nn.init.zeros_(model.weight)
         if name == "a.pth":
             (tmp_path / "a.pth").unlink(missing_ok=True)
         else:
@@ -236,7 +231,7 @@ def test_address_of_something_else(tmp_path, server, forged, marker):
         ("http://127.0.0.1:1/a.pth", "cannot be fetched"),
     ):
         with pytest.raises(UserInputError, match=f"checkpoint {address} {message}"):
-            load_checkpoint(Line(), address)
+            load_checkpoint(Linear(2, 1), address)
         assert not list((tmp_path / "torch_home").rglob("*.pth"))
     assert not marker.exists()
 
@@ -244,15 +239,15 @@ def test_address_of_something_else(tmp_path, server, forged, marker):
 def test_names_of_model_zoos(tmp_path, server, forged, marker, monkeypatch):
     """mmengine looks the name up; what it stands for is fetched and read here."""
     monkeypatch.setenv("MMENGINE_HOME", str(tmp_path))
-    source = Line()
+    source = Linear(2, 1)
     torch.save(source.state_dict(), tmp_path / "good.pth")
     (tmp_path / "open_mmlab.json").write_text(
         json.dumps({name: f"{server}/{name}.pth" for name in ("good", "forged")})
     )
     for scheme in ("open-mmlab", "openmmlab"):
         with pytest.raises(UserInputError, match=REFUSAL):
-            load_checkpoint(Line(), f"{scheme}://forged")
-        model = Line()
+            load_checkpoint(Linear(2, 1), f"{scheme}://forged")
+        model = Linear(2, 1)
         load_checkpoint(model, f"{scheme}://good")
         torch.testing.assert_close(model.state_dict(), source.state_dict())
     assert not marker.exists()
