@@ -3,9 +3,9 @@
 import json
 import re
 import shlex
-import sys
 from pathlib import Path
 
+import check_dataset
 import cv2
 import numpy as np
 import pytest
@@ -34,6 +34,7 @@ HERE = [f"{split}_dataloader.{key}" for split in ("train", "val", "test")
         for key in ("num_workers=0", "persistent_workers=False")]  # fmt: skip
 TINY = [*HERE, "model.backbone.embed_dims=8", "model.backbone.depth=1"]
 TINY += ["model.backbone.init_cfg=None"]
+HEAD = [f"model.decode_head.{key}" for key in ("in_channels=8", "mid_channels=4", "channels=4")]
 SMALL_CROPS = [f"{split}_dataloader.dataset.pipeline.{i}.scale=(64,64)"
                for split, i in (("train", 2), ("val", 1), ("test", 1))]  # fmt: skip
 SMALL_CROPS += ["train_dataloader.dataset.pipeline.3.crop_size=(64,64)",
@@ -50,6 +51,12 @@ def run(words, *options):
     result = CliRunner().invoke(app, [*words, *options])
     assert result.exit_code == 0, result.output[-2000:]
     return result.output
+
+
+def run_predict(words, options):
+    """Run `predict`, which takes one option at a time."""
+    given = [word for option in options for word in ("--cfg-options", option)]
+    run([*words, *given, "--device", "cpu"])
 
 
 @pytest.fixture
@@ -99,15 +106,13 @@ def test_indices_from_the_folders_to_the_prediction(shapes, tmp_path):
     run(command("new"))
     assert (tmp_path / "mine.py").read_text() == SEGMENTATION
     assert_same(read_back(), shapes)
-    head = [f"model.decode_head.{key}" for key in ("in_channels=8", "mid_channels=4", "channels=4")]
-    options = ["--cfg-options", *TINY, *head, *SMALL_CROPS, "train_cfg.max_epochs=1"]
-    run(command("train"), *options)
+    options = [*TINY, *HEAD, *SMALL_CROPS, "train_cfg.max_epochs=1"]
+    run(command("train"), "--cfg-options", *options)
     test, predict = command("test"), command("predict")
     checkpoint = "work_dirs/mine/epoch_1.pth"
     assert test[2] == predict[2] == "work_dirs/mine/epoch_110.pth"  # the last of the base's epochs
-    run([*test[:2], checkpoint], *options)
-    given = [word for option in options[1:] for word in ("--cfg-options", option)]
-    run([*predict[:2], checkpoint, *predict[3:]], *given, "--device", "cpu")
+    run([*test[:2], checkpoint], "--cfg-options", *options)
+    run_predict([*predict[:2], checkpoint, *predict[3:]], options)
     assert len(list((tmp_path / "out").glob("*_overlay.png"))) == 10
 
 
@@ -153,12 +158,11 @@ def pets(tmp_path, monkeypatch):
 def test_class_folders_and_csv(pets, tmp_path):
     run(command("new", "pets.py"))
     assert (tmp_path / "pets.py").read_text() == CLASSIFICATION
-    options = ["--cfg-options", *TINY, "model.head.in_channels=8"]
-    run(command("train", "pets.py"), *options, "train_cfg.max_epochs=2")
+    options = [*TINY, "model.head.in_channels=8"]
+    run(command("train", "pets.py"), "--cfg-options", *options, "train_cfg.max_epochs=2")
     predict = command("predict", "pets.py")
     assert predict[2] == "work_dirs/pets/epoch_40.pth"
-    given = [word for option in options[1:] for word in ("--cfg-options", option)]
-    run([*predict[:2], "work_dirs/pets/epoch_2.pth", *predict[3:]], *given, "--device", "cpu")
+    run_predict([*predict[:2], "work_dirs/pets/epoch_2.pth", *predict[3:]], options)
     content = json.loads((tmp_path / "out/cat/0.json").read_text())
     assert set(content["probabilities"]) == {"cat", "dog"}
 
@@ -172,12 +176,10 @@ def test_five_bands_of_16_bits(shapes, tmp_path):
     write_labels(shapes)
     run(command("new"))
     Path("bands.py").write_text(BANDS)
-    head = [f"model.decode_head.{key}" for key in ("in_channels=8", "mid_channels=4", "channels=4")]
-    options = [*TINY, *head, *SMALL_CROPS]
+    options = [*TINY, *HEAD, *SMALL_CROPS]
     run(["train", "bands.py"], "--cfg-options", *options, "train_cfg.max_epochs=1")
-    given = [word for option in options for word in ("--cfg-options", option)]
     model = ["bands.py", "work_dirs/bands/epoch_1.pth"]
-    run(["predict", *model, "data/mine/images", "--out", "out"], *given, "--device", "cpu")
+    run_predict(["predict", *model, "data/mine/images", "--out", "out"], options)
     for name, label in shapes.items():
         assert cv2.imread(f"out/{name}_overlay.png").shape == (*label.shape, 3)
 
@@ -189,8 +191,7 @@ def test_rare_classes_of_a_second_image(shapes):
     Path("pasted.py").write_text(PASTED)
     inner = [option.replace("dataset.pipeline", "dataset.dataset.pipeline", 1)
              if option.startswith("train") else option for option in SMALL_CROPS]  # fmt: skip
-    head = [f"model.decode_head.{key}" for key in ("in_channels=8", "mid_channels=4", "channels=4")]
-    run(["train", "pasted.py"], "--cfg-options", *TINY, *head, *inner, "train_cfg.max_epochs=1")
+    run(["train", "pasted.py"], "--cfg-options", *TINY, *HEAD, *inner, "train_cfg.max_epochs=1")
     dataset = Config.fromfile("pasted.py").train_dataloader.dataset
     dataset.dataset.pipeline = dataset.dataset.pipeline[:2]  # whole images, not mirrored
     dataset.pipeline[0].prob = 1
@@ -208,12 +209,9 @@ def test_rare_classes_of_a_second_image(shapes):
 
 def test_weights_for_rare_classes(shapes, capsys):
     """check_dataset.py prints one over the root of the frequency, with a mean of 1 over pixels."""
-    sys.path.insert(0, str(ROOT / "tests" / "test_tools"))
-    from test_train import run_main
-
     write_labels(shapes)
     run(command("new"))
-    run_main("analysis_tools/check_dataset", "mine.py")
+    check_dataset.main(["mine.py"])
     (line,) = re.findall(r"class_weight=(\[.*\])", capsys.readouterr().out)
     names = [f"{i:03}" for i in range(10) if i % 5 != 2]  # of the training set
     pixels = np.concatenate([shapes[name].ravel() for name in names])

@@ -28,14 +28,20 @@ def build(config, *options):
     return MODELS.build(cfg.model)
 
 
+def write_classifier(path, *options):
+    """Write the checkpoint of a classifier, and return its tensors."""
+    state = build("imagenet", *TINY, *IN1K_HEAD, *options).state_dict()
+    # as after training: no value is the one that a new model starts with
+    state = {k: (v + torch.rand(v.shape)).to(v.dtype) for k, v in state.items()}
+    torch.save(dict(meta=dict(epoch=1), state_dict=state), path)
+    return state
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
+    """Path and tensors of a classifier."""
     path = tmp_path_factory.mktemp("weights") / "imagenet.pth"
-    model = build("imagenet", *TINY, *IN1K_HEAD)
-    # as after training: no value is the one that a new model starts with
-    state = {k: (v + torch.rand(v.shape)).to(v.dtype) for k, v in model.state_dict().items()}
-    torch.save(dict(meta=dict(epoch=1), state_dict=state), path)
-    return str(path)
+    return path, write_classifier(path)
 
 
 def init_weights(model, tmp_path):
@@ -56,39 +62,35 @@ def init_weights(model, tmp_path):
     ],
 )
 def test_the_backbone_is_loaded_and_the_log_says_so(config, options, checkpoint, tmp_path):
-    path = f"model.backbone.init_cfg.checkpoint={checkpoint}"
-    model = build(config, *TINY, *options, path)
+    path, source = checkpoint
+    model = build(config, *TINY, *options, f"model.backbone.init_cfg.checkpoint={path}")
     log = init_weights(model, tmp_path)
-    source = torch.load(checkpoint, weights_only=True)["state_dict"]
     state = model.backbone.state_dict()
     assert state and {f"backbone.{key}" for key in state} <= set(source)
     for key, value in state.items():
         torch.testing.assert_close(value, source[f"backbone.{key}"], rtol=0, atol=0)
     # nothing of the backbone is missing, and each parameter is accounted for
-    assert f"load backbone. in model from: {checkpoint}" in log
+    assert f"load backbone. in model from: {path}" in log
     assert "do not match exactly" not in log
     number = len(state)
-    assert f"WaveMix takes {number} of {number} tensors from {checkpoint}: stem 11/11, bl" in log
+    assert f"WaveMix takes {number} of {number} tensors from {path}: stem 11/11, bl" in log
     said = {}
     for entry in log.split("\n\n"):
         name, _, text = entry.strip().partition(" - ")
         said[name] = text
     for name, _ in model.named_parameters():
-        assert (f"PretrainedInit: load from {checkpoint}" in said[name]) == name.startswith(
-            "backbone."
-        ), name
+        is_loaded = f"PretrainedInit: load from {path}" in said[name]
+        assert is_loaded == name.startswith("backbone."), name
 
 
 @pytest.mark.parametrize("stem", ["PatchStem", "StridedStem"])
 def test_level_4_with_its_strided_stem(stem, tmp_path):
     """The stem of a classifier with patches cannot be loaded, all else can; the log says so."""
-    options = [*TINY, *IN1K_HEAD, "model.backbone.levels=4"]
+    path = tmp_path / "level4.pth"
+    options = ["model.backbone.levels=4"]
     if stem == "StridedStem":
         options.append("model.backbone.stem.type=wavemix_mm.StridedStem")
-    classifier = build("imagenet", *options).state_dict()
-    source = {k: (v + torch.rand(v.shape)).to(v.dtype) for k, v in classifier.items()}
-    path = tmp_path / "level4.pth"
-    torch.save(dict(state_dict=source), path)
+    source = write_classifier(path, *options)
     option = f"model.backbone.init_cfg.checkpoint={path}"
     model = build("cityscapes_in1k-256-16-l4", *TINY, *SEG_HEAD, option)
     before = {k: v.clone() for k, v in model.backbone.state_dict().items()}

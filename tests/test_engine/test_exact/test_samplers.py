@@ -69,9 +69,9 @@ def test_shuffled_passes_of_the_infinite_sampler(process):
 
 def batches(num_workers=0, **kwargs):
     """All samples of three epochs."""
+    sampler = dict(type="wavemix_mm.StatelessSampler", shuffle=False)
     loader = Runner.build_dataloader(
-        dict(batch_size=4, num_workers=num_workers, dataset=Draws(), **kwargs)
-        | dict(sampler=dict(type="wavemix_mm.StatelessSampler", shuffle=False)),
+        dict(batch_size=4, num_workers=num_workers, sampler=sampler, dataset=Draws(), **kwargs),
         seed=2,
     )
     epochs = []
