@@ -98,7 +98,8 @@ def test_damaged_files_give_one_sentence(tiny_data, damage, how):
         TorchvisionDataset("MNIST", root, dict(train=True))
     message = str(error.value)
     assert root in message and _LAYOUTS["MNIST"] in message and "docs/datasets.md" in message
-    assert "\n" not in message and "download=True" not in message
+    assert "\n" not in message and "download" not in message
+    assert how != "missing" or f"{root}: Dataset not found; expected there" in message
 
 
 def test_more_labels_than_images(tiny_data):
@@ -106,13 +107,6 @@ def test_more_labels_than_images(tiny_data):
     write_idx(Path(root, "MNIST", "raw", "train-labels-idx1-ubyte"), np.zeros(21))
     with pytest.raises(UserInputError, match="20 images and 21 labels"):
         TorchvisionDataset("MNIST", root, dict(train=True))
-
-
-def test_a_damaged_checksum_gives_one_sentence(tiny_data, monkeypatch):
-    root = tiny_data("svhn")
-    monkeypatch.setitem(tv.SVHN.split_list, "train", ["", "train_32x32.mat", "0" * 32])
-    with pytest.raises(UserInputError, match=r"not found or corrupted.*train,test.*docs/datasets"):
-        TorchvisionDataset("SVHN", root, dict(split="train"))
 
 
 def test_a_missing_folder_is_not_created(tmp_path):
