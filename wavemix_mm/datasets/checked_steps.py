@@ -113,10 +113,8 @@ class CheckedLoader(BaseTransform):
 
     def _check_file(self, path: str, results: dict) -> None:
         data = read_bytes(path, self.what, self.step.backend_args)
-        host, name = _toolbox_class(self.step), "_load_seg_map"
-        if not _loads_mmseg_label(host) or getattr(type(self.step), name) is not getattr(
-            host, name
-        ):
+        host = _toolbox_class(self.step)
+        if not _loads_mmseg_label(host) or type(self.step)._load_seg_map is not host._load_seg_map:
             check_file(data, f"{self.what} {path}")
             return
         label = decode_label(data, path, self.step.imdecode_backend)

@@ -37,16 +37,14 @@ def parse(data: bytes, path: str) -> dict:
     """
     with naming(f"annotation file {path} is not valid JSON"):
         content = json.loads(data)
-    keys = ("images", "categories")
-    lists = [
-        key for key in keys if isinstance(content, dict) and isinstance(content.get(key), list)
-    ]
-    if len(lists) == len(keys) and not isinstance(content.get("annotations") or [], list):
+    given = content if isinstance(content, dict) else {}
+    missing = [key for key in ("images", "categories") if not isinstance(given.get(key), list)]
+    if missing:
+        listed = ", ".join(missing)
+        raise BadSampleError(f"annotation file {path} has no list of {listed}: it is not COCO's.")
+    if not isinstance(given.get("annotations") or [], list):
         raise BadSampleError(f"annotation file {path}: annotations is no list.")
-    if len(lists) < len(keys):
-        missing = ", ".join(key for key in keys if key not in lists)
-        raise BadSampleError(f"annotation file {path} has no list of {missing}: it is not COCO's.")
-    return content
+    return given
 
 
 def find_faults(

@@ -108,7 +108,8 @@ class CheckedCocoDataset(CheckedDataset, CocoDataset):
         print_log(text, logger="current", level=logging.WARNING)
 
     def _check_files(self, samples: list[dict]) -> None:
-        missing = _missing_files(samples) if _is_local(self.backend_args) else []
+        is_local = (self.backend_args or {}).get("backend", "local") in ("local", "disk")
+        missing = _missing_files(samples) if is_local else []
         allowed = self.max_bad_samples if self.on_bad_sample == "skip" else 0
         if len(missing) > allowed:
             sample = missing[0]
@@ -159,10 +160,6 @@ def _index(content: dict) -> COCO:
     return coco
 
 
-def _is_local(backend_args: dict | None) -> bool:
-    return (backend_args or {}).get("backend", "local") in ("local", "disk")
-
-
 def _missing_files(samples: Iterable[dict]) -> list[dict]:
     """Return the samples without an image file. Each folder is listed once."""
     names: dict[str, set[str]] = {}
@@ -172,9 +169,8 @@ def _missing_files(samples: Iterable[dict]) -> list[dict]:
         if "://" in folder:
             continue
         if folder not in names:
-            names[folder] = (
-                set(os.listdir(folder or ".")) if os.path.isdir(folder or ".") else set()
-            )
+            is_there = os.path.isdir(folder or ".")
+            names[folder] = set(os.listdir(folder or ".")) if is_there else set()
         if name not in names[folder]:
             missing.append(sample)
     return missing

@@ -2,14 +2,11 @@
 
 from importlib.util import find_spec
 
-__all__: list[str] = []
+from wavemix_mm.datasets.transforms.class_mix import ClassMix
+from wavemix_mm.datasets.transforms.gaussian_noise import GaussianNoise
+from wavemix_mm.datasets.transforms.load_image import LoadImageFromFile
 
-if find_spec("mmcv") is not None:
-    from wavemix_mm.datasets.transforms.class_mix import ClassMix
-    from wavemix_mm.datasets.transforms.gaussian_noise import GaussianNoise
-    from wavemix_mm.datasets.transforms.load_image import LoadImageFromFile
-
-    __all__ += ["ClassMix", "GaussianNoise", "LoadImageFromFile"]
+__all__ = ["ClassMix", "GaussianNoise", "LoadImageFromFile"]
 
 if find_spec("mmseg") is not None:
     from wavemix_mm.datasets.transforms.load_annotations import LoadAnnotations
