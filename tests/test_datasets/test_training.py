@@ -14,6 +14,7 @@ TINY_MODEL = {
     "model.backbone.depth": 1,
     "model.head.in_channels": 8,
 }
+WITH_NECK = {"model.neck.in_channels": 8, "model.head.in_channels": 1024}
 
 
 @pytest.mark.parametrize(
@@ -32,12 +33,8 @@ TINY_MODEL = {
         ),
         ("tiny_imagenet", "tiny_imagenet", {}),
         ("galaxy10", "galaxy10", {"model.backbone.init_cfg": None}),
-        ("imagenet", "imagenet", {"model.neck.in_channels": 8, "model.head.in_channels": 1024}),
-        (
-            "imagenet_noaug",
-            "imagenet",
-            {"model.neck.in_channels": 8, "model.head.in_channels": 1024},
-        ),
+        ("imagenet", "imagenet", WITH_NECK),
+        ("imagenet_noaug", "imagenet", WITH_NECK),
     ],
 )
 def test_config_trains(config, data, options, tiny_data, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -29,8 +29,8 @@ class LabelCounts:
     classes: Sequence[str]
     ignore_index: int | None
     total: int
-    read: int = 0
-    counts: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
+    read: int
+    counts: np.ndarray
 
     def absent(self) -> list[str]:
         """Names of the classes that do not occur."""
@@ -85,7 +85,7 @@ def sample_labels(dataset: Any, seconds: float = 5) -> LabelCounts | None:
         return None
     numbers = [len(part) for part in parts]
     size = len(classes) if ignore_index is None else 256
-    counts = LabelCounts(classes, ignore_index, sum(numbers), counts=np.zeros(size, np.int64))
+    counts = LabelCounts(classes, ignore_index, sum(numbers), 0, np.zeros(size, np.int64))
     # multiples of the golden ratio lie evenly over a dataset, however many of them are taken
     ranks = np.concatenate([np.arange(number) * 0.6180339887498949 % 1 for number in numbers])
     starts = np.cumsum([0, *numbers])
