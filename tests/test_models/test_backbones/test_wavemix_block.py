@@ -69,21 +69,6 @@ def test_idwt_upsampling_takes_the_wavelet_of_the_mixer():
     assert block.paths[0].upsample.idwt[0].wavelet == block.token_mixer.wavelet == "db2"
 
 
-def test_dropout_works_in_training_only():
-    block = WaveMixBlock(8, levels=1, dropout=0.5)
-    x = torch.randn(1, 8, 8, 8)
-    assert not torch.equal(block(x), block(x))
-    block.eval()
-    assert torch.equal(block(x), block(x))
-
-
-@pytest.mark.parametrize("levels", [0, -1, (), (0, 1), (1, 1), (2, 3, 2), "3", 2.5, (1.5,), ("1",)])
-def test_bad_levels_are_named(levels):
-    with pytest.raises(UserInputError) as error:
-        WaveMixBlock(8, levels=levels)
-    assert f"levels={levels!r}" in str(error.value)
-
-
 @pytest.mark.parametrize("embed_dims", [0, -4, 6, 10])
 def test_bad_embed_dims_are_named(embed_dims):
     with pytest.raises(UserInputError, match=f"embed_dims={embed_dims} "):

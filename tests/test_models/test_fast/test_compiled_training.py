@@ -9,7 +9,7 @@ from mmengine.registry import HOOKS
 from torch import nn
 
 from wavemix_mm.models.backbones.wavemix import WaveMix
-from wavemix_mm.models.fast import by_size, compiled_training
+from wavemix_mm.models.fast import compiled_training
 from wavemix_mm.models.fast.compiled_training import CompiledForward
 from wavemix_mm.models.fast.haar_concat import HaarConcat
 
@@ -90,17 +90,6 @@ def test_activations_can_be_computed_again():
     assert counts[0] - counts[1] == hidden * len(network.blocks)
     for actual, expected in zip(*results, strict=True):
         torch.testing.assert_close(actual, expected)
-
-
-def test_sizes_beyond_the_bound_run_eagerly_and_one_warning_says_so(graphs, monkeypatch):
-    warnings = []
-    monkeypatch.setattr(by_size, "warn", warnings.append)
-    monkeypatch.setattr(by_size, "MAX_SIZES", 2)
-    network = build()
-    network.forward = CompiledForward(network, True, graphs.options)
-    assert_same_steps(network, build(), SIZES)
-    assert len(graphs) == 2
-    assert len(warnings) == 1 and "2 sizes" in warnings[0]
 
 
 def test_an_error_of_the_compiler_costs_no_step_and_one_warning_says_so(monkeypatch):

@@ -58,20 +58,6 @@ def test_equals_the_layers_for_every_size_folded_too(kind):
         assert torch.equal(stem(x), other(x))
 
 
-@pytest.mark.parametrize("kind", STEMS)
-def test_gradients(kind):
-    stem, in_turn = build(kind)
-    stem.double()
-    x = torch.randn(2, 3, 11, 14, dtype=torch.float64, requires_grad=True)
-    weights = torch.randn_like(stem(x))
-    for a, b in zip(
-        torch.autograd.grad((stem(x) * weights).sum(), [x, *stem.parameters()]),
-        torch.autograd.grad((in_turn(x) * weights).sum(), [x, *stem.parameters()]),
-        strict=True,
-    ):
-        torch.testing.assert_close(a, b)
-
-
 def test_product_is_computed_in_float32_under_autocast():
     first, second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 6)
     pairs = (first.weight, first.bias), (second.weight, second.bias)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from wavemix_mm.models.layers.convs import strided_conv
+from wavemix_mm.models.layers.convs import PatchConv, strided_conv
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -26,3 +26,8 @@ def test_gradients():
     tensors = torch.rand(1, 2, 7, 3), torch.rand(3, 2, 3, 3), torch.rand(3)
     tensors = [tensor.double().requires_grad_() for tensor in tensors]
     assert torch.autograd.gradcheck(lambda *args: strided_conv(*args, 2), tensors)
+
+
+def test_a_patch_convolution_pads_a_small_image_with_zeros():
+    conv, x = PatchConv(3, 8, patch_size=4), torch.randn(1, 3, 2, 3)
+    torch.testing.assert_close(conv(x), conv(F.pad(x, (0, 1, 0, 2))))

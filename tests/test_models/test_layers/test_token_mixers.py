@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS
 from torch import nn
 
 from wavemix_mm.errors import UserInputError
@@ -48,9 +48,9 @@ def kind(request):
 def make_network(kind, randomize_norms):
     """Builds a network with each mixer, as after some training."""
 
-    def make(**kwargs):
+    def make():
         mixer = dict(type=f"wavemix_mm.{kind}")
-        net = WaveMix(embed_dims=8, depth=1, levels=2, token_mixer=mixer, **kwargs)
+        net = WaveMix(embed_dims=8, depth=1, levels=2, token_mixer=mixer)
         randomize_norms(net)
         for module in net.modules():
             if isinstance(module, LiftingMixer):
@@ -58,12 +58,6 @@ def make_network(kind, randomize_norms):
         return net.eval()
 
     return make
-
-
-@pytest.mark.parametrize("scope", ["mmseg", "mmpretrain"])
-def test_is_built_under_any_scope(kind, scope):
-    init_default_scope(scope)
-    assert type(build(kind)).__name__ == kind
 
 
 @pytest.mark.parametrize("size", [(8, 6), (7, 5), (1, 1)], ids=str)
@@ -114,9 +108,9 @@ def test_block_keeps_the_size(kind, levels, upsample):
     assert has_upsampling == (stride > 1)
 
 
-def test_state_dict_and_recomputation(make_network):
+def test_state_dict(make_network):
     """All that a mixer needs is in the state dict, also after a build on the device "meta"."""
-    net = make_network(dropout=0.0)
+    net = make_network()
     x = torch.randn(2, 3, 37, 50)
     expected = net(x)[0]
     other = make_network()
@@ -126,27 +120,6 @@ def test_state_dict_and_recomputation(make_network):
         meta = make_network()
     meta.load_state_dict(net.state_dict(), strict=True, assign=True)
     assert torch.equal(meta(x)[0], expected)
-
-    grads = []
-    for with_cp in (False, True):
-        net.with_cp = with_cp
-        net.train().zero_grad()
-        net(x)[0].square().sum().backward()
-        grads.append([p.grad.clone() for p in net.parameters()])
-    torch.testing.assert_close(*grads)
-
-
-def test_compiles_without_graph_breaks(kind):
-    torch._dynamo.reset()
-    mixer = unlike_haar(build(kind))
-    compiled = torch.compile(mixer, fullgraph=True, backend="aot_eager")
-    images = torch.randn(1, 2, 7, 5)
-    results = []
-    for function in (compiled, mixer):
-        x = images.clone().requires_grad_()
-        mixed, _ = function(x)
-        results.append((mixed, *torch.autograd.grad(mixed.square().sum(), x)))
-    torch.testing.assert_close(*results)
 
 
 @pytest.mark.parametrize("kind", OTHERS, indirect=True)
