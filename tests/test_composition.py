@@ -1,34 +1,72 @@
-"""Our backbone under other heads, our head on other backbones: forward and a training step."""
+"""Our backbone under other heads: forward and a training step.
+
+More networks, our head on another backbone among them, are those of `test_baselines.py`.
+"""
 
 import pytest
 import torch
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
 from torch.optim import SGD
 
 CLASSES = 5
 SIZE = (64, 96)
+NORM = dict(type="BN")
 
 
-@pytest.fixture(autouse=True)
-def scope():
-    with DefaultScope.overwrite_default_scope("mmseg"):
-        yield
-
-
-def wavemix(**kwargs):
-    return dict(
+@pytest.mark.parametrize(
+    ("head", "out_indices"),
+    [
+        (dict(type="FCNHead", in_channels=16, channels=8), -1),
+        (
+            dict(type="SegformerHead", in_channels=[16] * 4, in_index=[0, 1, 2, 3], channels=8),
+            (0, 1, 2, 3),
+        ),
+        (
+            dict(
+                type="DepthwiseSeparableASPPHead",
+                in_channels=16,
+                in_index=1,
+                channels=8,
+                c1_in_channels=16,
+                c1_channels=4,
+                dilations=(1, 2),
+            ),
+            (0, 3),
+        ),
+    ],
+    ids=["fcn", "segformer", "aspp"],
+)
+def test_wavemix_under_mmseg_heads(head, out_indices):
+    """The gradient of a step reaches every parameter, and the step the first layer."""
+    backbone = dict(
         type="wavemix_mm.WaveMix",
         embed_dims=16,
         depth=4,
         levels=2,
         stem=dict(type="wavemix_mm.StridedStem"),
-        **kwargs,
+        out_indices=out_indices,
     )
+    head = dict(head, num_classes=CLASSES, norm_cfg=NORM)
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        model = MODELS.build(
+            dict(
+                type="EncoderDecoder",
+                backbone=backbone,
+                decode_head=head,
+                train_cfg=dict(),
+                test_cfg=dict(mode="whole"),
+            )
+        )
+    inputs = torch.rand(2, 3, *SIZE)
+    samples = []
+    for _ in range(2):
+        sample = SegDataSample(metainfo=dict(img_shape=SIZE, ori_shape=SIZE))
+        sample.gt_sem_seg = PixelData(data=torch.randint(0, CLASSES, (1, *SIZE)))
+        samples.append(sample)
+    assert model.eval()(inputs).shape[:2] == (2, CLASSES)
 
-
-def step(model, inputs, samples):
-    """One optimizer step: the gradient reaches every parameter, and the step the first layer."""
     model.train()
     before = {name: value.clone() for name, value in model.named_parameters()}
     losses = model.loss(inputs, samples)
@@ -39,99 +77,3 @@ def step(model, inputs, samples):
     assert torch.isfinite(loss)
     assert all(parameter.grad is not None for parameter in model.parameters())
     assert any(name.startswith("backbone.stem") for name in changed)
-
-
-def run_segmentor(backbone, decode_head, neck=None):
-    from mmseg.structures import SegDataSample
-
-    model = MODELS.build(
-        dict(
-            type="EncoderDecoder",
-            backbone=backbone,
-            neck=neck,
-            decode_head=dict(num_classes=CLASSES, **decode_head),
-            train_cfg=dict(),
-            test_cfg=dict(mode="whole"),
-        )
-    )
-    inputs = torch.rand(2, 3, *SIZE)
-    samples = []
-    for _ in range(2):
-        sample = SegDataSample(metainfo=dict(img_shape=SIZE, ori_shape=SIZE))
-        sample.gt_sem_seg = PixelData(data=torch.randint(0, CLASSES, (1, *SIZE)))
-        samples.append(sample)
-    logits = model.eval()(inputs)
-    assert logits.shape[:2] == (2, CLASSES)
-    step(model, inputs, samples)
-    return logits
-
-
-FOUR = dict(in_channels=[16] * 4, in_index=[0, 1, 2, 3])
-NORM = dict(type="BN")
-
-
-@pytest.mark.parametrize(
-    ("head", "neck", "out_indices"),
-    [
-        (dict(type="FCNHead", in_channels=16, channels=8, norm_cfg=NORM), None, -1),
-        (
-            dict(type="UPerHead", channels=8, norm_cfg=NORM, **FOUR),
-            dict(type="Feature2Pyramid", embed_dim=16, rescales=[4, 2, 1, 0.5], norm_cfg=NORM),
-            (0, 1, 2, 3),
-        ),
-        (
-            dict(type="UPerHead", channels=8, norm_cfg=NORM, **FOUR),
-            dict(type="MultiLevelNeck", in_channels=[16] * 4, out_channels=16),
-            (0, 1, 2, 3),
-        ),
-        (
-            dict(type="UPerHead", channels=8, norm_cfg=NORM, **FOUR),
-            dict(type="wavemix_mm.WaveletPyramid", in_channels=16, out_channels=16, num_outs=4),
-            -1,
-        ),
-        (dict(type="SegformerHead", channels=8, norm_cfg=NORM, **FOUR), None, (0, 1, 2, 3)),
-        (
-            dict(
-                type="DepthwiseSeparableASPPHead",
-                in_channels=16,
-                in_index=1,
-                channels=8,
-                c1_in_channels=16,
-                c1_channels=4,
-                dilations=(1, 2),
-                norm_cfg=NORM,
-            ),
-            None,
-            (0, 3),
-        ),
-        (dict(type="wavemix_mm.TransposedConvHead", in_channels=16, channels=4), None, -1),
-    ],
-    ids=[
-        "fcn",
-        "uper-feature2pyramid",
-        "uper-multilevel",
-        "uper-pyramid",
-        "segformer",
-        "aspp",
-        "transposed",
-    ],
-)
-def test_wavemix_under_mmseg_heads(head, neck, out_indices):
-    run_segmentor(wavemix(out_indices=out_indices), head, neck)
-
-
-CONVMIXER = dict(embed_dims=16, depth=1, patch_size=7, kernel_size=3)
-
-
-@pytest.mark.parametrize(
-    ("backbone", "channels", "stride"),
-    [
-        (dict(type="mmpretrain.ConvMixer", arch=CONVMIXER), 16, 7),
-        (dict(type="ResNetV1c", depth=18, norm_cfg=NORM), 512, 32),
-    ],
-    ids=["mmpretrain-convmixer", "mmseg-resnet"],
-)
-def test_transposed_conv_head_on_other_backbones(backbone, channels, stride):
-    head = dict(type="wavemix_mm.TransposedConvHead", in_channels=channels, channels=8)
-    logits = run_segmentor(backbone, head | dict(in_index=-1))
-    assert logits.shape[2:] == tuple(4 * (side // stride) for side in SIZE)

@@ -38,16 +38,10 @@ def config_name(path):
     return path.relative_to(ROOT / "configs").as_posix()
 
 
-def build(cfg, **head):
-    for name, value in head.items():
-        cfg.model.decode_head[name] = value
+def build(cfg, device="meta"):
     model = {k: v for k, v in cfg.model.items() if k not in ("data_preprocessor", "train_cfg")}
-    with DefaultScope.overwrite_default_scope(cfg.default_scope), torch.device("meta"):
+    with DefaultScope.overwrite_default_scope(cfg.default_scope), torch.device(device):
         return MODELS.build(model)
-
-
-def count(model):
-    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def read(path):
@@ -75,7 +69,8 @@ def test_config_builds_and_is_in_the_metafile(path):
     assert cfg.model.backbone.type == "wavemix_mm.WaveMix"
     (entry,) = [model for model in METAFILE["Models"] if model["Name"] == path.stem]
     assert ROOT / entry["Config"] == path
-    assert entry["Metadata"]["Parameters"] == count(build(cfg))
+    parameters = build(cfg).parameters()
+    assert entry["Metadata"]["Parameters"] == sum(parameter.numel() for parameter in parameters)
     assert entry["Results"][0]["Task"] == TASKS[cfg.default_scope]
 
     hooks = cfg.default_hooks
@@ -180,10 +175,8 @@ def test_model_index_lists_the_metafile():
 
 
 def test_cityscapes_is_the_best_model_of_the_paper():
+    """With the recipe of section 4.2; test_paper_table.py compares the networks of all rows."""
     cfg = read("cityscapes.py")
-    model = build(cfg, num_classes=20)
-    assert count(model) == 63_164_628
-    assert [len(block.levels) for block in model.backbone.blocks] == [4] * 16
     assert cfg.model.test_cfg.mode == "whole"
     assert cfg.model.data_preprocessor.size == (1024, 2048)
     assert cfg.model.decode_head.loss_decode.type == "wavemix_mm.SoftmaxFocalLoss"
@@ -202,15 +195,11 @@ def test_cityscapes_is_the_best_model_of_the_paper():
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters", "size"),
-    [
-        ("cityscapes_512x1024.py", 22_214_868, (512, 1024)),
-        ("cityscapes_256x512.py", 44_243_156, (256, 512)),
-    ],
+    ("name", "size"),
+    [("cityscapes_512x1024.py", (512, 1024)), ("cityscapes_256x512.py", (256, 512))],
 )
-def test_best_rows_of_table_6(name, parameters, size):
+def test_sizes_of_table_6(name, size):
     cfg = read(name)
-    assert count(build(cfg, num_classes=20)) == parameters
     assert cfg.model.data_preprocessor.size == size
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         (resize,) = (t for t in loader.dataset.pipeline if t.type == "Resize")
@@ -218,20 +207,13 @@ def test_best_rows_of_table_6(name, parameters, size):
 
 
 def test_released_architecture():
-    head = build(read("cityscapes_in1k-192-16-l3.py"), num_classes=20).decode_head
+    head = build(read("cityscapes_in1k-192-16-l3.py")).decode_head
     assert [(m.in_channels, m.out_channels) for m in head.upsamples] == [(192, 128), (128, 64)]
-    assert head.conv_seg.out_channels == 20
-
-
-def build_for_weights(cfg):
-    model = {k: v for k, v in cfg.model.items() if k != "data_preprocessor"}
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        return MODELS.build(model)
 
 
 def test_initial_weights_of_camvid():
     torch.manual_seed(0)
-    model = build_for_weights(read("camvid.py"))
+    model = build(read("camvid.py"), "cpu")
     model.init_weights()
     head = model.decode_head
     weights = (model.backbone.blocks[0].paths[0].expand, head.conv_seg, head.upsamples[0])
@@ -243,7 +225,7 @@ def test_initial_weights_of_camvid():
 
 def test_camvid_64_6_takes_the_whole_backbone_of_its_pretraining(tmp_path):
     pretraining = read("cifar10_64-6-l3_pretrain.py")
-    pretrained = build_for_weights(pretraining)
+    pretrained = build(pretraining, "cpu")
     for parameter in pretrained.parameters():
         torch.nn.init.normal_(parameter)
     file = tmp_path / "pretrained.pth"
@@ -253,7 +235,7 @@ def test_camvid_64_6_takes_the_whole_backbone_of_its_pretraining(tmp_path):
     epochs = pretraining.train_cfg.max_epochs
     assert init_cfg.checkpoint == f"work_dirs/cifar10_64-6-l3_pretrain/epoch_{epochs}.pth"
     init_cfg.checkpoint = str(file)
-    model = build_for_weights(cfg)
+    model = build(cfg, "cpu")
     model.init_weights()
     torch.testing.assert_close(
         dict(model.backbone.state_dict()), dict(pretrained.backbone.state_dict()), rtol=0, atol=0
