@@ -15,7 +15,7 @@ from mmengine.registry import DefaultScope
 
 from wavemix_mm.engine.run.start import switch_to_deploy
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.models.backbones import WaveMix
+from wavemix_mm.registry import MODELS
 
 ALL = os.environ.get("WAVEMIX_MM_ALL_SIZES") == "1"
 STEMS = dict(
@@ -55,9 +55,7 @@ def wavemix(stem="strided2", levels=4, **kwargs):
 
 
 def backbone(*args, **kwargs):
-    cfg = wavemix(*args, **kwargs)
-    cfg.pop("type")
-    return WaveMix(**cfg).eval()
+    return MODELS.build(wavemix(*args, **kwargs)).eval()
 
 
 def out_side(stem, side):

@@ -85,18 +85,9 @@ def test_arguments_of_timm():
     assert [x.shape[-1] for x in maps] == [4, 2]
     with pytest.raises(UserInputError, match="'NLC'"):
         model.forward_intermediates(images, output_fmt="NLC")
-
-
-def test_recomputing_gives_equal_gradients():
-    model = timm.create_model(SMALL, num_classes=3)
-    images = torch.rand(2, 3, 8, 8)
-    gradients = []
-    for enable in (False, True):
-        model.zero_grad()
+    for enable in (True, False):
         model.set_grad_checkpointing(enable)
-        model(images).square().sum().backward()
-        gradients.append(model.backbone.stem.conv1.weight.grad.clone())
-    torch.testing.assert_close(*gradients)
+        assert model.backbone.with_cp == enable
 
 
 def test_layer_wise_learning_rates_grow_towards_the_head():

@@ -12,6 +12,7 @@ from typing import Any
 
 from timm.layers import create_classifier
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -148,10 +149,10 @@ class WaveMixModel(nn.Module):
         """
         if output_fmt != "NCHW":
             raise UserInputError(f"output_fmt={output_fmt!r}: WaveMix returns only 'NCHW'.")
-        taken = _resolve_maps(indices)
+        taken, last = feature_take_indices(NUM_MAPS, indices)
         features = self.forward_features(x)
         maps = [features]
-        for _ in range(max(taken)):
+        for _ in range(last):
             maps.append(F.avg_pool2d(maps[-1], 2, ceil_mode=True))
         maps = [maps[i] for i in taken]
         return maps if intermediates_only else (features, maps)
@@ -167,7 +168,7 @@ class WaveMixModel(nn.Module):
             self.neck = None
             self.head_hidden_size = self.num_features
             self.reset_classifier(0)
-        return _resolve_maps(indices)
+        return feature_take_indices(NUM_MAPS, indices)[0]
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each block in the backward pass instead of storing its activations."""
@@ -177,18 +178,6 @@ class WaveMixModel(nn.Module):
         """Return patterns that group the parameters by block, for layer-wise learning rates."""
         blocks = r"^backbone\.blocks\.(\d+)" if not coarse else r"^backbone\.blocks"
         return dict(stem=r"^backbone\.stem", blocks=[(blocks, None), (r"^neck", (99999,))])
-
-    def no_weight_decay(self) -> set[str]:
-        """Return no name: the paper decays all weights."""
-        return set()
-
-
-def _resolve_maps(indices: int | Sequence[int] | None) -> list[int]:
-    """Return which maps timm's `indices` name: all for None, the last n for an int n."""
-    every = range(NUM_MAPS)
-    if indices is None or isinstance(indices, int):
-        return list(every[-(indices or NUM_MAPS) :])
-    return [every[i] for i in indices]
 
 
 def _fit(state_dict: dict[str, Tensor], model: WaveMixModel) -> dict[str, Tensor]:

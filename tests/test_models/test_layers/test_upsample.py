@@ -3,24 +3,17 @@ import torch
 from torch.nn import functional as F
 
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.models.layers.upsample import UPSAMPLES, build_upsample
+from wavemix_mm.models.layers.upsample import build_upsample
 from wavemix_mm.models.layers.wavelet import DWT2d
 
 
 @pytest.mark.parametrize("stride", [2, 4, 8])
 @pytest.mark.parametrize("size", [(3, 5), (1, 1)], ids=str)
-@pytest.mark.parametrize("kind", UPSAMPLES)
-def test_shape(kind, size, stride):
-    layer = build_upsample(kind, in_channels=64, out_channels=6, stride=stride)
-    out = layer(torch.randn(2, 64, *size))
-    assert out.shape == (2, 6, stride * size[0], stride * size[1])
-
-
 @pytest.mark.parametrize("kind", ["bilinear", "bicubic"])
-def test_interpolation(kind):
-    x = torch.randn(1, 8, 3, 5)
-    expected = F.interpolate(x, scale_factor=2, mode=kind, align_corners=False)
-    torch.testing.assert_close(build_upsample(kind, 8, 8)(x), expected)
+def test_interpolation(kind, size, stride):
+    x = torch.randn(1, 8, *size)
+    expected = F.interpolate(x, scale_factor=stride, mode=kind, align_corners=False)
+    torch.testing.assert_close(build_upsample(kind, 8, 8, stride)(x), expected)
 
 
 @pytest.mark.parametrize(

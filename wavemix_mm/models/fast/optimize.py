@@ -81,9 +81,9 @@ def apply(model: nn.Module, ways: Ways) -> None:
             if hasattr(module, "switch_to_deploy"):
                 module.switch_to_deploy()
     outer = [part for name, part in _named_parts(model) if "head" in name] or parts[-1:]
+    out_dtype = next(model.parameters()).dtype
     for part in parts:
-        out_dtype = _weight_dtype(model) if part in outer else None
-        part.forward = FastForward(part, ways, out_dtype)
+        part.forward = FastForward(part, ways, out_dtype if part in outer else None)
         part.register_load_state_dict_pre_hook(_check_keys)
     for part in parts:
         part.requires_grad_(False).to(ways.dtype)
@@ -115,10 +115,6 @@ def _named_parts(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def _find_parts(model: nn.Module) -> list[nn.Module]:
     return [part for _, part in _named_parts(model)] or [model]
-
-
-def _weight_dtype(model: nn.Module) -> torch.dtype:
-    return next(model.parameters()).dtype
 
 
 def _check_keys(
