@@ -8,10 +8,7 @@ import pytest
 import torch
 from mmengine.dataset import ConcatDataset, RepeatDataset
 from mmengine.logging import MMLogger
-from mmengine.registry import DefaultScope
 from processes import run_in_processes
-
-pytest.importorskip("mmpretrain")
 
 from wavemix_mm.datasets import CustomDataset
 from wavemix_mm.engine.hooks import BadSampleHook
@@ -34,13 +31,12 @@ def run(folder):
     """Each process takes every second sample; returns the error and what the log gets."""
     torch.distributed.init_process_group("gloo")
     rank = torch.distributed.get_rank()
-    with DefaultScope.overwrite_default_scope("mmpretrain"):
-        dataset = CustomDataset(
-            data_root=str(folder),
-            pipeline=[dict(type="LoadImageFromFile")],
-            on_bad_sample="skip",
-            max_bad_samples=1,
-        )
+    dataset = CustomDataset(
+        data_root=str(folder),
+        pipeline=[dict(type="mmpretrain.LoadImageFromFile")],
+        on_bad_sample="skip",
+        max_bad_samples=1,
+    )
     loader = SimpleNamespace(dataset=dataset)
     logger = MMLogger("run", log_file=str(folder.parent / f"{rank}.log"))
     runner = SimpleNamespace(train_dataloader=loader, logger=logger, epoch=0)
@@ -73,7 +69,6 @@ def found(dataset):
 
 
 def test_datasets_are_found_inside_wrappers(folder):
-    with DefaultScope.overwrite_default_scope("mmpretrain"):
-        skip, stop = (CustomDataset(str(folder), on_bad_sample=how) for how in ("skip", "stop"))
+    skip, stop = (CustomDataset(str(folder), on_bad_sample=how) for how in ("skip", "stop"))
     assert found(RepeatDataset(skip, 2)) == found(ConcatDataset([stop, skip])) == [skip]
     assert found(stop) == found([1, 2]) == []

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import tiny_run
 import torch
-from mmengine.evaluator import BaseMetric
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
-from mmengine.registry import METRICS, OPTIM_WRAPPERS
+from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.runner import Runner
 from mmengine.runner._flexible_runner import FlexibleRunner
 from tiny_run import assert_same_state, config, iteration_based, train
@@ -90,25 +89,15 @@ def test_same_files_as_the_plain_hook(tmp_path, monkeypatch, hook, overrides):
 
 
 def test_several_best_checkpoints(tmp_path):
-    @METRICS.register_module(name="CheckpointTestScores", force=True)
-    class Scores(BaseMetric):
-        count = 0
-
-        def process(self, data_batch, data_samples):
-            self.results.append(0)
-
-        def compute_metrics(self, results):
-            Scores.count += 1
-            return dict(rising=Scores.count, falling=10 - Scores.count, noise=Scores.count == 2)
-
-    hook = dict(save_best=["rising", "noise", "falling"], rule=["greater", "greater", "less"])
-    hook["max_keep_ckpts"] = 1
-    cfg = config(tmp_path, hook, scores=[], val_evaluator=dict(type="CheckpointTestScores"))
-    train(cfg)
+    scores = dict(rising=[1, 2, 3, 4], noise=[0, 1, 0, 0], falling=[9, 8, 7, 6])
+    metrics = [dict(type="TinyRunScore", name=name, scores=scores[name]) for name in scores]
+    hook = dict(max_keep_ckpts=1, rule=["greater", "greater", "less"])
+    hook["save_best"] = [f"tiny/{name}" for name in scores]
+    train(config(tmp_path, hook, scores=[], val_evaluator=metrics))
     assert checkpoints(tmp_path) == [
-        "best_falling_epoch_4.pth",
-        "best_noise_epoch_2.pth",
-        "best_rising_epoch_4.pth",
+        "best_tiny_falling_epoch_4.pth",
+        "best_tiny_noise_epoch_2.pth",
+        "best_tiny_rising_epoch_4.pth",
         "epoch_4.pth",
     ]
 
@@ -303,28 +292,25 @@ def test_validation_that_was_prevented_comes_first(tmp_path, monkeypatch, by_epo
     assert resumed.message_hub.get_info("best_score") == 9
 
 
-def test_validation_that_has_ended_does_not_come_again(tmp_path):
+@pytest.mark.parametrize(
+    ("hook", "options", "killed_at", "newest", "scores", "left"),
+    [
+        # it has ended
+        (BEST, {}, 10, "epoch_2.pth", [2, 1], [0, 3]),
+        # the epoch has none
+        ({}, dict(train_cfg=dict(by_epoch=True, max_epochs=4, val_interval=3)), 6, "epoch_1.pth",
+         [1], [1, 2]),
+        # the middle of an epoch
+        (BEST | dict(by_epoch=False, interval=2), {}, 11, "iter_10.pth", [2, 1], [0, 3]),
+    ],
+)  # fmt: skip
+def test_validation_that_is_not_due(tmp_path, hook, options, killed_at, newest, scores, left):
     with pytest.raises(Killed):
-        train(config(tmp_path, BEST, scores=[2, 1]), {10: kill})
-    resumed = resume(tmp_path, BEST, scores=[0, 3])  # of epochs 3 and 4
-    assert resumed.message_hub.get_info("best_score") == 3
+        train(config(tmp_path, hook, scores=scores, **options), {killed_at: kill})
+    assert pointer(tmp_path) == newest
+    resumed = resume(tmp_path, hook, scores=left, **options)
     assert not resumed.val_evaluator.metrics[0].scores
-
-
-def test_validation_that_is_not_due(tmp_path):
-    """Not in an epoch without one, nor for a checkpoint from the middle of an epoch."""
-    options = dict(train_cfg=dict(by_epoch=True, max_epochs=4, val_interval=3))
-    with pytest.raises(Killed):
-        train(config(tmp_path, scores=[1], **options), {6: kill})
-    resumed = resume(tmp_path, scores=[1, 2], **options)
-    assert not resumed.val_evaluator.metrics[0].scores
-
-    hook = dict(by_epoch=False, interval=2)
-    with pytest.raises(Killed):
-        train(config(tmp_path / "b", hook, scores=[1, 2, 3, 4]), {11: kill})
-    assert pointer(tmp_path / "b") == "iter_10.pth"
-    resumed = resume(tmp_path / "b", hook, scores=[3, 4])
-    assert not resumed.val_evaluator.metrics[0].scores
+    assert resumed.message_hub.get_info("best_score") == (3 if "save_best" in hook else None)
 
 
 def test_no_metrics(tmp_path):
