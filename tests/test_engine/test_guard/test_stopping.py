@@ -37,22 +37,15 @@ def ask(name="SIGTERM"):
 
 
 def stopped(cfg, events) -> None:
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(SystemExit) as caught:
         train(cfg, events)
     assert caught.value.code == EXIT_STOPPED == 75
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def meta(path):
     return read_checkpoint(str(path))["meta"]
-
-
-def test_stops_after_the_iteration(tmp_path):
-    before = signal.getsignal(signal.SIGINT)
-    stopped(config(tmp_path, dict(max_keep_ckpts=1)), {6: ask("SIGINT")})
-    assert Path((tmp_path / "last_checkpoint").read_text()) == tmp_path / "interrupted.pth"
-    saved = meta(tmp_path / "interrupted.pth")
-    assert (saved["epoch"], saved["iter"]) == (1, 6)
-    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.parametrize("stop_at", [6, 8, 16])
@@ -87,8 +80,9 @@ def test_stops_at_the_end_of_the_step_with_accumulation(tmp_path):
         type="OptimWrapper", optimizer=dict(type="AdamW", lr=0.01), accumulative_counts=3
     )
     straight = train(config(tmp_path / "a", optim_wrapper=wrapper))
-    stopped(config(tmp_path / "b", optim_wrapper=wrapper), {7: ask()})
-    assert meta(tmp_path / "b" / "interrupted.pth")["iter"] == 9  # in the next epoch
+    stopped(config(tmp_path / "b", optim_wrapper=wrapper), {7: ask("SIGINT")})
+    saved = meta(tmp_path / "b" / "interrupted.pth")
+    assert (saved["epoch"], saved["iter"]) == (2, 9)  # in the next epoch
     assert_same_state(straight, train(config(tmp_path / "b", optim_wrapper=wrapper, resume=True)))
 
 
@@ -204,15 +198,17 @@ def test_outside_of_the_main_thread_signals_are_left_alone():
 # Several processes
 
 
-def stop_one(folder):
-    """Train; the signal comes to the second process alone."""
-    rank = int(os.environ["RANK"])
+def distributed_config(folder, hook, **options):
     torch.distributed.init_process_group("gloo")
     wrapper = dict(type="MMDistributedDataParallel", device_ids=None)
-    options = iteration_based(16) | dict(launcher="pytorch", model_wrapper_cfg=wrapper)
-    cfg = config(folder, dict(by_epoch=False, interval=8), **options)
+    return config(folder, hook, launcher="pytorch", model_wrapper_cfg=wrapper, **options)
+
+
+def stop_one(folder):
+    """Train; the signal comes to the second process alone."""
+    cfg = distributed_config(folder, dict(by_epoch=False, interval=8), **iteration_based(16))
     try:
-        train(cfg, {2: ask()} if rank == 1 else {})
+        train(cfg, {2: ask()} if os.environ["RANK"] == "1" else {})
     except SystemExit as error:
         return error.code
 
@@ -224,12 +220,9 @@ def test_all_processes_stop_after_the_same_iteration(tmp_path):
 
 def fail_one(folder):
     """Train where the first process cannot write; the others hear of it."""
-    torch.distributed.init_process_group("gloo")
-    wrapper = dict(type="MMDistributedDataParallel", device_ids=None)
     hook = dict(out_dir=str(folder / "out"), max_failures=2)
-    cfg = config(folder / "run", hook, launcher="pytorch", model_wrapper_cfg=wrapper)
     try:
-        train(cfg)
+        train(distributed_config(folder / "run", hook))
     except UserInputError as error:
         return str(error)
 
