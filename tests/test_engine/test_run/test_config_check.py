@@ -39,6 +39,9 @@ def texts(options, name="camvid", **datasets):
 
 
 SLIDE = {"model.test_cfg.mode": "slide"}
+BEST = "default_hooks.checkpoint.save_best"
+LOSS = "model.decode_head.loss_decode"
+CROSS_ENTROPY = dict(_delete_=True, type="CrossEntropyLoss")
 
 
 @pytest.mark.parametrize(
@@ -51,15 +54,15 @@ SLIDE = {"model.test_cfg.mode": "slide"}
         ("camvid", {"model.backbone.in_channels": 4}, "data_preprocessor.mean has 3 values"),
         ("camvid", {"val_evaluator.ignore_index": 255}, "=255 in the evaluator IoUMetric, but"),
         ("camvid", {"model.data_preprocessor.seg_pad_val": 255}, "seg_pad_val=255"),
-        ("camvid", {"default_hooks.checkpoint.save_best": "mDice"}, "save_best='mDice', but"),
+        ("camvid", {BEST: "mDice"}, "save_best='mDice', but"),
         ("camvid", SLIDE | {"model.test_cfg.stride": (400, 400)}, "is greater than crop_size"),
         ("camvid", SLIDE | {"model.test_cfg.stride": None}, "needs stride="),
         ("camvid", {"train_cfg.max_epochs": 2}, "PolyLR begins at 3, but max_epochs=2"),
         ("cifar10", {"val_evaluator.topk": (1, 50)}, "has only 10 classes"),
-        ("cifar10", {"default_hooks.checkpoint.save_best": "mIoU"}, "are accuracy/top1"),
+        ("cifar10", {BEST: "mIoU"}, "are accuracy/top1"),
         ("imagenet", {"model.head.num_classes": 9}, "=9, but data_preprocessor.num_classes=1000"),
         ("imagenet", {"model.head.loss.num_classes": 9}, "its LabelSmoothLoss has num_classes=9"),
-        ("imagenet", {"model.head.loss": dict(_delete_=True, type="CrossEntropyLoss")},
+        ("imagenet", {"model.head.loss": CROSS_ENTROPY},
          "mixes labels, but CrossEntropyLoss of model.head takes none"),
     ],
 )  # fmt: skip
@@ -69,33 +72,24 @@ def test_contradictions(name, options, expected):
 
 
 @pytest.mark.parametrize(
-    "loss",
+    ("name", "options"),
     [
-        dict(_delete_=True, type="CrossEntropyLoss", use_sigmoid=True),
-        dict(_delete_=True, type="mmseg.LovaszLoss", reduction="none"),
-        [dict(type="mmseg.DiceLoss"), dict(type="wavemix_mm.SoftmaxFocalLoss")],
+        ("camvid", {LOSS: CROSS_ENTROPY | dict(use_sigmoid=True)}),
+        ("camvid", {LOSS: dict(_delete_=True, type="mmseg.LovaszLoss", reduction="none")}),
+        ("camvid", {LOSS: [dict(type="mmseg.DiceLoss"), dict(type="wavemix_mm.SoftmaxFocalLoss")]}),
+        # losses that take mixed labels
+        ("imagenet", {"model.head.loss": CROSS_ENTROPY | dict(use_soft=True)}),
+        ("imagenet", {"model.head.loss": CROSS_ENTROPY | dict(use_sigmoid=True)}),
+        # metrics, some of which are known only after a validation
+        ("camvid", {BEST: "mDice", "val_evaluator.iou_metrics": ["mIoU", "mDice", "mFscore"]}),
+        ("camvid", {BEST: "IoU.car", "val_evaluator.type": "wavemix_mm.PerClassIoUMetric"}),
+        ("camvid", {BEST: "mDice", "val_evaluator": [dict(type="mmengine.DumpResults",
+                                                          out_file_path="a.pkl")]}),
+        ("cifar10", {BEST: "accuracy/top1_thr-0.50", "val_evaluator.thrs": (0.1, 0.5)}),
     ],
-    ids=str,
-)
-def test_other_losses_contradict_nothing(loss):
-    assert texts({"model.decode_head.loss_decode": loss}) == []
-
-
-def test_soft_labels_need_a_loss_that_takes_them():
-    for option in ("use_soft", "use_sigmoid"):
-        loss = dict(_delete_=True, type="CrossEntropyLoss") | {option: True}
-        assert texts({"model.head.loss": loss}, "imagenet") == []
-
-
-def test_metrics_that_are_known_only_after_a_validation():
-    options = {"default_hooks.checkpoint.save_best": "mDice"}
-    assert texts(options | {"val_evaluator.iou_metrics": ["mIoU", "mDice", "mFscore"]}) == []
-    metric = dict(type="wavemix_mm.PerClassIoUMetric", ignore_index=11)
-    assert texts({"default_hooks.checkpoint.save_best": "IoU.car", "val_evaluator": metric}) == []
-    unknown = [dict(type="mmengine.DumpResults", out_file_path="a.pkl")]
-    assert texts(options | {"val_evaluator": unknown}) == []
-    assert texts({"default_hooks.checkpoint.save_best": "accuracy/top1_thr-0.50",
-                  "val_evaluator.thrs": (0.1, 0.5)}, "cifar10") == []  # fmt: skip
+)  # fmt: skip
+def test_no_contradiction(name, options):
+    assert texts(options, name) == []
 
 
 def test_early_stopping_needs_a_metric_that_there_is():

@@ -42,14 +42,6 @@ def test_from_the_newest_or_a_given_checkpoint(work_dir):
     assert resumed(work_dir, None, resume=False, load_from="a.pth") == (False, "a.pth")
 
 
-def test_damaged_checkpoint_is_named(work_dir, capsys):
-    (work_dir / "epoch_2.pth").write_bytes(b"")
-    assert resumed(work_dir, "auto") == (True, str(work_dir / "epoch_1.pth"))
-    message = capsys.readouterr().err
-    assert message.count("\n") == 1
-    assert "epoch_2.pth: it is empty" in message and "resuming from " in message
-
-
 def test_damaged_checkpoint_that_was_asked_for(work_dir):
     sidecar(work_dir / "epoch_2.pth").write_text("0" * 64 + "  epoch_2.pth\n")
     with pytest.raises(UserInputError, match=r"epoch_2\.pth is damaged: its SHA-256 is not"):

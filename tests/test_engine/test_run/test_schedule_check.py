@@ -3,14 +3,15 @@
 import pytest
 from mmengine.config import Config
 
-from wavemix_mm.engine.run.schedule_check import find_schedule_errors
+from wavemix_mm.engine.run import schedule_check
 
 SWITCH = dict(type="wavemix_mm.SwitchOptimizerHook", last_epochs=4)
 
 
 def found(num_samples=None, **config):
     cfg = Config(dict(train_cfg=dict(max_epochs=10)) | config)
-    return [(finding.text, finding.is_error) for finding in find_schedule_errors(cfg, num_samples)]
+    findings = schedule_check.find_schedule_errors(cfg, num_samples)
+    return [(finding.text, finding.is_error) for finding in findings]
 
 
 @pytest.mark.parametrize(
@@ -100,24 +101,25 @@ def test_validation(train_cfg, expected):
 
 
 @pytest.mark.parametrize(
-    ("num_samples", "drop_last", "expected"),
-    [(0, False, 1), (3, True, 3), (3, False, None), (4, True, None)],
+    ("num_samples", "processes", "drop_last", "expected"),
+    [
+        (0, 1, False, 1),
+        (3, 1, True, 3),
+        (3, 1, False, None),
+        (4, 1, True, None),
+        (6, 2, True, 3),
+        (7, 2, True, None),  # one is taken twice
+    ],
 )
-def test_no_batch(num_samples, drop_last, expected):
+def test_no_batch(num_samples, processes, drop_last, expected, monkeypatch):
+    monkeypatch.setattr(schedule_check, "get_world_size", lambda: processes)
     texts = found(num_samples, train_dataloader=dict(batch_size=4, drop_last=drop_last))
     if expected is None:
         assert texts == []
     else:
         ((text, is_error),) = texts
+        each = " in each of 2 processes" if processes == 2 else ""
         assert is_error and text == (
-            f"train_dataloader has no batch: {num_samples} images, batch_size=4 and drop_last="
-            f"{drop_last}. Set batch_size to at most {expected}."
+            f"train_dataloader has no batch: {num_samples} images, batch_size=4{each} and "
+            f"drop_last={drop_last}. Set batch_size to at most {expected}."
         )
-
-
-def test_batches_of_several_processes(monkeypatch):
-    monkeypatch.setattr("wavemix_mm.engine.run.schedule_check.get_world_size", lambda: 2)
-    loader = dict(batch_size=4, drop_last=True)
-    assert found(7, train_dataloader=loader) == []  # one is taken twice
-    ((text, _),) = found(6, train_dataloader=loader)
-    assert "batch_size=4 in each of 2 processes and drop_last=True. Set batch_size to at" in text
