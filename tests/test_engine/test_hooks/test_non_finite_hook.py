@@ -57,7 +57,6 @@ def make_runner(work_dir, bad=(), epochs=1, hook=None, wrapper=None, hooks=(), *
         ),
         train_cfg=dict(by_epoch=True, max_epochs=epochs),
         optim_wrapper=dict(optimizer=optimizer) | (wrapper or {}),
-        param_scheduler=kwargs.pop("param_scheduler", None),
         custom_hooks=[*custom, *hooks],
         experiment_name=f"{work_dir}_{epochs}",  # mmengine keeps one Runner for each
         **kwargs,

@@ -266,9 +266,11 @@ def test_killed_before_the_removal(tmp_path, monkeypatch):
 
 
 def test_falls_back_to_the_one_before_and_says_so(tmp_path, capsys):
-    straight = train(config(tmp_path, max_epochs=3))
-    (tmp_path / "epoch_3.pth").write_bytes(b"")
-    resumed = resume(tmp_path, max_epochs=3)
+    hook = dict(out_dir=str(tmp_path / "out"))
+    straight = train(config(tmp_path / "run", hook, max_epochs=3))
+    (tmp_path / "out" / "run" / "epoch_3.pth").write_bytes(b"")
+    (tmp_path / "run" / "last_checkpoint").unlink()  # it would lead to the folder
+    resumed = resume(tmp_path / "run", hook, max_epochs=3)
     assert "epoch_3.pth: it is empty; resuming from" in capsys.readouterr().err
     assert_same_state(straight, resumed)
     assert checkpoints(tmp_path) == [f"epoch_{i}.pth" for i in (1, 2, 3)]

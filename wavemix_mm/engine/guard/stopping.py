@@ -21,8 +21,6 @@ from mmengine.runner import Runner
 from torch import distributed as torch_dist
 from torch.utils.data import DataLoader
 
-from wavemix_mm.errors import UserInputError
-
 EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: to be started again
 
 
@@ -91,19 +89,6 @@ class StopRequest:
         for _, work in known:
             work.wait()
         return any(answer.item() for answer, _ in known)
-
-
-def check_signals(owner: object, names: Any) -> None:
-    """Check the argument ``stop_signals`` of a hook.
-
-    Raises:
-        UserInputError: If it is not a list of names of signals.
-    """
-    if isinstance(names, str) or any(name not in signal.Signals.__members__ for name in names):
-        raise UserInputError(
-            f"{type(owner).__name__}: stop_signals={names!r} is not a list of names of signals, "
-            "such as SIGTERM."
-        )
 
 
 def protect_workers(loader: DataLoader) -> None:

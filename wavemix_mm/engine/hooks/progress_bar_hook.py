@@ -34,8 +34,6 @@ class _Bars(Progress):
     def write(self, text: str) -> None:
         self.console.print(Text.from_ansi(text.rstrip("\n")), soft_wrap=True)
 
-    def flush(self) -> None: ...
-
 
 @HOOKS.register_module()
 class ProgressBarHook(Hook):

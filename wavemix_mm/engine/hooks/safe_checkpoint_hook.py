@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,7 @@ from wavemix_mm.engine.checkpoints.files import find_checkpoint, temporary_files
 from wavemix_mm.engine.checkpoints.writer import CheckpointWriter, publish
 from wavemix_mm.engine.exact.progress import is_step_done, is_validation_due
 from wavemix_mm.engine.exact.schedule import changes_of_schedule, samples_seen_again
-from wavemix_mm.engine.guard.stopping import (
-    EXIT_STOPPED,
-    StopRequest,
-    check_signals,
-    protect_all_workers,
-)
+from wavemix_mm.engine.guard.stopping import EXIT_STOPPED, StopRequest, protect_all_workers
 from wavemix_mm.engine.messages import check_integers
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.registry import HOOKS
@@ -78,7 +74,12 @@ class SafeCheckpointHook(CheckpointHook):
         super().__init__(*args, **kwargs)
         check_integers(self, 1, max_failures=max_failures)
         check_integers(self, -1, interval=self.interval, max_keep_ckpts=self.max_keep_ckpts)
-        check_signals(self, stop_signals)
+        signals = signal.Signals.__members__
+        if isinstance(stop_signals, str) or any(name not in signals for name in stop_signals):
+            raise UserInputError(
+                f"{type(self).__name__}: stop_signals={stop_signals!r} is not a list of names of "
+                "signals, such as SIGTERM."
+            )
         self.stop_signals = stop_signals
         self._writer = CheckpointWriter(max_failures)
         self._stop: StopRequest | None = None  # while training
@@ -88,7 +89,10 @@ class SafeCheckpointHook(CheckpointHook):
     def before_run(self, runner: Runner) -> None:
         """Find the checkpoint to resume from if the config has ``resume=True`` alone."""
         if runner._resume is True and runner._load_from is None:
-            newest = find_checkpoint(runner.work_dir, str(self._folder(runner)))
+            # the folder that ``out_dir`` becomes in ``before_train``
+            name = os.path.basename(runner.work_dir.rstrip(os.sep))
+            folders = [os.path.join(self.out_dir, name)] if self.out_dir else []
+            newest = find_checkpoint(runner.work_dir, *folders)
             runner._resume = newest is not None
             runner._load_from = str(newest) if newest else None
 
@@ -281,12 +285,6 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _path(self, step: int) -> Path:
         return Path(self.out_dir, self.filename_tmpl.format(step))
-
-    def _folder(self, runner: Runner) -> Path:
-        """Return the folder that ``out_dir`` becomes in ``before_train``."""
-        if self.out_dir in (None, runner.work_dir):
-            return Path(runner.work_dir)
-        return Path(self.out_dir, os.path.basename(runner.work_dir.rstrip(os.sep)))
 
 
 def _meta_after_validation(runner: Runner) -> dict[str, Any]:

@@ -59,7 +59,10 @@ class StatelessSeedHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """On resume, set the sampler to its seed and place."""
         loader = runner.train_dataloader
-        self._sampler = _stateless_sampler(loader)
+        # a loader with a batch sampler from the config keeps the sampler there
+        sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
+        is_stateless = isinstance(sampler, StatelessSampler | StatelessInfiniteSampler)
+        self._sampler = sampler if is_stateless else None
         if self._sampler is None:
             return
         iter_based = isinstance(runner.train_loop, IterBasedTrainLoop)
@@ -117,9 +120,3 @@ class StatelessSeedHook(Hook):
                 f"{type(self._sampler).__name__} takes torch's BatchSampler only, since it counts "
                 "samples by batches of equal size."
             )
-
-
-def _stateless_sampler(loader: DataLoader) -> Any:
-    # a loader with a batch sampler from the config keeps the sampler there
-    sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
-    return sampler if isinstance(sampler, StatelessSampler | StatelessInfiniteSampler) else None
