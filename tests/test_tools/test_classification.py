@@ -38,19 +38,25 @@ test_cfg = dict()
 """
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A config, and the checkpoint of one epoch over four images of two classes."""
-    folder = tmp_path_factory.mktemp("classification")
+def write_config(path):
+    """Write a config, and beside it the data: four images of two classes."""
+    data = path.parent / "data"
     for label, name in enumerate(("dark", "light")):
-        (folder / "data" / name).mkdir(parents=True)
+        (data / name).mkdir(parents=True)
         for i in range(2):
             image = np.full((16, 16, 3), 200 * label + i, np.uint8)
             # mmpretrain names painted images after the file alone, without its folder
-            cv2.imwrite(str(folder / "data" / name / f"{name}{i}.png"), image)
+            cv2.imwrite(str(data / name / f"{name}{i}.png"), image)
     model = ROOT / "configs" / "_base_" / "models" / "wavemix_cls_small.py"
+    path.write_text(CONFIG.format(model=str(model), data=str(data)))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A config, and its checkpoint after one epoch."""
+    folder = tmp_path_factory.mktemp("classification")
     config = folder / "tiny.py"
-    config.write_text(CONFIG.format(model=str(model), data=str(folder / "data")))
+    write_config(config)
     run_main("train", config, "--work-dir", folder / "w")
     return config, folder / "w" / "epoch_1.pth"
 

@@ -2,27 +2,15 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import compare
-import cv2
-import numpy as np
 import pytest
-import torch
 from comparing import runs
-from test_classification import CONFIG
+from test_classification import write_config
 from test_measuring import read_rows
-from test_train import run_main
-
-from wavemix_mm.engine.checkpoints.loading import read_state_dict
-
-ROOT = Path(__file__).resolve().parents[2]
-TOOL = ROOT / "tools" / "analysis_tools" / "compare.py"
+from test_stop import run_until_saved
+from test_train import assert_same_weights, run_main, scalars
 
 EPOCHS = 12
 OPTIONS = [
@@ -44,28 +32,18 @@ def start_here(arguments, lock, threads):
 def finished(tmp_path_factory, config_text):
     """A comparison of one config that SIGTERM stopped on its way, and that went on."""
     folder = tmp_path_factory.mktemp("compare")
-    config, log, out = folder / "good.py", folder / "log", folder / "out"
+    config, out = folder / "good.py", folder / "out"
     config.write_text(config_text)
     run = out / "good" / "seed_0"
     arguments = [str(config), "--out", str(out), "--epochs", str(EPOCHS), *OPTIONS]
-    with log.open("wb") as file:
-        command = [sys.executable, str(TOOL), *arguments]
-        process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
-    try:
-        limit = time.monotonic() + 120
-        while not (run / "train" / "last_checkpoint").exists():
-            assert process.poll() is None and time.monotonic() < limit, log.read_text()
-            time.sleep(0.02)
-        process.send_signal(signal.SIGTERM)  # to the comparison alone
-        status = process.wait(60)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-    text = log.read_text()
+    # os.kill: the comparison alone gets the signal
+    status, log = run_until_saved(
+        run / "train", folder / "log", os.kill, "analysis_tools/compare.py", *arguments
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "_start", start_here)
         compare.main(arguments)
-    return SimpleNamespace(folder=out, run=run, arguments=arguments, status=status, log=text)
+    return SimpleNamespace(folder=out, run=run, arguments=arguments, status=status, log=log)
 
 
 def test_a_stop_ends_the_training_and_exits_with_75(finished):
@@ -81,13 +59,10 @@ def test_the_result_is_the_same_as_without_the_stop(finished, tmp_path):
     run_main("train", finished.run / "config.py", "--work-dir", tmp_path)
     name = f"epoch_{EPOCHS}.pth"
     assert [path.name for path in (finished.run / "train").glob("*.pth")] == [name]
-    expected = read_state_dict(str(tmp_path / name))
-    resumed = read_state_dict(str(finished.run / "train" / name))
-    assert all(torch.equal(expected[key], resumed[key]) for key in expected)
-    lines = next(tmp_path.glob("*/vis_data/scalars.json")).read_text().splitlines()
-    validation = next(line for line in map(json.loads, lines) if "mIoU" in line)
+    assert_same_weights(tmp_path / name, finished.run / "train" / name)
+    (miou,) = scalars(tmp_path, "mIoU")
     (good,) = read_rows(finished.folder / "results.csv")
-    assert float(good["mIoU"]) == pytest.approx(validation["mIoU"]) and validation["mIoU"] > 0
+    assert float(good["mIoU"]) == pytest.approx(miou) and miou > 0
     assert (good["model"], good["seed"], good["note"]) == ("good", "0", "")
     assert (int(good["epochs"]), int(good["iterations"])) == (EPOCHS, 2 * EPOCHS)
     assert 0 < float(good["minutes"]) < 1 and "IoU.sky" in good and good["size"] == "32x48"
@@ -113,17 +88,10 @@ def test_a_second_start_trains_nothing(finished, capfd):
 def test_minutes(tmp_path, monkeypatch, capfd):
     """Two classifiers; the second fails when its epoch is timed."""
     monkeypatch.setattr(runs, "_start", start_here)
-    for name in ("dark", "light"):
-        (tmp_path / "data" / name).mkdir(parents=True)
-        for i in range(2):
-            image = np.full((16, 16, 3), 200 * (name == "light") + i, np.uint8)
-            cv2.imwrite(str(tmp_path / "data" / name / f"{i}.png"), image)
-    base = ROOT / "configs" / "_base_"
-    model, runtime = base / "models" / "wavemix_cls_small.py", base / "classification_runtime.py"
-    text = CONFIG.format(model=str(model), runtime=str(runtime), data=str(tmp_path / "data"))
     good, other, out = (tmp_path / name for name in ("good.py", "other.py", "out"))
-    good.write_text(text)
-    other.write_text(f"{text}\noptim_wrapper['optimizer']['type'] = 'NoSuch'\n")
+    write_config(good)
+    text = f"{good.read_text()}\noptim_wrapper['optimizer']['type'] = 'NoSuch'\n"
+    other.write_text(text)
     words = [str(good), str(other), "--seeds", "3", "--out", str(out), "--size", "16", *OPTIONS]
     with pytest.raises(SystemExit, match="not done:\n  other: error: config .*other/probe"):
         compare.main([*words, "--minutes", "1e-4"])

@@ -1,6 +1,5 @@
 """Two processes: equal to one, stopped, killed and restarted; FSDP. All on a CPU, with gloo."""
 
-import json
 import os
 import shutil
 import signal
@@ -13,7 +12,14 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from processes import free_port, run_in_processes, start_in_processes
-from test_train import ROOT, load_tool, run_main, weights
+from test_train import (
+    ROOT,
+    assert_close_weights,
+    assert_same_weights,
+    load_tool,
+    run_main,
+    scalars,
+)
 
 # Group norm does not depend on how a batch is split. A quarter of the labels is ignored.
 GROUP_NORM = """
@@ -83,26 +89,14 @@ def train_as_rank(*argv):
     load_tool("train").main([str(arg) for arg in argv] + ["--launcher", "pytorch"])
 
 
-def metric(work_dir):
-    (log,) = work_dir.glob("*/vis_data/scalars.json")
-    lines = map(json.loads, log.read_text().splitlines())
-    return [line["mIoU"] for line in lines if "mIoU" in line]
-
-
-def assert_close(one, other):
-    a, b = weights(one), weights(other)
-    assert a.keys() == b.keys()
-    assert all(torch.allclose(a[key], b[key], rtol=1e-4, atol=1e-6) for key in a)
-
-
 def test_gradients_and_metrics_of_two_processes_are_those_of_one(write_config, tmp_path):
     """A step of plain SGD with learning rate 1 takes the gradient off the weights."""
     config, one, two = write_config(SGD), tmp_path / "one", tmp_path / "two"
     step = ["--cfg-options", "train_cfg.max_epochs=1"]
     run_main("train", config, "--work-dir", one, *step, "train_dataloader.batch_size=4")
     run_in_processes(2, train_as_rank, config, "--work-dir", two, *step)
-    assert_close(two / "epoch_1.pth", one / "epoch_1.pth")
-    np.testing.assert_allclose(metric(two), metric(one), atol=0.02)
+    assert_close_weights(two / "epoch_1.pth", one / "epoch_1.pth")
+    np.testing.assert_allclose(scalars(two, "mIoU"), scalars(one, "mIoU"), atol=0.02)
 
 
 def train_with_stop(config, work_dir, message):
@@ -176,8 +170,7 @@ def test_a_kill_is_survived_and_a_mistake_ends_the_job(write_config, tmp_path):
     assert "error: a mistake ended the job on another machine" in first
     assert not (killed / "epoch_3.pth").exists()
     run_in_processes(2, train_as_rank, config, "--work-dir", straight, *options)
-    expected, result = weights(straight / "epoch_2.pth"), weights(killed / "epoch_2.pth")
-    assert all(torch.equal(expected[key], result[key]) for key in expected)
+    assert_same_weights(straight / "epoch_2.pth", killed / "epoch_2.pth")
 
 
 def errors_in(output):
@@ -242,10 +235,9 @@ def test_fsdp(write_config, tmp_path):
     config = base.with_name("fsdp.py")
     config.write_text(documented_fsdp())
     run_in_processes(2, train_as_rank, config, "--work-dir", two)
-    assert_close(two / "epoch_3.pth", one / "epoch_3.pth")
-    np.testing.assert_allclose(metric(two), metric(one), atol=0.02)
+    assert_close_weights(two / "epoch_3.pth", one / "epoch_3.pth")
+    np.testing.assert_allclose(scalars(two, "mIoU"), scalars(one, "mIoU"), atol=0.02)
     checkpoint = two / "epoch_2.pth"  # the second optimizer's
     run_in_processes(2, train_as_rank, config, "--work-dir", resumed, "--resume", checkpoint)
-    expected, result = weights(two / "epoch_3.pth"), weights(resumed / "epoch_3.pth")
-    assert all(torch.equal(expected[key], result[key]) for key in expected)
+    assert_same_weights(two / "epoch_3.pth", resumed / "epoch_3.pth")
     assert "Switched to SGD after 1 epochs" in next(two.glob("*/*.log")).read_text()

@@ -7,9 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from test_train import run_main
+from test_train import ROOT, run_main
 
-ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = (
     "train_dataloader.num_workers=2",
     "train_dataloader.sampler.type=wavemix_mm.StatelessSampler",
@@ -18,25 +17,31 @@ OPTIONS = (
 )
 
 
-def test_stops_with_status_75_and_goes_on(tiny_config, tmp_path, capfd):
-    work_dir, log = tmp_path / "run", tmp_path / "log"
-    arguments = (tiny_config, "--work-dir", work_dir, "--resume", "--cfg-options", *OPTIONS)
-    command = [sys.executable, ROOT / "tools/train.py", *arguments, "train_cfg.max_epochs=9999"]
+def run_until_saved(work_dir, log, kill, tool, *arguments):
+    """Start a tool, send SIGTERM by `kill` when it has saved; return its status and output."""
+    command = [str(word) for word in (sys.executable, ROOT / "tools" / tool, *arguments)]
     with log.open("wb") as file:
-        process = subprocess.Popen(
-            [str(word) for word in command], stdout=file, stderr=file, start_new_session=True
-        )
+        process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
     try:
         limit = time.monotonic() + 120
         while not (work_dir / "last_checkpoint").exists():
             assert process.poll() is None and time.monotonic() < limit, log.read_text()
             time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGTERM)
+        kill(process.pid, signal.SIGTERM)
         status = process.wait(60)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-    output = log.read_text()
+    return status, log.read_text()
+
+
+def test_stops_with_status_75_and_goes_on(tiny_config, tmp_path, capfd):
+    work_dir = tmp_path / "run"
+    arguments = (tiny_config, "--work-dir", work_dir, "--resume", "--cfg-options", *OPTIONS)
+    status, output = run_until_saved(
+        *(work_dir, tmp_path / "log", os.killpg),
+        *("train.py", *arguments, "train_cfg.max_epochs=9999"),
+    )
     assert status == 75 and "Traceback" not in output, output
     iterations = int(output.rpartition("Stopped by SIGTERM after ")[2].split()[0])
 

@@ -1,35 +1,26 @@
 """tools/dataset_converters/synthetic_cityscapes.py as a user runs it, and what it writes."""
 
 import contextlib
-import importlib.util
 import io
 import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from mmseg.datasets import CityscapesDataset
+from test_train import ROOT, load_tool
 
-ROOT = Path(__file__).resolve().parents[2]
-TOOL = ROOT / "tools" / "dataset_converters" / "synthetic_cityscapes.py"
+TOOL = "dataset_converters/synthetic_cityscapes"
 SMALL = ("--height", 64, "--width", 128, "--train", 6, "--val", 9)
-
-
-def load_tool():
-    spec = importlib.util.spec_from_file_location("tool_synthetic_cityscapes", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def write(folder, *args):
     """Run the tool in this process, and return what it prints."""
     with contextlib.redirect_stdout(io.StringIO()) as stdout:
-        load_tool().main([str(folder), *map(str, args)])
+        load_tool(TOOL).main([str(folder), *map(str, args)])
     return stdout.getvalue()
 
 
@@ -60,7 +51,7 @@ def test_mmseg_reads_it_and_every_class_occurs(folder, split, number):
     images, labels = read(folder, split)
     assert images.shape == (number, 64, 128, 3) and images.dtype == np.uint8
     assert labels.shape == (number, 64, 128) and labels.dtype == np.uint8
-    assert CityscapesDataset.METAINFO["classes"] == load_tool().CLASSES
+    assert CityscapesDataset.METAINFO["classes"] == load_tool(TOOL).CLASSES
     for i in range(19):  # in each group of three images, and not as a stray pixel
         groups = (labels == i).reshape(number // 3, -1).sum(axis=1)
         assert groups.min() >= 3, CityscapesDataset.METAINFO["classes"][i]
@@ -128,7 +119,7 @@ def test_mistakes(tmp_path):
 
 
 def test_from_another_folder_without_installation(tmp_path):
-    command = [sys.executable, str(TOOL), "streets", "--train", "2"]
+    command = [sys.executable, f"{ROOT}/tools/{TOOL}.py", "streets", "--train", "2"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert result.stderr.splitlines()[-1].startswith("error: --train 2 is not between")
