@@ -13,6 +13,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -117,8 +118,8 @@ def impulse_fields(
     with contextlib.ExitStack() as hooks:
         for module in network.modules():
             if _NORM.search(type(module).__name__):
-                handle = module.register_forward_hook(lambda module, inputs, output: inputs[0])
-                hooks.callback(handle.remove)
+                norm = module.register_forward_hook(lambda module, inputs, output: inputs[0])
+                hooks.enter_context(norm)
         outputs = hooks.enter_context(_recorded(network, blocks))
         network(images)
     return [Field(name, _spread(_response(outputs[name]), size)) for name in blocks]
@@ -173,19 +174,15 @@ def _recorded(network: nn.Module, blocks: list[str]) -> Iterator[dict[str, Tenso
     """
     outputs: dict[str, Tensor] = {}
 
-    def record(name: str) -> Callable:
-        def hook(module: nn.Module, inputs: tuple, output: object) -> None:
-            if isinstance(output, Tensor) and output.ndim == 4:
-                outputs[name] = output
+    def record(name: str, module: nn.Module, inputs: tuple, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4:
+            outputs[name] = output
 
-        return hook
-
-    handles = [network.get_submodule(b).register_forward_hook(record(b)) for b in blocks]
-    try:
+    with contextlib.ExitStack() as hooks:
+        for name in blocks:
+            module = network.get_submodule(name)
+            hooks.enter_context(module.register_forward_hook(partial(record, name)))
         yield outputs
-    finally:
-        for handle in handles:
-            handle.remove()
     if missing := [name for name in blocks if name not in outputs]:
         raise UserInputError(f"these blocks return no map (N, C, H, W): {', '.join(missing)}.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -107,18 +108,11 @@ def _at_each_level(
     Raises:
         UserInputError: If a block's token mixer returns no sub-bands.
     """
-    with contextlib.ExitStack() as hooks:
-        for index, block in enumerate(mixing_blocks(model)):
-            _watch(index, block, function, hooks)
-        yield
+    block = level = 0  # that are computed: blocks run one after the other
 
-
-def _watch(index: int, block: nn.Module, function: Callable, hooks: contextlib.ExitStack) -> None:
-    level = 0
-
-    def start(module: nn.Module, inputs: tuple) -> None:
-        nonlocal level
-        level = 0
+    def start(index: int, module: nn.Module, inputs: tuple) -> None:
+        nonlocal block, level
+        block, level = index, 0
 
     def transformed(module: nn.Module, inputs: tuple, output: tuple[Tensor, Tensor]) -> object:
         nonlocal level
@@ -126,11 +120,14 @@ def _watch(index: int, block: nn.Module, function: Callable, hooks: contextlib.E
         mixed, following = output
         if mixed.shape[1] != 4 * following.shape[1]:
             raise UserInputError(
-                f"token mixer {type(module).__name__} of block {index} has no sub-bands."
+                f"token mixer {type(module).__name__} of block {block} has no sub-bands."
             )
-        changed = function(index, level, mixed)
+        changed = function(block, level, mixed)
         return None if changed is None else (changed, following)
 
-    mixer = block.get_submodule("token_mixer")
-    hooks.callback(block.register_forward_pre_hook(start).remove)
-    hooks.callback(mixer.register_forward_hook(transformed).remove)
+    with contextlib.ExitStack() as hooks:
+        for index, module in enumerate(mixing_blocks(model)):
+            mixer = module.get_submodule("token_mixer")
+            hooks.enter_context(module.register_forward_pre_hook(partial(start, index)))
+            hooks.enter_context(mixer.register_forward_hook(transformed))
+        yield
