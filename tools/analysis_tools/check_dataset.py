@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from arguments import at_least, make_parser, run_tool
+from arguments import make_parser, run_tool
 
 from wavemix_mm.errors import UserInputError
 
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
 
     cfg = load_config(args.config, parse_options(args.cfg_options))
     found, names = 0, []
-    for report in check_config(cfg, not args.skip_images, args.workers):
+    for report in check_config(cfg, not args.skip_images):
         print_report(report, args.max_problems)
         found += len(report.problems)
         names.append(report.name)
@@ -84,12 +84,6 @@ def main(argv: list[str] | None = None) -> None:
     add("config", help="segmentation, classification or detection config")
     add("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
     add("--skip-images", action="store_true", help="read only labels")
-    add(
-        "--workers",
-        type=at_least(1),
-        default=4,
-        help="number of threads that read files (%(default)s)",
-    )
     add(
         "--max-problems",
         type=int,

@@ -28,10 +28,12 @@ from wavemix_mm.datasets.label_counts import LabelCounts
 from wavemix_mm.datasets.transforms.load_image import check_stated_size
 from wavemix_mm.engine.messages import error_message
 from wavemix_mm.engine.run.class_check import class_difference
+from wavemix_mm.engine.run.config import dicts
 from wavemix_mm.errors import BadSampleError, UserInputError
 from wavemix_mm.registry import named_class, type_name
 
 MMSEG_IGNORE_INDEX = 255
+THREADS = 4  # that read files
 
 
 @dataclass
@@ -51,13 +53,12 @@ class Report:
     problems: list[str] = field(default_factory=list)  # one message each
 
 
-def check_config(cfg: Config, read_images: bool = True, workers: int = 4) -> Iterator[Report]:
+def check_config(cfg: Config, read_images: bool = True) -> Iterator[Report]:
     """Check each dataset of a segmentation, classification or detection config once.
 
     Args:
         cfg: The config.
         read_images: Whether to decode images too. Labels are always read.
-        workers: Number of threads that read files.
 
     Yields:
         A report for each dataset, in the order train, val, test.
@@ -78,7 +79,7 @@ def check_config(cfg: Config, read_images: bool = True, workers: int = 4) -> Ite
             if unit == "boxes":
                 report.problems += _annotation_problems(cfg, dataset_cfg)
             if (dataset := _build(cfg, dataset_cfg, report)) is not None:
-                _read(kind(cfg, dataset_cfg, dataset, report, read_images), report, workers)
+                _read(kind(cfg, dataset_cfg, dataset, report, read_images), report)
             if report.classes:
                 first = first or report
                 message = class_difference(first.classes, report.classes, first.name, name)
@@ -121,14 +122,14 @@ def _build(cfg: Config, dataset_cfg: Mapping, report: Report) -> Any:
     return dataset
 
 
-def _read(checker: _ClassificationChecker, report: Report, workers: int) -> None:
+def _read(checker: _ClassificationChecker, report: Report) -> None:
     """Check each image, and add counts and problems to the report."""
     if report.size == 0:
         report.problems.append("it is empty")
         return
     number = max(checker.num_classes, len(report.classes))
     counts, present_in = np.zeros((2, max(256, number)), np.int64)
-    with ThreadPool(workers) as pool:
+    with ThreadPool(THREADS) as pool:
         # the first image opens a database before the threads read from it
         results = chain([checker.check(0)], pool.imap(checker.check, range(1, report.size), 4))
         console = Console(stderr=True)
@@ -276,8 +277,7 @@ class _SegmentationChecker(_ClassificationChecker):
                 f"label {number} occurs, one more than the classes: if label 0 is background, the "
                 f"dataset needs reduce_zero_label=True; if the last is void, ignore_index={number}"
             )
-        evaluators = self.cfg.get("val_evaluator") or []
-        for evaluator in evaluators if isinstance(evaluators, list | tuple) else [evaluators]:
+        for evaluator in dicts(self.cfg.get("val_evaluator")):
             ignored = evaluator.get("ignore_index", MMSEG_IGNORE_INDEX)
             with DefaultScope.overwrite_default_scope(self.cfg.get("default_scope", "mmengine")):
                 bases = getattr(named_class(evaluator, METRICS), "__mro__", ())
