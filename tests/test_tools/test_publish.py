@@ -66,21 +66,12 @@ def test_averaged_weights(tmp_path, capsys):
     assert not torch.allclose(mean, raw[2])
 
 
-def test_half(tmp_path):
-    state = {"weight": torch.rand(2, 2), "running_var": torch.tensor([1e-8, 1e6])}
-    torch.save(state, tmp_path / "plain.pth")
+def test_half_of_a_plain_state_dict(tmp_path):
+    weight, variance = torch.rand(2, 2), torch.tensor([1e-8, 1e6])
+    torch.save({"module.weight": weight, "module.running_var": variance}, tmp_path / "plain.pth")
     run_main(TOOL, tmp_path / "plain.pth", tmp_path / "out.safetensors", "--half")
-    expected = state | {"weight": state["weight"].half()}
+    expected = {"weight": weight.half(), "running_var": variance}
     torch.testing.assert_close(load_file(tmp_path / "out.safetensors"), expected, rtol=0, atol=0)
-
-
-def test_plain_state_dict(tmp_path):
-    state = {"module.weight": torch.rand(2)}
-    torch.save(state, tmp_path / "plain.pth")
-    run_main(TOOL, tmp_path / "plain.pth", tmp_path / "out.safetensors")
-    torch.testing.assert_close(
-        load_file(tmp_path / "out.safetensors"), {"weight": state["module.weight"]}
-    )
 
 
 def test_mistakes(tmp_path, capfd):
