@@ -1,7 +1,6 @@
 """tools/analysis_tools/check_dataset.py."""
 
 import struct
-from pathlib import Path
 
 import check_dataset
 import cv2
@@ -9,11 +8,10 @@ import numpy as np
 import pytest
 from dataset_report import check_config
 from PIL import Image
+from test_train import ROOT
 
 from wavemix_mm.datasets import TorchvisionDataset
 from wavemix_mm.engine.run.config import load_config
-
-ROOT = Path(__file__).resolve().parents[2]
 
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 

@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -29,10 +28,9 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from test_measuring import read_rows
+from test_train import ROOT
 
 from wavemix_mm.errors import UserInputError
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import itertools
 import math
 import sys
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 from unittest.mock import MagicMock
 
 import benchmark
@@ -15,8 +14,7 @@ from measuring import memory, report
 from measuring.candidates import inspect_model, matmul_ceiling
 from measuring.memory import MIB
 from measuring.timing import Timing, interleave
-
-ROOT = Path(__file__).resolve().parents[2]
+from test_train import ROOT
 
 TINY = [
     *(f"{ROOT}/configs/wavemix/cifar10.py", "name=tiny", "model.backbone.embed_dims=8"),

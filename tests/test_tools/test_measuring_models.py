@@ -7,13 +7,12 @@ import torch
 import yaml
 from measuring.candidates import count_macs
 from measuring.models import Logits, build_model, find_config, read_models
+from test_train import ROOT
 from torch import nn
 
 from wavemix_mm import convert_official
 from wavemix_mm.errors import UserInputError
 from wavemix_mm.official import networks
-
-ROOT = Path(__file__).resolve().parents[2]
 
 LISTS = sorted((ROOT / "configs" / "benchmarks").glob("*.txt"))
 SMALL = "model.backbone.embed_dims=8 model.backbone.depth=2"

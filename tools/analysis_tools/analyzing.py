@@ -28,7 +28,6 @@ from wavemix_mm.engine.messages import building
 from wavemix_mm.engine.run.config import load_config, parse_options
 from wavemix_mm.engine.run.data_check import check_data_paths
 from wavemix_mm.errors import UserInputError
-from wavemix_mm.inference.images import ImageInput
 from wavemix_mm.inference.predicting import image_reader
 
 METRICS = {"accuracy/top1": "accuracy, %", "mIoU": "mIoU, %"}
@@ -78,8 +77,7 @@ def open_with_image(
     if len(others) != 1:
         found = "no image" if not others else f"{len(others)} words after the model"
         raise UserInputError(f"name one image after the model: there is {found}.")
-    image: ImageInput = others[0]
-    return opened, others[0], image_reader(opened.model)(image)
+    return opened, others[0], image_reader(opened.model)(others[0])
 
 
 def choose_test_images(cfg: Config, number: int | None, batch_size: int) -> int:

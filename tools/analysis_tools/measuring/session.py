@@ -86,7 +86,9 @@ def measure(
         tell = partial(on_step, phase)
         timings = interleave(functions, candidates[0].device, *how_long, on_round=tell)
         functions.clear()
-        _free()
+        gc.collect()
+        torch.compiler.reset()  # releases compiled code too
+        torch.cuda.empty_cache()
         for i, timing in timings.items():
             row, candidate = rows[i], candidates[i]
             if timing.error:
@@ -149,10 +151,3 @@ def _noted(row: dict[str, Any], what: str) -> Iterator[None]:
 
 def _add_note(row: dict[str, Any], what: str, error: str) -> None:
     row["note"] = "; ".join(filter(None, [row.get("note"), f"{what}: {error}"]))
-
-
-def _free() -> None:
-    """Release what the last phase held, compiled code included."""
-    gc.collect()
-    torch.compiler.reset()
-    torch.cuda.empty_cache()
