@@ -8,16 +8,12 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
-from test_train import ROOT, load_tool, sentence
+from test_train import ROOT, load_tool, run_main, sentence
 
 TOOL = "visualization/qualitative"
 BLUE, RED, GRAY = (0, 120, 120), (230, 30, 30), (90, 90, 90)
 CLASSES = ("road", "tree", "car")
 PALETTE = ((10, 200, 10), (20, 20, 220), (200, 10, 200))
-
-
-def run(*argv):
-    load_tool(TOOL).main([str(arg) for arg in argv])
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -47,7 +43,7 @@ def test_panels(known, tmp_path):
 
 def test_draws_the_test_set_and_names_the_folder(trained, tmp_path, capsys):
     out = tmp_path / "new" / "pictures"
-    run(*trained, "--images", 9, "--out", out)
+    run_main(TOOL, *trained, "--images", 9, "--out", out)
     assert sorted(path.name for path in out.iterdir()) == ["0.png", "1.png"]
     assert f"Wrote 2 pictures to {out}/" in capsys.readouterr().out
 
@@ -55,7 +51,7 @@ def test_draws_the_test_set_and_names_the_folder(trained, tmp_path, capsys):
 def test_files_with_and_without_truth(trained, camvid_folder, tmp_path):
     known = camvid_folder / "img_dir" / "val" / "1.jpg"
     other = shutil.copy(known, tmp_path / "other.jpg")
-    run(*trained, known, other, "--out", tmp_path / "out")
+    run_main(TOOL, *trained, known, other, "--out", tmp_path / "out")
     with_truth = cv2.imread(str(tmp_path / "out" / "1.png"))
     without = cv2.imread(str(tmp_path / "out" / "other.png"))
     assert with_truth.shape[1] == 2 * without.shape[1]

@@ -15,7 +15,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS, DefaultScope
 from payload import Payload
-from test_train import ROOT, load_tool
+from test_train import ROOT, run_main, sentence
 
 from wavemix_mm.apis import init_model
 from wavemix_mm.engine.checkpoints.loading import read_checkpoint
@@ -81,11 +81,11 @@ def save(tmp_path):
     return save
 
 
-def convert(capsys, *argv):
+def convert(capfd, *argv):
     """Run the tool; return what it printed, and its last line as config and options."""
-    capsys.readouterr()
-    load_tool(TOOL).main([str(argument) for argument in argv])
-    text = capsys.readouterr().out
+    capfd.readouterr()
+    run_main(TOOL, *argv)
+    text = capfd.readouterr().out
     _, script, config, out, *options = shlex.split(text.splitlines()[-1])
     assert (script, out) == ("tools/test.py", str(argv[1]))
     assert f"config: {config}\n" in text
@@ -143,14 +143,14 @@ def test_every_published_classification(name, network):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_each_kind_of_the_published_classifications(
-    name, network, save, tmp_path, capsys, monkeypatch
+    name, network, save, tmp_path, capfd, monkeypatch
 ):
     classes, _, _, level, stem, expected_config = PUBLISHED[name]
     theirs = network(classes, 16, 2, level, stem)
     out = tmp_path / "out.pth"
     source = save(theirs.state_dict(), name.replace("/", "_"))
     monkeypatch.chdir(ROOT if level == 1 else tmp_path)
-    text, config, options = convert(capsys, source, out)
+    text, config, options = convert(capfd, source, out)
     assert Path(config).is_file() and Path(config).is_absolute() == (level != 1)
     assert Path(config).stem == expected_config
     assert "outputs equal to the authors' network" in text
@@ -158,7 +158,7 @@ def test_each_kind_of_the_published_classifications(
     check_outputs(theirs, config, options, out, torch.randn(2, 3, side, 2 * side))
 
 
-def test_the_cityscapes_network(network, save, tmp_path, capsys):
+def test_the_cityscapes_network(network, save, tmp_path, capfd):
     config = "cityscapes_in1k-192-16-l3"
     full = networks.add_segmentation_head(network(1000, 192, 1, 3), (128, 64), 20)
     _, options = options_of(at_depth(full.state_dict(), 16), "any", config)
@@ -167,7 +167,7 @@ def test_the_cityscapes_network(network, save, tmp_path, capsys):
     theirs = networks.add_segmentation_head(network(), (12, 6), 20)
     out = tmp_path / "new" / "cityscapes.pth"
     source = save(theirs.state_dict())
-    text, printed, options = convert(capsys, source, out)
+    text, printed, options = convert(capfd, source, out)
     assert Path(printed).stem == config and "model.decode_head.num_classes" not in options
     assert "void, the first of 20 outputs, dropped" in text
     ours = check_outputs(theirs, printed, options, out, torch.randn(1, 3, 32, 64), skip=1)
@@ -185,7 +185,7 @@ def test_the_cityscapes_network(network, save, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("level", [1, 4])
-def test_their_segmentation_network(level, official, randomize_norms, save, tmp_path, capsys):
+def test_their_segmentation_network(level, official, randomize_norms, save, tmp_path, capfd):
     theirs = official.SemSegment.WaveMix(
         num_classes=20, depth=2, mult=3, ff_channel=24, final_dim=16, level=level, stride=2
     )
@@ -193,26 +193,26 @@ def test_their_segmentation_network(level, official, randomize_norms, save, tmp_
     out = tmp_path / "out.safetensors"
     wrapped = {f"module.{key}": value for key, value in theirs.state_dict().items()}
     source = save(dict(state_dict=wrapped | {"module.layers.0.xf1.h0_col": torch.zeros(2)}))
-    text, config, options = convert(capsys, source, out)
+    text, config, options = convert(capfd, source, out)
     assert Path(config).stem == "cityscapes"
     assert "wavelet buffers dropped: 1; unknown keys: 0" in text
     side = 4 * 2**level
     check_outputs(theirs, config, options, out, torch.randn(1, 3, side, side), skip=1)
 
 
-def test_other_classes_and_the_older_head(network, save, tmp_path, capsys):
+def test_other_classes_and_the_older_head(network, save, tmp_path, capfd):
     seven = networks.add_segmentation_head(network(7), (12, 5), 7)
     out = tmp_path / "out.pth"
-    text, config, options = convert(capsys, save(seven.state_dict()), out)
+    text, config, options = convert(capfd, save(seven.state_dict()), out)
     assert "does not know the names of the 7 classes" in text
     assert "dataset_meta" not in read_checkpoint(str(out))["meta"]
     check_outputs(seven, config, options, out, torch.randn(1, 3, 32, 32))
     older = networks.OlderClassification(network(3, ff=20, mult=3), 1024)
-    text, config, options = convert(capsys, save(older.state_dict()), out)
+    text, config, options = convert(capfd, save(older.state_dict()), out)
     check_outputs(older, config, options, out, torch.randn(1, 3, 32, 32))
 
 
-def test_a_config_of_the_users(network, save, tmp_path, capsys):
+def test_a_config_of_the_users(network, save, tmp_path, capfd):
     """It decides the stride of the stem; another network is refused."""
     theirs = network(10, 16, 2, 1, STRIDED | dict(stride=2))
     config = tmp_path / "own.py"
@@ -223,24 +223,16 @@ def test_a_config_of_the_users(network, save, tmp_path, capsys):
     )
     out = tmp_path / "out.pth"
     source = save(theirs.state_dict())
-    _, printed, options = convert(capsys, source, out, "--config", config)
+    _, printed, options = convert(capfd, source, out, "--config", config)
     assert printed == str(config) and not options
     check_outputs(theirs, config, None, out, torch.randn(2, 3, 8, 8))
     before = out.read_bytes()
     config.write_text(config.read_text() + "model['backbone']['depth'] = 3\n")
-    assert "does not fit the model" in error(source, out, "--config", config)
+    assert "does not fit the model" in sentence(capfd, TOOL, source, out, "--config", config)
     assert out.read_bytes() == before
 
 
-def error(*argv):
-    with pytest.raises(SystemExit) as stop:
-        load_tool(TOOL).main([str(argument) for argument in argv])
-    message = str(stop.value.code)
-    assert message.startswith("error: ") and "\n" not in message
-    return message
-
-
-def test_outputs_that_differ_are_refused(network, save, tmp_path, monkeypatch):
+def test_outputs_that_differ_are_refused(network, save, tmp_path, capfd, monkeypatch):
     """A converter that mixes up two tensors of one shape is caught."""
     source = save(network().state_dict())
 
@@ -251,11 +243,11 @@ def test_outputs_that_differ_are_refused(network, save, tmp_path, monkeypatch):
 
     monkeypatch.setattr("wavemix_mm.official.convert.convert_official", mixed_up)
     out = tmp_path / "new" / "out.pth"
-    assert "gives other outputs than the authors' network" in error(source, out)
+    assert "gives other outputs than the authors' network" in sentence(capfd, TOOL, source, out)
     assert not out.parent.exists()
 
 
-def test_without_the_authors_package(network, save, tmp_path, capsys, monkeypatch):
+def test_without_the_authors_package(network, save, tmp_path, capfd, monkeypatch):
     source = save(network().state_dict())
     find_spec = networks.importlib.util.find_spec
     monkeypatch.setattr(
@@ -263,12 +255,12 @@ def test_without_the_authors_package(network, save, tmp_path, capsys, monkeypatc
         "find_spec",
         lambda name, *args: None if name == "wavemix" else find_spec(name, *args),
     )
-    text, *_ = convert(capsys, source, tmp_path / "out.pth")
+    text, *_ = convert(capfd, source, tmp_path / "out.pth")
     assert "outputs not compared: the authors' package is not installed" in text
     assert (tmp_path / "out.pth").is_file()
 
 
-def test_bad_sources(network, save, tmp_path):
+def test_bad_sources(network, save, tmp_path, capfd):
     state = network().state_dict()
     marker, out = tmp_path / "marker", tmp_path / "new" / "out.pth"
     page = save({}, "page.pth")
@@ -288,33 +280,35 @@ def test_bad_sources(network, save, tmp_path):
         save(without_norm, "norm.pth"): "paths.0.norm.bias (16,) is missing in the checkpoint",
     }
     for source, message in cases.items():
-        said = error(source, out)
+        said = sentence(capfd, TOOL, source, out)
         assert message in said and "--trust-checkpoint" not in said, said
     state["layers.0.reduction.bias"][0] = float("nan")
-    assert "differ by nan" in error(save(state, "nan.pth"), out)
+    assert "differ by nan" in sentence(capfd, TOOL, save(state, "nan.pth"), out)
     assert not marker.exists() and not out.parent.exists()
 
 
-def test_bad_places_and_hashes(network, save, tmp_path, capsys):
+def test_bad_places_and_hashes(network, save, tmp_path, capfd):
     source = save(network().state_dict())
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     out = tmp_path / "out.pth"
-    assert "has the SHA-256" in error(source, out, "--sha256", "0" * 64)
-    assert "must end in .pth or .safetensors" in error(source, tmp_path / "out.bin")
+    assert "has the SHA-256" in sentence(capfd, TOOL, source, out, "--sha256", "0" * 64)
+    assert "must end in .pth or .safetensors" in sentence(capfd, TOOL, source, tmp_path / "out.bin")
     (tmp_path / "folder.pth").mkdir()
-    assert "is a folder" in error(source, tmp_path / "folder.pth")
+    assert "is a folder" in sentence(capfd, TOOL, source, tmp_path / "folder.pth")
     before = source.read_bytes()
-    assert "is the source" in error(source, source)
+    assert "is the source" in sentence(capfd, TOOL, source, source)
     assert source.read_bytes() == before
     (tmp_path / "file").touch()
-    assert "cannot be written" in error(source, tmp_path / "file" / "out.pth")
-    assert "does not exist" in error(source, out, "--config", tmp_path / "absent.py")
+    assert "cannot be written" in sentence(capfd, TOOL, source, tmp_path / "file" / "out.pth")
+    assert "does not exist" in sentence(
+        capfd, TOOL, source, out, "--config", tmp_path / "absent.py"
+    )
     assert not out.exists() and not list(tmp_path.glob(".*"))
-    convert(capsys, source, out, "--sha256", digest.upper())
+    convert(capfd, source, out, "--sha256", digest.upper())
     assert out.is_file()
 
 
-def test_an_address(network, save, tmp_path, capsys, monkeypatch):
+def test_an_address(network, save, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     folder = save(network().state_dict(), "galaxy.pth").parent
     out, new = tmp_path / "out.pth", tmp_path / "new" / "out.pth"
@@ -322,9 +316,11 @@ def test_an_address(network, save, tmp_path, capsys, monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
-        _, config, _ = convert(capsys, f"{address}/galaxy.pth", out)
-        assert "cannot be fetched" in error(f"{address}/absent.pth", new)
-        assert "has the SHA-256" in error(f"{address}/galaxy.pth", new, "--sha256", "0" * 64)
+        _, config, _ = convert(capfd, f"{address}/galaxy.pth", out)
+        assert "cannot be fetched" in sentence(capfd, TOOL, f"{address}/absent.pth", new)
+        assert "has the SHA-256" in sentence(
+            capfd, TOOL, f"{address}/galaxy.pth", new, "--sha256", "0" * 64
+        )
         server.shutdown()
     assert Path(config).stem == "galaxy10"
     source = read_checkpoint(str(out))["meta"]["converted_from"]["source"]
