@@ -24,9 +24,9 @@ import gpu_parts as measure
 import torch
 from arguments import make_parser
 from measuring import report
+from output import cli_output
 
 from wavemix_mm.engine.messages import error_message
-from wavemix_mm.errors import UserInputError
 
 COLUMNS = ("part", "way", "value", "unit", "target", "times authors", "note")
 
@@ -129,11 +129,9 @@ def main(argv: list[str] | None = None) -> None:
         torch.backends.cudnn.benchmark = True  # sizes do not change
         run_parts(names, settings)
         return
-    try:
+    with cli_output():
         report.choose_device(args.device, None)
         report.make_folder(settings.out, "results.csv")
-    except UserInputError as error:
-        sys.exit(f"error: {error}")
     end = time.monotonic() + 60 * args.minutes
     # a process for each part; starting one takes longer than a tiny part
     for group in [names] if args.tiny else [[name] for name in names]:
