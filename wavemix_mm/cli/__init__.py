@@ -1,7 +1,7 @@
 """The command `wavemix-mm`, which is also `python -m wavemix_mm`.
 
-Each verb is a function in a module of the same name here. `--help` imports all these modules, so
-they import torch and OpenMMLab only inside of the function.
+Each verb is a function in a module of the same name here, or in `tools`. `--help` imports all these
+modules, so they import torch and OpenMMLab only inside of the function.
 """
 
 from __future__ import annotations
@@ -85,5 +85,5 @@ def _options(
 
 
 for _verb, _settings in VERBS.items():
-    _function = getattr(import_module(f"{__name__}.{_verb}"), _verb)
-    app.command(context_settings=_settings)(_function)
+    _module = import_module(f"{__name__}.{'tools' if _settings is _PASS_ON else _verb}")
+    app.command(context_settings=_settings)(getattr(_module, _verb))

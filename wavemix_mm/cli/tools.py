@@ -1,25 +1,45 @@
-"""Run a tool of the folder tools/, of a clone or of an installed package."""
+"""The verbs that run a tool of the folder tools/, of a clone or of an installed package."""
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Sequence
-from importlib.util import module_from_spec, spec_from_file_location
+
+import typer
 
 from wavemix_mm.errors import UserInputError
 
 # Tools whose file does not have the name of the verb.
 TOOLS = {"export": "deployment/export_onnx"}
+_DEMO_FOLDERS = ["--data=data/synthetic_cityscapes", "--work-dir=work_dirs/cityscapes_demo"]
+_DEMO_FOLDERS += ["--out=demo_output"]
 
 
-def run_tool(name: str, arguments: Sequence[str]) -> None:
+def demo(context: typer.Context) -> None:
+    """Train on drawn street scenes and paint predictions (2 min)."""
+    _run_tool("demo", [*_DEMO_FOLDERS, *context.args])
+
+
+def train(context: typer.Context) -> None:
+    """Train a model; `train --help` lists the options."""
+    _run_tool("train", context.args)
+
+
+def test(context: typer.Context) -> None:
+    """Evaluate a checkpoint; `test --help` lists the options."""
+    _run_tool("test", context.args)
+
+
+def export(context: typer.Context) -> None:
+    """Write a model as an ONNX, OpenVINO or PyTorch file."""
+    _run_tool("export", context.args)
+
+
+def _run_tool(name: str, arguments: Sequence[str]) -> None:
     """Run the tool of a verb in this process: ``tools/<name>.py``, or the file in `TOOLS`.
 
     The first argument may also be the name of a config that comes with the package. If weights
     come with it too, the tool 'test' needs no checkpoint.
-
-    Args:
-        name: 'demo', 'train', 'test' or 'export'.
-        arguments: The command line of the tool.
 
     Raises:
         UserInputError: If the package was installed without its tools.
@@ -36,12 +56,8 @@ def run_tool(name: str, arguments: Sequence[str]) -> None:
         arguments[0], weights = find_model(arguments[0])
         if name == "test" and weights and (len(arguments) < 2 or arguments[1].startswith("-")):
             arguments.insert(1, weights)
-    file = root / "tools" / f"{TOOLS.get(name, name)}.py"
-    spec = spec_from_file_location(f"wavemix_mm_tool_{name}", file)
-    assert spec is not None and spec.loader is not None
-    tool = module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    tool.main(arguments, f"wavemix-mm {name}")
+    tool = runpy.run_path(str(root / "tools" / f"{TOOLS.get(name, name)}.py"))
+    tool["main"](arguments, f"wavemix-mm {name}")
     if name != "demo":
         from wavemix_mm.engine.parallel.distributed import leave
 
