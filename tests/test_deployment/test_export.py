@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import tiny_models
 import torch
 from documents import blocks
 from mmengine.config import Config
@@ -21,14 +22,6 @@ from wavemix_mm.deployment.graph import Graph
 from wavemix_mm.deployment.images import training_images
 from wavemix_mm.deployment.quantize import quantize
 from wavemix_mm.errors import UserInputError
-
-PACKAGE = "wavemix_mm::wavemix"
-
-
-def tiny_config(folder, name, text):
-    path = folder / f"{name}.py"
-    path.write_text(f'_base_ = "{PACKAGE}/{name}.py"\n{text}')
-    return Config.fromfile(path)
 
 
 @pytest.fixture(scope="module")
@@ -48,19 +41,10 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def segmentor(tmp_path_factory, data):
     """Model and config; BGR stays BGR, unlike in the classifier."""
-    cfg = tiny_config(
-        tmp_path_factory.mktemp("config"),
-        "camvid",
-        f"""
-model = dict(
-    data_preprocessor=dict(bgr_to_rgb=False),
-    backbone=dict(embed_dims=8, depth=1, levels=2),
-    decode_head=dict(in_channels=8, mid_channels=4, channels=4),
-)
-train_dataloader = dict(dataset=dict(data_root={str(data)!r}))
-test_dataloader = dict(dataset=dict(data_root={str(data)!r}))
-""",
-    )
+    configs = tiny_models.write_configs(tmp_path_factory.mktemp("config"))
+    cfg = Config.fromfile(configs["segmentation"])
+    options = {f"{part}_dataloader.dataset.data_root": str(data) for part in ("train", "test")}
+    cfg.merge_from_dict(options | {"model.data_preprocessor.bgr_to_rgb": False})
     torch.manual_seed(0)
     return init_model(cfg, device="cpu"), cfg
 
@@ -86,7 +70,7 @@ def test_onnx_file_alone_gives_the_segmentation_of_the_model(segmentor, exported
     (result,) = predict(segmentor[0], image)
     assert (logits[0].argmax(0) == result.labels).mean() > 0.999
     meta = session.get_modelmeta().custom_metadata_map
-    assert meta == report.metadata and meta["name"] == "camvid"
+    assert meta == report.metadata and meta["name"] == "segmentation"
     assert json.loads(meta["classes"])[3] == "road" and len(json.loads(meta["palette"])) == 11
     assert json.loads(meta["mean"]) == [123.675, 116.28, 103.53] and meta["channel_order"] == "BGR"
     assert meta["least_side"] == "20"
@@ -119,14 +103,10 @@ def test_openvino(segmentor, tmp_path):
 
 
 def test_torch_export_of_a_classifier(tmp_path):
-    cfg = tiny_config(
-        tmp_path,
-        "cifar10",
-        'model = dict(backbone=dict(arch="lite-8/1"), head=dict(in_channels=8))',
-    )
-    model = init_model(cfg, device="cpu")
+    config = tiny_models.write_configs(tmp_path)["classification"]
+    model = tiny_models.make_model(config, **{"model.backbone.upsample": "deconv"})
     options = ExportOptions(preprocess=True, deploy=False)
-    report = export(model, cfg, tmp_path / "tiny.pt2", options)
+    report = export(model, model._config, tmp_path / "tiny.pt2", options)
     assert max(report.differences.values()) < 1e-5
     extra = {"metadata.json": ""}
     program = torch.export.load(tmp_path / "tiny.pt2", extra_files=extra).module()

@@ -54,13 +54,7 @@ def evaluate(
 
 
 def with_network(model: nn.Module, graph: Graph, run: Run) -> nn.Module:
-    """Return a copy of a model that computes by an exported file.
-
-    Args:
-        model: A segmentor, a classifier or a one-stage detector.
-        graph: The graph that was exported.
-        run: The exported file.
-    """
+    """Return a copy of a model that computes by an exported file, `run`, of its `graph`."""
 
     def forward(images: Tensor) -> Any:
         outputs = run(graph.normalize.undo(images) if graph.preprocess else images)

@@ -122,7 +122,9 @@ def export(
         if options.int8:
             _quantize(graph, model, cfg, source, options, report)
             if options.accuracy:
-                _compare_accuracy(graph, model, cfg, runtimes.load(file, kind), options, report)
+                changed = evaluate.with_network(model, graph, runtimes.load(file, kind))
+                for key, network in (("float32", model), ("int8", changed)):
+                    report.metrics[key] = evaluate.evaluate(cfg, network, options.accuracy_images)
                 say(_accuracy_line(report.metrics))
         try:
             _move(file, out)
@@ -190,7 +192,9 @@ def _check(options: ExportOptions, cfg: Config, out: Path) -> str:
         raise UserInputError("aoti compiles for one size of images: give it, e.g. --size 360x480.")
     for package in _PACKAGES[kind]:
         if find_spec(package) is None:
-            raise runtimes.missing(ModuleNotFoundError(name=package))
+            raise UserInputError(
+                f"the package {package} is missing; install it by: pip install 'wavemix_mm[export]'"
+            )
     if options.int8 and options.accuracy:
         if not cfg.get("test_dataloader"):
             raise UserInputError("the config has no test_dataloader: int8 needs --no-accuracy.")
@@ -229,19 +233,6 @@ def _quantize(
     report.metadata["int8"] = str(options.int8)
     formats.add_metadata(target, report.metadata)
     target.replace(source)
-
-
-def _compare_accuracy(
-    graph: Graph,
-    model: nn.Module,
-    cfg: Config,
-    run: runtimes.Run,
-    options: ExportOptions,
-    report: Report,
-) -> None:
-    changed = evaluate.with_network(model, graph, run)
-    for key, network in (("float32", model), ("int8", changed)):
-        report.metrics[key] = evaluate.evaluate(cfg, network, options.accuracy_images)
 
 
 def _accuracy_line(metrics: dict[str, dict[str, float]]) -> str:

@@ -19,11 +19,7 @@ def write_onnx(
 ) -> None:
     """Write an ONNX file with a free batch, height and width, and check its structure.
 
-    Args:
-        graph: The model.
-        path: The file.
-        metadata: Written into the file.
-        opset: Version of ONNX's operators. Defaults to the exporter's.
+    `opset` is the version of ONNX's operators. It defaults to the exporter's.
     """
     import onnx
 
@@ -62,13 +58,7 @@ def add_metadata(path: Path, metadata: dict[str, str]) -> None:
 
 
 def write_openvino(source: Path, path: Path, metadata: dict[str, str]) -> None:
-    """Turn an ONNX file into OpenVINO's format.
-
-    Args:
-        source: The ONNX file.
-        path: The .xml file; the weights come into a .bin file beside it.
-        metadata: Written into the file.
-    """
+    """Turn an ONNX file into OpenVINO's format: an .xml file, with a .bin file of the weights."""
     import openvino
 
     # not `openvino.convert_model`, which may report its use to the vendor

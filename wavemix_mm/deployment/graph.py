@@ -171,17 +171,13 @@ def least_side(model: nn.Module) -> int:
 
 
 @contextlib.contextmanager
-def exporting(what: str) -> Iterator[None]:
-    """Hide the log of PyTorch's exporters, and turn their errors into a message.
-
-    Args:
-        what: Start of the message.
-    """
+def exporting(what: str, done: str = "exported") -> Iterator[None]:
+    """Hide the log of exporters, and raise their errors as "`what` cannot be `done`: ..."."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with (
-            building(f"{what} cannot be exported"),
+            building(f"{what} cannot be {done}"),
             warnings.catch_warnings(action="ignore"),
             contextlib.redirect_stdout(io.StringIO()),
             torch.no_grad(),

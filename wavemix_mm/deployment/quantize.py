@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from pathlib import Path
 
 from torch import Tensor
 
-from wavemix_mm.engine.messages import building
+from wavemix_mm.deployment.graph import exporting
 
 METHODS = ("dynamic", "static")
 
@@ -38,22 +37,17 @@ def quantize(
             return None if images is None else {"image": images.numpy()}
 
     prepared = work_dir / "prepared.onnx"
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with building(f"{source.name} cannot be quantized"):
-            quant_pre_process(source, prepared, skip_symbolic_shape=True)
-            if method == "dynamic":
-                quantization.quantize_dynamic(
-                    prepared, target, weight_type=quantization.QuantType.QUInt8
-                )
-            else:
-                quantization.quantize_static(
-                    *(prepared, target, Reader()),
-                    quant_format=quantization.QuantFormat.QDQ,
-                    per_channel=True,
-                    activation_type=quantization.QuantType.QUInt8,
-                    weight_type=quantization.QuantType.QInt8,
-                )
-    finally:
-        logging.disable(level)
+    with exporting(source.name, "quantized"):
+        quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        if method == "dynamic":
+            quantization.quantize_dynamic(
+                prepared, target, weight_type=quantization.QuantType.QUInt8
+            )
+        else:
+            quantization.quantize_static(
+                *(prepared, target, Reader()),
+                quant_format=quantization.QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+            )

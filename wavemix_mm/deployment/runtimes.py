@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from wavemix_mm.engine.messages import building
-from wavemix_mm.errors import UserInputError
 
 FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2", "aoti": ".pt2"}
 Run = Callable[[Tensor], Tensor | tuple[Tensor, ...]]
@@ -32,23 +31,13 @@ def load(path: Path, kind: str, threads: int | None = None, precision: str = "f3
         UserInputError: If the runtime is not installed, or cannot read the file.
     """
     with building(f"{path} cannot be loaded"):
-        try:
-            if kind == "onnx":
-                return _load_onnx(path, threads)
-            if kind == "openvino":
-                return _load_openvino(path, threads, precision)
-            if kind == "torch":
-                return _without_gradients(torch.export.load(path).module())
-            return _without_gradients(torch._inductor.aoti_load_package(str(path)))
-        except ModuleNotFoundError as error:
-            raise missing(error) from error
-
-
-def missing(error: ModuleNotFoundError) -> UserInputError:
-    """Return the message for a package that is not installed."""
-    return UserInputError(
-        f"the package {error.name} is missing; install it by: pip install 'wavemix_mm[export]'"
-    )
+        if kind == "onnx":
+            return _load_onnx(path, threads)
+        if kind == "openvino":
+            return _load_openvino(path, threads, precision)
+        if kind == "torch":
+            return _without_gradients(torch.export.load(path).module())
+        return _without_gradients(torch._inductor.aoti_load_package(str(path)))
 
 
 def _load_onnx(path: Path, threads: int | None) -> Run:
