@@ -88,16 +88,6 @@ def test_both_stacks_and_an_unfit_torchvision(tmp_path):
         assert imported.stderr.splitlines()[-1] == f"ImportError: {stack}"
 
 
-def test_torchvision_without_its_operators(tmp_path):
-    code = "raise RuntimeError('operator torchvision::nms does not exist')"
-    (tmp_path / "torchvision").mkdir()
-    (tmp_path / "torchvision" / "__init__.py").write_text(code)
-    process = _run("-m", "wavemix_mm", "doctor", path=[tmp_path])
-    assert process.returncode == 1
-    (error,) = _errors(process)
-    assert "RuntimeError: operator torchvision::nms does not exist" in error
-
-
 def test_pytorch_wavelets_without_pkg_resources(tmp_path):
     _pretend(tmp_path, "pytorch-wavelets", "1.3.0", "pytorch_wavelets")
     _pretend(tmp_path, "setuptools", "82.0.0", "setuptools")

@@ -32,6 +32,7 @@ from wavemix_mm.inference.results import (
     SegmentationResult,
 )
 from wavemix_mm.models.fast import optimize as fast
+from wavemix_mm.registry import named_class
 
 __all__ = [
     "ClassificationResult",
@@ -251,14 +252,11 @@ def _dataset_meta(cfg: Config) -> dict[str, Any]:
     from mmengine.registry import DATASETS
 
     dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
-    kind, given = dataset.get("type"), dict(dataset.get("metainfo") or {})
-    if isinstance(kind, str):
-        # The dataset may not be registered in this process.
-        with (
-            contextlib.suppress(RuntimeError),
-            DATASETS.switch_scope_and_registry(None) as registry,
-        ):
-            kind = registry.get(kind)
+    given = dict(dataset.get("metainfo") or {})
+    kind: Any = None
+    # The dataset may not be registered in this process.
+    with contextlib.suppress(RuntimeError):
+        kind = named_class(dataset, DATASETS)
     if not hasattr(kind, "_load_metainfo"):
         return given
     meta = kind._load_metainfo(given)

@@ -1,5 +1,7 @@
 """`python -m wavemix_mm doctor CONFIG`: text and exit status."""
 
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -84,3 +86,13 @@ def test_a_warning_about_the_environment_is_no_error(monkeypatch, capsys):
     shown = capsys.readouterr()
     assert shown.err == "warning: torch is old\n"
     assert shown.out.endswith("\nno problem found\n")
+
+
+def test_torchvision_without_its_operators(tmp_path, monkeypatch, capsys):
+    message = "operator torchvision::nms does not exist"
+    (tmp_path / "torchvision.py").write_text(f"raise RuntimeError({message!r})")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "torchvision")
+    assert host_doctor.diagnose() == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: torchvision ") and f"RuntimeError: {message}" in error

@@ -152,25 +152,31 @@ def test_published_results_are_the_papers():
     assert checked >= 20
 
 
-def test_shipped_weights_are_those_published():
-    listed = {entry["Weights"] for entry in ENTRIES.values() if entry.get("Weights")}
-    folder = ROOT / "configs" / "wavemix" / "weights"
-    assert listed == {path.relative_to(ROOT).as_posix() for path in folder.glob("*.safetensors")}
+@pytest.mark.parametrize("kind", ["wavemix", "detection"])
+def test_shipped_weights_are_those_published(kind):
+    if kind == "detection":
+        pytest.importorskip("mmdet")
+    entries = yaml.safe_load((METAFILE.parents[1] / kind / "metafile.yml").read_text())["Models"]
+    shipped = {entry["Name"]: entry for entry in entries if entry.get("Weights")}
+    folder = ROOT / "configs" / kind / "weights"
+    assert {f"{name}.safetensors" for name in shipped} == {
+        path.name for path in folder.glob("*.safetensors")
+    }
     readme = (folder / "README.md").read_text(encoding="utf-8")
-    for name, entry in ENTRIES.items():
-        if entry.get("Weights"):
-            assert entry["Weights"] == f"configs/wavemix/weights/{name}.safetensors"
-            assert entry["SHA256"] in readme
-            assert (ROOT / entry["Weights"]).stat().st_size <= 8e6
-            model = init_model(ROOT / entry["Config"], f"wavemix_mm://{name}", "cpu")
-            shipped = load_file(model_index.find_weights(name))
-            exactly = dict(rtol=0, atol=0, check_dtype=False)  # a file may hold float16
-            torch.testing.assert_close(shipped, dict(model.state_dict()), **exactly)
-            if entry["Results"][0]["Task"] == "Semantic Segmentation":
-                assert len(model.dataset_meta["classes"]) == model.decode_head.num_classes
-                continue
+    for name, entry in shipped.items():
+        assert entry["Weights"] == f"configs/{kind}/weights/{name}.safetensors"
+        assert entry["SHA256"] in readme
+        file = model_index.find_weights(name)  # compares the SHA-256
+        assert file.stat().st_size <= 8e6
+        model = init_model(ROOT / entry["Config"], f"wavemix_mm://{name}", "cpu")
+        exactly = dict(rtol=0, atol=0, check_dtype=False)  # a file may hold float16
+        torch.testing.assert_close(load_file(file), dict(model.state_dict()), **exactly)
+        task = entry["Results"][0]["Task"]
+        if task == "Semantic Segmentation":
+            assert len(model.dataset_meta["classes"]) == model.decode_head.num_classes
+        elif task == "Image Classification":
             hub = mmpretrain.get_model(name, pretrained=True)
-            torch.testing.assert_close(shipped, dict(hub.state_dict()), **exactly)
+            torch.testing.assert_close(load_file(file), dict(hub.state_dict()), **exactly)
             assert len(hub._dataset_meta["classes"]) == hub.head.num_classes
 
 

@@ -16,9 +16,6 @@ def split_model(words: Sequence[str]) -> tuple[str, str, list[str]]:
     The second word is the checkpoint if it is an address or has the suffix of a checkpoint.
     Otherwise the weights that come with the package are used.
 
-    Args:
-        words: The arguments of a verb.
-
     Returns:
         Path of the config; checkpoint for `wavemix_mm.apis.init_model`; the other words.
 

@@ -50,8 +50,7 @@ def find_config(name: str) -> Path:
 def read_own_bases(before_reading: Callable[[], None]) -> None:
     """Let mmengine read a base `wavemix_mm::...` as the file that it stands for.
 
-    Args:
-        before_reading: Function that is called when mmengine looks up a base of any config.
+    `before_reading` is called when mmengine looks up a base of any config.
     """
 
     def get_path(cfg_path: str, filename: str) -> tuple[str, str | None]:

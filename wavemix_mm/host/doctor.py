@@ -139,7 +139,6 @@ def diagnose_config(path: str, options: Sequence[str] | None = None) -> int:
     for finding in findings:
         kind = "error" if finding.is_error else "warning"
         print(f"{kind}: {finding.text}", file=sys.stderr)
-    errors = sum(finding.is_error for finding in findings)
     if not findings:
         print(f"no problem found in {path}")
-    return 1 if errors else 0
+    return int(any(finding.is_error for finding in findings))

@@ -12,12 +12,9 @@ from wavemix_mm.host.model_index import SCHEME, find_root, read_models
 
 
 def explain_inferencers(base: type) -> None:
-    """Let an inferencer that is given weights alone say that it needs a config.
+    """Let mmengine's BaseInferencer say that it needs a config if it is given weights alone.
 
     mmengine would say that the checkpoint holds no config. `read_checkpoint` has dropped it.
-
-    Args:
-        base: The class mmengine.infer.BaseInferencer.
     """
     init_model = base._init_model  # type: ignore[attr-defined]
 
@@ -35,13 +32,10 @@ def explain_inferencers(base: type) -> None:
 
 
 def name_models(base: type) -> None:
-    """Let inferencers of mmengine find our models by name, such as `DetInferencer("bccd")`.
+    """Let mmengine's BaseInferencer find our models by name, such as `DetInferencer("bccd")`.
 
     An inferencer looks into the index of its toolbox alone. With this it gets our model of the
     name, if the config of the model is for its toolbox, and the weights that come with the package.
-
-    Args:
-        base: The class mmengine.infer.BaseInferencer.
     """
     load_model = base._load_model_from_metafile  # type: ignore[attr-defined]
 
@@ -60,11 +54,7 @@ def name_models(base: type) -> None:
 
 
 def explain_classification_inferencers(base: type) -> None:
-    """Do the same for mmpretrain, which would raise an UnboundLocalError.
-
-    Args:
-        base: The class mmpretrain.apis.base.BaseInferencer.
-    """
+    """Let mmpretrain's BaseInferencer say it too, which would raise an UnboundLocalError."""
     init = base.__init__  # type: ignore[misc]
 
     @functools.wraps(init)

@@ -37,7 +37,7 @@ def read_models() -> dict[str, dict[str, Any]]:
 
 
 def register_models(hub: Any) -> None:
-    """Add the classification models to mmpretrain's ModelHub.
+    """Add the classification models to mmpretrain's ModelHub, `hub`.
 
     Each model gets two names: the name of its config, and the same after `wavemix/`. Names that
     another package has taken stay as they are. mmpretrain reads a config and its weights when a
@@ -45,9 +45,6 @@ def register_models(hub: Any) -> None:
 
     `ModelHub.register_model_index` would not serve: it knows one name a model, fails at a name that
     is taken, lists models of other tasks too, and builds a model without weights at random.
-
-    Args:
-        hub: The class mmpretrain.apis.model.ModelHub.
     """
     from modelindex.load_model_index import load as load_index
 
