@@ -43,17 +43,16 @@ def serve(
 
     Nothing is sent elsewhere. Detectors are not supported: use `wavemix-mm predict`.
     """
-    from wavemix_mm.apis import init_model
-
+    config, checkpoint, others = split_model(words)
+    if others:
+        raise UserInputError(f"serve: {' '.join(others)} is no checkpoint (.pth, .safetensors).")
     if find_spec("gradio") is None:
         raise UserInputError(
             "the package gradio is missing; install it by: pip install 'wavemix_mm[serve]'"
         )
+    from wavemix_mm.apis import init_model
     from wavemix_mm.web.page import launch_page, make_page
 
-    config, checkpoint, others = split_model(words)
-    if others:
-        raise UserInputError(f"serve: {' '.join(others)} is no checkpoint (.pth, .safetensors).")
     model = init_model(config, checkpoint, device, optimize=optimize)
     page = make_page(model, Path(config).stem, max_megabytes, max_megapixels)
     launch_page(page, host, port, max_megabytes)
