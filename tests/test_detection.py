@@ -3,7 +3,6 @@
 import copy
 import sys
 
-import numpy as np
 import pytest
 import torch
 
@@ -11,13 +10,11 @@ pytest.importorskip("mmdet", reason="mmdet is not installed")
 import wavemix_mm.detection  # noqa: E402, F401, I001  (before mmdet)
 from mmdet.models import ATSS  # noqa: E402, F401
 from mmdet.registry import MODELS  # noqa: E402
-from mmdet.structures import DetDataSample  # noqa: E402
-from mmdet.structures.mask import BitmapMasks  # noqa: E402
+from mmdet.testing import demo_mm_inputs  # noqa: E402
 from mmengine.hub import get_config  # noqa: E402
 from mmengine.logging import MessageHub  # noqa: E402
 from mmengine.optim import OptimWrapper  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
-from mmengine.structures import InstanceData  # noqa: E402
 
 from wavemix_mm.engine.messages import error_message  # noqa: E402
 from wavemix_mm.engine.run.config import load_config  # noqa: E402
@@ -68,30 +65,12 @@ def _build(config):
     return detector
 
 
-def _batch(with_masks):
-    boxes = torch.tensor([[8, 8, 40, 40], [20, 30, 50, 60]])
-    masks = np.zeros((2, 64, 64), np.uint8)
-    for mask, (left, top, right, bottom) in zip(masks, boxes, strict=True):
-        mask[top:bottom, left:right] = 1
-    size = (64, 64)
-    shapes = ("img_shape", "ori_shape", "pad_shape", "batch_input_shape")
-    samples = []
-    for _ in range(2):
-        objects = InstanceData(bboxes=boxes.float(), labels=torch.tensor([1, 3]))
-        if with_masks:
-            objects.masks = BitmapMasks(masks, *size)
-        sample = DetDataSample(metainfo=dict.fromkeys(shapes, size) | {"scale_factor": (1.0, 1.0)})
-        sample.gt_instances = objects
-        samples.append(sample)
-    return {"inputs": [torch.rand(3, *size) * 255 for _ in samples], "data_samples": samples}
-
-
 @pytest.mark.parametrize("config", CONFIGS)
 def test_a_stock_model_trains_a_step_and_predicts(config):
     init_default_scope("mmdet")
     model = _build(config)
     MessageHub.get_current_instance().update_info("epoch", 0)  # TOOD reads it
-    batch = _batch(model.with_mask or "ins" in config or "mask" in config)
+    batch = demo_mm_inputs(2, (3, 64, 64), num_items=[2, 2], with_mask=True)
     optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-6))
     losses = model.train_step(copy.deepcopy(batch), optimizer)
     assert losses["loss"].isfinite() and losses["loss"] > 0

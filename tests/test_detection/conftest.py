@@ -180,11 +180,3 @@ def detector_config(coco_folder, tmp_path_factory):
         return file
 
     return write
-
-
-@pytest.fixture
-def run():
-    """`run_tool`."""
-    from tiny_detectors import run_tool
-
-    return run_tool

@@ -273,13 +273,6 @@ def test_image_of_another_size(folder):
     )
 
 
-def test_truncated_image(folder):
-    path = folder / "images" / "2.jpg"
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(BadSampleError, match=f"image {path} is truncated"):
-        build(folder)[1]
-
-
 def test_config_for_data_of_your_own(coco_folder, tmp_path, monkeypatch):
     """The config of docs/detection.md builds its data sets and its model."""
     (block,) = [b for b in documents.blocks("python") if Path(__file__).name in (b.needs or "")]

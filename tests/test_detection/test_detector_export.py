@@ -11,7 +11,7 @@ import torch
 from documents import blocks
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
-from tiny_detectors import FPN, build
+from tiny_detectors import FPN, build, run_tool
 
 from wavemix_mm.apis import init_model
 from wavemix_mm.deployment import detectors
@@ -118,12 +118,12 @@ def test_a_two_stage_detector_is_refused():
         Graph(build("faster-rcnn"))
 
 
-def test_command(detector_config, run, tmp_path):
+def test_command(detector_config, tmp_path):
     config = detector_config("retinanet")
     checkpoint, out = tmp_path / "a.pth", tmp_path / "a.pt2"
     model = init_model(config, device="cpu")
     torch.save(dict(state_dict=model.state_dict()), checkpoint)
-    run("deployment/export_onnx", config, checkpoint, out)
+    run_tool("deployment/export_onnx", config, checkpoint, out)
     extra = {"metadata.json": ""}
     program = torch.export.load(out, extra_files=extra).module()
     meta = json.loads(extra["metadata.json"])

@@ -12,6 +12,7 @@ import mmdet.apis
 import numpy as np
 import pytest
 import torch
+from payload import Payload
 from pycocotools import mask as rle
 from typer.testing import CliRunner
 
@@ -201,12 +202,8 @@ def test_mmdet_inferencer_by_path_and_name(detectors, images, tmp_path, monkeypa
 
 
 def test_weights_that_hold_code_are_refused(detectors, images, tmp_path):
-    class Hostile:
-        def __reduce__(self):
-            return (tmp_path / "ran").touch, ()
-
     file = tmp_path / "hostile.pth"
-    torch.save(dict(state_dict={}, meta=Hostile()), file)
+    torch.save(dict(state_dict={}, meta=Payload(tmp_path / "ran")), file)
     config = str(detectors["retinanet"][0])
     for load in (init_model, mmdet.apis.init_detector, mmdet.apis.DetInferencer):
         with pytest.raises(UserInputError, match=r"hostile\.pth"):

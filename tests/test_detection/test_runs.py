@@ -6,13 +6,13 @@ import pickle
 import shutil
 import signal
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from processes import exit_status, start_in_processes
+from tiny_detectors import run_tool
 
 from wavemix_mm.engine.checkpoints.loading import read_checkpoint, read_state_dict
 
@@ -37,15 +37,12 @@ class KillItself(Hook):
 def train(*arguments):
     """Train, with one thread in this process and in others: sums depend on their number."""
     torch.set_num_threads(1)
-    sys.path.insert(0, str(Path(__file__).parent))
-    from tiny_detectors import run_tool
-
     run_tool("train", *arguments)
 
 
-def error_of(capfd, run, *arguments):
+def error_of(capfd, *arguments):
     with pytest.raises(SystemExit) as caught:
-        run(*arguments)
+        run_tool(*arguments)
     message = str(caught.value.code)
     assert message.startswith("error: ") and "\n" not in message
     assert "Traceback" not in capfd.readouterr().err
@@ -71,13 +68,13 @@ def test_log_and_pictures(trained):
     assert list(trained.glob("*/vis_data/events.out.tfevents.*"))
 
 
-def test_killed_run_resumes_to_the_bit(trained, detector_config, tmp_path, run):
+def test_killed_run_resumes_to_the_bit(trained, detector_config, tmp_path):
     """SIGKILL in the middle of an epoch, then --resume: weights and optimizer are equal."""
     config, work_dir = detector_config("mask_rcnn", EACH_ITER.format(4)), tmp_path / "killed"
     assert exit_status(train, config, "--work-dir", work_dir) == -signal.SIGKILL
     assert not (work_dir / "iter_5.pth").exists()
     config = detector_config("mask_rcnn", EACH_ITER.format(99))
-    run("train", config, "--work-dir", work_dir, "--resume")
+    run_tool("train", config, "--work-dir", work_dir, "--resume")
     expected, found = (read_checkpoint(str(d / "iter_6.pth")) for d in (trained, work_dir))
     assert expected["state_dict"].keys() == found["state_dict"].keys()
     for name, value in expected["state_dict"].items():
@@ -91,10 +88,10 @@ def test_killed_run_resumes_to_the_bit(trained, detector_config, tmp_path, run):
 
 
 def test_check_dataset_counts_boxes_and_lists_all_faults(
-    detector_config, coco_folder, tmp_path, capfd, run
+    detector_config, coco_folder, tmp_path, capfd
 ):
     config = detector_config("mask_rcnn")
-    run("analysis_tools/check_dataset", config)
+    run_tool("analysis_tools/check_dataset", config)
     text = capfd.readouterr().out
     assert "0 box" in text and "6  50.00%" in text and "class_weight" not in text
     data = shutil.copytree(coco_folder, tmp_path / "data")
@@ -107,7 +104,7 @@ def test_check_dataset_counts_boxes_and_lists_all_faults(
     (data / "train" / "images" / "4.jpg").write_bytes(b"")
     root = f"train_dataloader.dataset.data_root={data}"
     with pytest.raises(SystemExit, match="error: 4 problems in the datasets"):
-        run("analysis_tools/check_dataset", config, "--cfg-options", root)
+        run_tool("analysis_tools/check_dataset", config, "--cfg-options", root)
     text = capfd.readouterr().out
     assert f"problem: annotation file {file}: annotation 1 of image 1.jpg has a box outside" in text
     assert "annotation 4 of image 2.jpg has no segmentation" in text
@@ -132,16 +129,16 @@ def test_check_dataset_counts_boxes_and_lists_all_faults(
         ("train_dataloader.dataset.data_root=/nowhere", "looks for its data in /nowhere"),
     ],
 )
-def test_wrong_options(detector_config, tmp_path, capfd, run, option, expected):
+def test_wrong_options(detector_config, tmp_path, capfd, option, expected):
     argv = [detector_config("mask_rcnn"), "--work-dir", tmp_path, "--cfg-options", option]
-    assert expected in error_of(capfd, run, "train", *argv)
+    assert expected in error_of(capfd, "train", *argv)
 
 
-def test_test_tool(trained, detector_config, coco_folder, tmp_path, run):
+def test_test_tool(trained, detector_config, coco_folder, tmp_path):
     """Metrics as in the training, painted images, predictions with masks, folding; a checkpoint."""
     config, checkpoint = detector_config("mask_rcnn"), trained / "iter_6.pth"
     metrics, objects = tmp_path / "metrics.json", tmp_path / "objects.pkl"
-    run(
+    run_tool(
         "test", config, checkpoint, "--work-dir", tmp_path, "--deploy",
         "--out", metrics, "--out-item", "metrics", "--show-dir", tmp_path / "painted",
     )  # fmt: skip
@@ -151,29 +148,29 @@ def test_test_tool(trained, detector_config, coco_folder, tmp_path, run):
     for name in ("coco/bbox_mAP", "coco/segm_mAP_50"):
         assert found[name] == pytest.approx(expected[name], abs=0.02)
     assert len(list((tmp_path / "painted").iterdir())) == 3
-    run("test", config, checkpoint, "--work-dir", tmp_path, "--out", objects)
+    run_tool("test", config, checkpoint, "--work-dir", tmp_path, "--out", objects)
     (first, *others) = pickle.loads(objects.read_bytes())
     assert len(others) == 2 and len(first["pred_instances"]["masks"][0]["counts"]) > 1
 
 
-def test_test_tool_checks(trained, detector_config, coco_folder, tmp_path, capfd, run):
+def test_test_tool_checks(trained, detector_config, coco_folder, tmp_path, capfd):
     config, checkpoint = detector_config("retinanet"), trained / "iter_6.pth"
     argv = ["test", config, checkpoint, "--work-dir", tmp_path]
     assert "must end in .pkl or .pickle for this detection" in error_of(
-        capfd, run, *argv, "--out", "a.json"
+        capfd, *argv, "--out", "a.json"
     )
-    assert "28 of its keys differ: bbox_head." in error_of(capfd, run, *argv)
+    assert "28 of its keys differ: bbox_head." in error_of(capfd, *argv)
     other = f"test_evaluator.ann_file={coco_folder}/train/annotations.json"
     with pytest.raises(SystemExit):
-        run(*argv, "--cfg-options", other)
+        run_tool(*argv, "--cfg-options", other)
     assert f"warning: test_evaluator.ann_file is {coco_folder}/train" in capfd.readouterr().err
 
 
-def test_without_mmdet(detector_config, tmp_path, capfd, run, monkeypatch):
+def test_without_mmdet(detector_config, tmp_path, capfd, monkeypatch):
     config = detector_config("retinanet")
     monkeypatch.setitem(sys.modules, "mmdet", None)
     monkeypatch.delitem(sys.modules, "wavemix_mm.detection")
-    message = error_of(capfd, run, "train", config, "--work-dir", tmp_path)
+    message = error_of(capfd, "train", config, "--work-dir", tmp_path)
     assert message.startswith(f"error: config {config} cannot be read: its base ")
     assert ".py: detection needs mmdet, which is not" in message and "pip install" in message
 
