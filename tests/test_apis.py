@@ -77,6 +77,8 @@ def test_hosts_take_the_model(task, config, checkpoint, image):
     torch.testing.assert_close(expected, scores, rtol=0, atol=0)
     random = init_model(config, device="cpu")
     assert not torch.allclose(predict(task, random, image), scores)
+    array = cv2.imread(image)
+    torch.testing.assert_close(predict(task, model, array), scores, rtol=0, atol=0)
 
 
 def test_optimized_model_in_the_hosts_functions(task, config, checkpoint, image):
@@ -122,9 +124,8 @@ def global_instances():
 
 
 @pytest.mark.parametrize("scope", [None, "mmengine", "mmseg", "mmpretrain"])
-@pytest.mark.parametrize("task", ["both"])
-def test_toolboxes_in_turns(scope, task, tmp_path, image):
-    """Whatever came before: an image as a file and as an array, and the process stays as it was."""
+def test_toolboxes_in_turns(scope, tmp_path, image):
+    """Whatever came before, and the process stays as it was."""
     configs = write_configs(tmp_path)
     if scope:
         DefaultScope.get_instance("before", scope_name=scope)
@@ -141,22 +142,12 @@ def test_toolboxes_in_turns(scope, task, tmp_path, image):
             assert torch.isfinite(scores).all()
             torch.testing.assert_close(predict(name, model, image), scores, rtol=0, atol=0)
             assert global_instances() == before
-    # the hosts' own functions afterwards
-    if scope in (
-        None,
-        "mmpretrain",
-    ):  # in another scope mmpretrain's inferencer finds no PackInputs
+    # the hosts' own functions afterwards; in another scope mmpretrain's finds no PackInputs
+    if scope in (None, "mmpretrain"):
         other = mmpretrain.apis.ImageClassificationInferencer(str(configs["classification"]))
         assert len(other(image)) == 1
     other = mmseg.apis.MMSegInferencer(str(configs["segmentation"]))
     assert other(image)["predictions"].shape == (45, 60)
-
-
-def test_file_after_array(config, task, image):
-    model = init_model(config, device="cpu")
-    array = cv2.imread(image)
-    expected = predict(task, model, image)
-    torch.testing.assert_close(predict(task, model, array), expected, rtol=0, atol=0)
 
 
 CLASSES = {"camvid": CamVidDataset.METAINFO["classes"], "own": tuple("abcdefghijk")}
@@ -257,14 +248,6 @@ def test_hosts_own_apis_refuse_a_payload_too(task, config, tmp_path):
                 init_model(config, device="cpu"), pretrained=str(forged)
             )
     assert not marker.exists()
-
-
-@pytest.mark.parametrize("task", ["classification"])  # mmseg's builds its own model
-def test_inferencer_takes_the_model(config, checkpoint, task, image):
-    model = init_model(config, checkpoint, device="cpu")
-    result = mmpretrain.apis.ImageClassificationInferencer(model)(image)[0]
-    np.testing.assert_array_equal(result["pred_scores"], predict(task, model, image).numpy())
-    assert result["pred_class"] == "x"
 
 
 def test_share_that_must_fit(config, checkpoint, tmp_path):
