@@ -184,6 +184,7 @@ def mixed_endings():
         (None, ["mine.py", "--task", "sleep"], "is not segmentation, classification or detection"),
         (None, ["mine.txt", "--task", "classification"], "must end in .py"),
         (None, CLASSIFICATION, "folder images does not exist"),
+        (lambda: Path("images").mkdir(), CLASSIFICATION, "folder images holds no image"),
         (lambda: write_pairs("abc"), CLASSIFICATION, "in images: none; two classes are needed"),
         (lambda: write_pairs("abc"), [*CLASSIFICATION, "--classes", "x"], "no folder for x"),
         (lambda: [write(f"images/{i}/1.png", np.zeros((8, 8, 3), np.uint8)) for i in "ab"],

@@ -101,8 +101,16 @@ def test_accumulation_names_all_its_batches(tmp_path):
     assert "Its images: 0.png, 1.png\n" in log and "Its images: 4.png, 5.png\n" in log
 
 
-def test_gradient_alone(tmp_path):
-    """Where no loss tells which batch it was, all files of the step are named."""
+class Scaled(Hook):
+    """A wrapper that scales the loss, as in float16: its scale is too large at first."""
+
+    def before_train(self, runner):
+        runner.optim_wrapper.loss_scaler = torch.amp.GradScaler("cpu", enabled=False)
+
+
+@pytest.mark.parametrize("hooks", [[], [Scaled()]], ids=["unscaled", "scaled"])
+def test_gradient_alone(tmp_path, hooks):
+    """No loss tells which batch it was: all files are named, or none if the scale may be why."""
 
     class Rooted(Net):
         def forward(self, inputs, data_samples, mode="tensor"):
@@ -110,13 +118,15 @@ def test_gradient_alone(tmp_path):
             root = 0.0 if data_samples[0].sample_idx == 4 else 1.0
             return {"loss": loss + (self.layers[3].bias * root).abs().sum().sqrt()}
 
-    runner = make_runner(tmp_path, hook={})
+    runner = make_runner(tmp_path, hook={}, hooks=hooks)
     runner.model = Rooted()
     assert finite(runner.train())
-    assert (
+    warned = (
         "Iteration 3: a gradient is not finite. The step is left out, 1 in a row, 1 in all. "
         "Its images: 4.png, 5.png" in log_of(tmp_path)
     )
+    assert warned is (not hooks)
+    assert "1 steps were left out" in log_of(tmp_path)
 
 
 def spoil(runner, at):
