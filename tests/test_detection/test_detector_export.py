@@ -11,6 +11,7 @@ import torch
 from documents import blocks
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
+from mmengine.registry import MODELS
 from tiny_detectors import FPN, build, run_tool
 
 from wavemix_mm.apis import init_model
@@ -111,6 +112,21 @@ def test_a_head_without_anchors():
     boxes = detectors.describe_boxes(model)
     assert boxes["point_offset"] == 0 and "anchors" not in boxes
     assert boxes["bbox_coder"]["type"] == "DistancePointBBoxCoder"
+
+
+def test_a_head_with_one_map_for_all_levels():
+    """RTMDet's masks come from a map of its own, beside the maps of the levels."""
+    channels = dict(in_channels=8, feat_channels=8, norm_cfg=dict(type="BN"))
+    points = dict(type="mmdet.MlvlPointGenerator", strides=[8, 16, 32])
+    kind = dict(type="mmdet.RTMDetInsHead", num_classes=2, anchor_generator=points)
+    head = MODELS.build(kind | channels)
+    outputs = head([torch.rand(2, 8, size, size) for size in (16, 8, 4)])
+    named = list(detectors.output_names(head, outputs))
+    assert named == [*names("cls_scores", "bbox_preds", "kernel_preds"), "mask_feat"]
+    again = detectors.regroup(detectors.flatten(outputs), named)
+    torch.testing.assert_close(again[-1], outputs[-1], rtol=0, atol=0)
+    for found, expected in zip(again[:-1], outputs[:-1], strict=True):
+        torch.testing.assert_close(found, list(expected), rtol=0, atol=0)
 
 
 def test_a_two_stage_detector_is_refused():

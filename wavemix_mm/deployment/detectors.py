@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from wavemix_mm.errors import UserInputError
 
-Maps = Sequence[Tensor]  # one for each level
+# One map, or a map for each level.
+Maps = Tensor | Sequence[Tensor]
 
 
 def check_one_stage(model: nn.Module) -> None:
@@ -26,25 +27,32 @@ def check_one_stage(model: nn.Module) -> None:
 
 def flatten(outputs: Sequence[Maps]) -> tuple[Tensor, ...]:
     """Return the maps of a detector's head as one tuple."""
-    return tuple(x for maps in outputs for x in maps)
+    return tuple(x for maps in outputs for x in ([maps] if isinstance(maps, Tensor) else maps))
 
 
 def regroup(flat: Sequence[Tensor], names: Sequence[str]) -> list[Maps]:
     """Undo `flatten`: return the outputs of a head from its maps and `output_names`."""
-    groups: dict[str, list[Tensor]] = {}
+    groups: dict[str, Any] = {}
     for name, value in zip(names, flat, strict=True):
-        groups.setdefault(name.rpartition("_")[0], []).append(value)
-    return [*groups.values()]
+        kind, _, level = name.rpartition("_")
+        if level.isdigit():
+            groups.setdefault(kind, []).append(value)
+        else:
+            groups[name] = value
+    return list(groups.values())
 
 
 def output_names(head: Any, outputs: Sequence[Maps]) -> Iterator[str]:
-    """Yield the name of each map of a head: 'cls_scores_0', 'cls_scores_1' and so on.
+    """Yield the name of each map of a head, as mmdet names it in the head's `predict_by_feat`.
 
-    mmdet names the maps in the head's `predict_by_feat`. The number is the index of the level.
+    Maps of several levels get the index of their level: 'cls_scores_0', 'cls_scores_1' and so on.
     """
     names = inspect.signature(head.predict_by_feat).parameters
     for name, maps in zip(names, outputs, strict=False):
-        yield from (f"{name}_{level}" for level in range(len(maps)))
+        if isinstance(maps, Tensor):
+            yield name
+        else:
+            yield from (f"{name}_{level}" for level in range(len(maps)))
 
 
 def strides(head: Any) -> list[int]:
