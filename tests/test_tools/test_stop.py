@@ -38,10 +38,8 @@ def run_until_saved(work_dir, log, kill, tool, *arguments):
 def test_stops_with_status_75_and_goes_on(tiny_config, tmp_path, capfd):
     work_dir = tmp_path / "run"
     arguments = (tiny_config, "--work-dir", work_dir, "--resume", "--cfg-options", *OPTIONS)
-    status, output = run_until_saved(
-        *(work_dir, tmp_path / "log", os.killpg),
-        *("train.py", *arguments, "train_cfg.max_epochs=9999"),
-    )
+    words = ("train.py", *arguments, "train_cfg.max_epochs=9999")
+    status, output = run_until_saved(work_dir, tmp_path / "log", os.killpg, *words)
     assert status == 75 and "Traceback" not in output, output
     iterations = int(output.rpartition("Stopped by SIGTERM after ")[2].split()[0])
 
